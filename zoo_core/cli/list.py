@@ -1,0 +1,47 @@
+"""`zoo list`: what there is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zoo_core.cli.console import note, print_json, print_table
+from zoo_core.cli.context import Json, registry
+from zoo_core.registry import Registry, matching
+
+
+def list_(
+    context: typer.Context,
+    pattern: Annotated[str | None, typer.Argument(help="A glob such as '*cnn*'.")] = None,
+    json: Json = False,
+) -> None:
+    """List recipes, models, datasets and trainers."""
+    listed = registry(context)
+    print_json(_as_json(listed, pattern)) if json else _print(listed, pattern)
+
+
+def _as_json(listed: Registry, pattern: str | None) -> dict[str, list[dict[str, object]]]:
+    kinds = {
+        "recipes": (listed.recipes, ("name", "summary", "model", "dataset", "trainer")),
+        "models": (listed.models, ("name", "summary", "parameters", "num_classes", "license")),
+        "datasets": (listed.datasets, ("name", "summary", "license", "attribution")),
+        "trainers": (listed.trainers, ("name", "summary")),
+    }
+    return {
+        kind: [{key: getattr(table[name], key) for key in keys} for name in matching(table, pattern)]
+        for kind, (table, keys) in kinds.items()
+    }
+
+
+def _print(listed: Registry, pattern: str | None) -> None:
+    rows = [("recipe", r.name, f"{r.model} on {r.dataset}", r.summary) for r in listed.recipes.values()]
+    rows += [("model", m.name, f"{m.parameters:,} parameters", m.summary) for m in listed.models.values()]
+    rows += [("dataset", d.name, ", ".join(e.name for e in d.editions), d.summary) for d in listed.datasets.values()]
+    rows += [("trainer", t.name, "", t.summary) for t in listed.trainers.values()]
+    names = set(matching({name for _, name, _, _ in rows}, pattern))
+    found = [row for row in rows if row[1] in names]
+    if not found:
+        note(f"Nothing is named like {pattern!r}.\nTry: zoo list")
+        raise typer.Exit(2)
+    print_table(("kind", "name", "what", "summary"), found)

@@ -1,0 +1,124 @@
+"""`zoo run`: fetch, train, evaluate, keep the result, and hold it against the documented figure."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zoo_core.cli.bars import Bars, show_metric
+from zoo_core.cli.console import note, out, print_json, print_table
+from zoo_core.cli.context import Json, recipe_names, registry
+from zoo_core.errors import CheckFailed, UsageError
+from zoo_core.plans import Plan
+from zoo_core.recipes import Figure
+from zoo_core.results import RunResult
+
+
+def run(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="A recipe: see zoo list.", autocompletion=recipe_names)],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for any field; may be repeated.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    edition: Annotated[str | None, typer.Option(help="Of the dataset.")] = None,
+    weights: Annotated[str | None, typer.Option(help="To start from: none, pretrained, trained, or a name.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and do nothing.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 9 where a documented figure does not hold.")] = False,
+    json: Json = False,
+) -> None:
+    """Carry out a recipe."""
+    flags = {"epochs": epochs, "batch_size": batch_size, "optimizer.lr": lr, "seed": seed, "edition": edition}
+    overrides = parse_overrides(set_ or []) | {key: value for key, value in flags.items() if value is not None}
+    if weights is not None:
+        overrides["weights"] = None if weights == "none" else weights
+    plan = registry(context).plan(recipe, overrides, device=device)
+    if dry_run:
+        return print_json(plan.model_dump(mode="json"))
+    result = _execute(plan, out)
+    print_json(_as_json(result)) if json else print_result(plan, result)
+    if strict and not result.held:
+        raise CheckFailed(f"a documented figure of {recipe} did not hold", fix=f"cat {result.directory}/result.json")
+    return None
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """Read KEY=VALUE pairs; values are TOML, and text where they are none.
+
+    Raises:
+        UsageError: a pair has no equals sign, or no key.
+    """
+    parsed = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise UsageError(f"--set {pair} is not KEY=VALUE", fix="zoo run RECIPE --set optimizer.lr=3e-4")
+        try:
+            parsed[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed[key] = value
+    return parsed
+
+
+def _execute(plan: Plan, folder: Path) -> RunResult:
+    from zoo_core.engine.run import execute  # torch starts here, and nowhere sooner
+    from zoo_core.store import Store
+
+    with Bars() as bars:
+        return execute(plan, store=Store.default(), out=folder, observe=bars)
+
+
+def _as_json(result: RunResult) -> dict[str, Any]:
+    documented = [
+        {"metric": c.metric, "documented": c.documented.model_dump(), "measured": c.measured, "held": c.held}
+        for c in result.comparisons
+    ]
+    return {"run": str(result.directory), "metrics": dict(result.metrics), "documented": documented, "held": result.held}
+
+
+def print_result(plan: Plan, result: RunResult) -> None:
+    """Print the documented log beside ours, then documented | measured | held."""
+    _print_log(plan, result)
+    documented = {c.metric: c for c in result.comparisons}
+    rows = []
+    for name in dict.fromkeys([*documented, *result.metrics]):
+        compared = documented.get(name)
+        measured = result.metrics.get(name)
+        rows.append(
+            (
+                name.replace("_", " "),
+                _documented(name, compared.documented) if compared else "",
+                "not measured" if measured is None else show_metric(name, measured),
+                "" if compared is None else "yes" if compared.held else "no",
+            )
+        )
+    print_table(("", "documented", "measured", "held"), rows, right="documented,measured")
+    note(f"\nKept in {result.directory}\nTry: zoo predict {result.directory} IMAGE")
+
+
+def _documented(name: str, figure: Figure) -> str:
+    if figure.at_least is not None:
+        return f"≥ {show_metric(name, figure.at_least)}"
+    assert figure.value is not None
+    return f"about {show_metric(name, figure.value)}"
+
+
+def _print_log(plan: Plan, result: RunResult) -> None:
+    """Print each epoch of the source's log beside the same epoch of this run."""
+    log = plan.recipe.documented.log if plan.recipe.documented else {}
+    if not log:
+        return
+    rows = []
+    for number, ours in enumerate(result.history):
+        theirs = {name: values[number] for name, values in log.items() if number < len(values)}
+        cells = [show_metric(name, values[name]) if name in values else "" for name in log for values in (theirs, ours)]
+        rows.append((str(number + 1), *cells))
+    headers = [header for name in log for header in (f"{name.replace('_', ' ')}: documented", "measured")]
+    print_table(("epoch", *headers), rows, right=",".join(headers))
+    out().print()

@@ -1,0 +1,117 @@
+"""Holds what is declared against what is so: counts three ways, shapes, sizes, datasets and plans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from zoo_core.cards import DatasetCard, ModelCard
+from zoo_core.engine.build import build_model, is_in_head
+from zoo_core.engine.data import load_split
+from zoo_core.engine.layers import layers_of
+from zoo_core.errors import UnknownName, ZooError
+from zoo_core.recipes import Counts, Figures
+from zoo_core.registry import Registry
+from zoo_core.sources import is_remote
+from zoo_core.store import Store
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure that should be, and the one that is."""
+
+    subject: str
+    what: str
+    expected: object
+    found: object
+
+    @property
+    def held(self) -> bool:
+        """Whether they agree."""
+        return self.expected == self.found
+
+
+def check(registry: Registry, store: Store, name: str | None = None) -> Iterator[Check]:
+    """Check everything that has a name, or everything there is.
+
+    Raises:
+        UnknownName: nothing has this name.
+    """
+    names = {*registry.models, *registry.datasets, *registry.recipes}
+    if name is not None and name not in names:
+        raise UnknownName("model, dataset or recipe", name, names)
+    for one in sorted(names) if name is None else [name]:
+        if one in registry.models:
+            yield from check_model(registry.models[one], registry.figures.get(one, Figures()))
+        if one in registry.datasets:
+            yield from check_dataset(registry.datasets[one], store)
+        if one in registry.recipes:
+            yield _check_recipe(registry, one)
+
+
+def check_model(card: ModelCard, figures: Figures) -> Iterator[Check]:
+    """Count a model's parameters on the meta device, and compare: given == declared == counted."""
+    layers = layers_of(card)
+    yield Check(card.name, "parameters: declared = counted", card.parameters, layers.parameters)
+    if card.trainable_parameters is not None:
+        yield Check(card.name, "trainable: declared = counted", card.trainable_parameters, _count_head(card))
+    yield Check(card.name, "logits of two images", (2, _logits(card)), _output_shape(card))
+    for kind, counts in figures.given:
+        yield from _check_counts(card, kind, counts)
+
+
+def check_dataset(card: DatasetCard, store: Store) -> Iterator[Check]:
+    """Count the images of every edition that is at hand: one that would have to be downloaded is not checked."""
+    for edition in card.editions:
+        if not all(store.has(f) or not is_remote(f.sources[0]) for f in edition.files.values()):
+            continue
+        for split, count in edition.examples.items():
+            try:
+                found: object = len(load_split(card, edition, split, store))
+            except ZooError as error:
+                found = error.what
+            yield Check(f"{card.name}.{edition.name}", f"{split} images", count, found)
+
+
+def _check_counts(card: ModelCard, kind: str, counts: Counts) -> Iterator[Check]:
+    layers = layers_of(card)
+    if counts.parameters is not None:
+        yield Check(card.name, f"parameters: {kind} = declared", counts.parameters, card.parameters)
+    if counts.trainable_parameters is not None:
+        yield Check(card.name, f"trainable: {kind} = declared", counts.trainable_parameters, card.trainable_parameters)
+    for path, expected in counts.layers.items():
+        found = {layer.path: layer.parameters for layer in layers.layers}.get(path)
+        yield Check(card.name, f"{path}: {kind} = counted", expected, found)
+    for path, shapes in counts.shapes.items():
+        calls = tuple(layer.shape for layer in layers.layers if layer.path == path)
+        yield Check(card.name, f"{path}: output shape", shapes, calls)
+    for what, size in counts.megabytes.items():
+        yield Check(card.name, f"MB of {what.replace('_', ' and ')}", size, round(layers.megabytes[what], 2))
+
+
+def _check_recipe(registry: Registry, name: str) -> Check:
+    try:
+        registry.plan(name)
+        return Check(name, "plan", "complete", "complete")
+    except ZooError as error:
+        return Check(name, "plan", "complete", error.what)
+
+
+def _count_head(card: ModelCard) -> int:
+    with torch.device("meta"):
+        model = build_model(card)
+    return sum(p.numel() for name, p in model.named_parameters() if is_in_head(name, card))
+
+
+def _logits(card: ModelCard) -> int:
+    """With two classes a model may have one logit or two; we learn which from its head."""
+    shape = _output_shape(card)
+    return 1 if card.num_classes == 2 and shape[-1:] == (1,) else card.num_classes
+
+
+def _output_shape(card: ModelCard) -> tuple[int, ...]:
+    with torch.device("meta"), torch.inference_mode():
+        images = torch.zeros(2, card.input.channels, card.input.size, card.input.size)
+        return tuple(build_model(card)(images).shape)

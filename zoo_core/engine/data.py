@@ -1,0 +1,201 @@
+"""Sets of labelled images, and their way into tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+from zipfile import ZipFile
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import v2 as T
+
+from zoo_core.cards import DatasetCard, Edition, ImageInput, Split, resolve
+from zoo_core.engine.images import decode_image
+from zoo_core.errors import DataError
+from zoo_core.sources import Watch, unwatched
+from zoo_core.store import Store
+
+
+class ImageSet(Protocol):
+    """A sequence of labelled images in a fixed order."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in label order."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of every image's bytes and label, in order."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        """Return one image and its label; raises DataError where the image is damaged."""
+
+    def name(self, index: int) -> str:
+        """Return what to call one image: its path inside the dataset."""
+
+
+@dataclass(frozen=True)
+class ZipImages:
+    """The images in a zip with one folder per class; classes are sorted as plain strings, as torchvision does."""
+
+    path: Path
+
+    @cached_property
+    def _archive(self) -> ZipFile:
+        return ZipFile(self.path)  # reads under a lock of its own: threads may share it
+
+    @cached_property
+    def _members(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self._archive.namelist() if "/" in name and not name.endswith("/")))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The class names: the top folders."""
+        return tuple(sorted({name.partition("/")[0] for name in self._members}))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of every image's bytes and name."""
+        digest = hashlib.sha256()
+        for name in self._members:
+            digest.update(f"{name}\0".encode() + hashlib.sha256(self._archive.read(name)).digest())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        name = self._members[index]
+        return decode_image(self._archive.read(name), name), self.classes.index(name.partition("/")[0])
+
+    def name(self, index: int) -> str:
+        """Return the image's path in the zip."""
+        return self._members[index]
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images that are pixels already: (N, H, W) or (N, H, W, 3) uint8, with (N,) labels."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all pixels and labels."""
+        return hashlib.sha256(self.pixels.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(self.pixels[index]), int(self.labels[index])
+
+    def name(self, index: int) -> str:
+        """Return the image's number."""
+        return str(index)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Decoded images: `pixels` (N, C, H, W) uint8, `labels` (N,) int64."""
+
+    pixels: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+
+def load_split(card: DatasetCard, edition: Edition, split: Split, store: Store, watch: Watch = unwatched) -> ImageSet:
+    """Fetch an edition's files and open one of its splits.
+
+    Raises:
+        DataError: the edition has no such split, or does not hold what its card declares.
+    """
+    if split not in edition.examples:
+        raise DataError(
+            f"{card.name}.{edition.name} has no {split} images", why=f"its splits: {', '.join(edition.examples)}"
+        )
+    name = f"{card.name}.{edition.name}"
+    files = {key: store.fetch(file, name, watch) for key, file in edition.files.items()}
+    images: ImageSet = resolve(card.loader)(files, split)
+    if len(images) != edition.examples[split] or images.classes != card.classes:
+        raise DataError(
+            f"{name} does not hold what its card declares",
+            why=f"{split}: {len(images)} images of {list(images.classes)}, "
+            f"not {edition.examples[split]} of {list(card.classes)}",
+            fix=f"zoo cache verify, then zoo pull {name}",
+        )
+    return images
+
+
+def sizing(spec: ImageInput) -> T.Compose:
+    """Return the steps from a PIL image to (C, size, size) uint8."""
+    filters = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR}
+    how = filters.get(spec.interpolation, InterpolationMode.BICUBIC)
+    mode = T.Lambda(lambda image: image.convert("RGB" if spec.channels == 3 else "L"))
+    if spec.resize == "squash":
+        steps = [T.Resize((spec.size, spec.size), how)]
+    else:
+        steps = [T.Resize(round(spec.size / spec.crop_fraction), how), T.CenterCrop(spec.size)]
+    return T.Compose([mode, *steps, T.PILToTensor()])
+
+
+def scaling(spec: ImageInput) -> T.Compose:
+    """Return the steps from uint8 (…, C, H, W) to normalised float32."""
+    return T.Compose([T.ToDtype(torch.float32, scale=True), T.Normalize(list(spec.mean), list(spec.std))])
+
+
+def preprocessing(spec: ImageInput) -> T.Compose:
+    """Return the steps from a PIL image to the (C, size, size) float32 tensor that a model sees."""
+    return T.Compose([*sizing(spec).transforms, *scaling(spec).transforms])
+
+
+def stream(images: ImageSet, spec: ImageInput, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ((n, C, H, W) uint8, (n,) int64) batch after batch, in order, decoding ahead in threads.
+
+    Raises:
+        DataError: an image is damaged.
+    """
+    size = sizing(spec)
+
+    def one(index: int) -> tuple[Tensor, int]:
+        image, label = images[index]
+        return size(image), label
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for batch in _ahead(pool, one, len(images), batch_size):
+            yield torch.stack([pixels for pixels, _ in batch]), torch.tensor([label for _, label in batch])
+
+
+def decode(images: ImageSet, spec: ImageInput) -> Pixels:
+    """Decode and size a whole set, to be held in memory: size² · channels bytes an image."""
+    batches = list(stream(images, spec, batch_size=64))
+    names = tuple(images.name(index) for index in range(len(images)))
+    return Pixels(torch.cat([p for p, _ in batches]), torch.cat([labels for _, labels in batches]), names)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, one: Callable[[int], tuple[Tensor, int]], count: int, batch_size: int
+) -> Iterator[list[tuple[Tensor, int]]]:
+    """Yield batches of results in order, with the next batch always under way."""
+    pending: deque[Future[tuple[Tensor, int]]] = deque()
+    submitted = 0
+    while submitted < count or pending:
+        while submitted < count and len(pending) < 2 * batch_size:
+            pending.append(pool.submit(one, submitted))
+            submitted += 1
+        yield [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]

@@ -1,0 +1,35 @@
+"""From an optimizer's settings to PyTorch's optimizer; and its state as tensors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.recipes import SGD, Adam, AdamW
+
+Settings = Adam | AdamW | SGD
+
+
+def make_optimizer(settings: Settings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimizer over those parameters that are to be trained."""
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    return kinds[settings.name](trainable, **settings.model_dump(exclude={"name"}))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's state as tensors named "<parameter number>.<what>"."""
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{what}": value for number, entry in state.items() for what, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    whole = optimizer.state_dict()
+    whole["state"] = {}
+    for name, value in tensors.items():
+        number, _, what = name.partition(".")
+        whole["state"].setdefault(int(number), {})[what] = value
+    optimizer.load_state_dict(whole)

@@ -1,0 +1,127 @@
+"""Carries out a plan: fetch, build, train, evaluate; and writes a run directory on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.cards import resolve
+from zoo_core.engine.build import build_model, load_weights, save_tensors
+from zoo_core.engine.data import decode, load_split, scaling
+from zoo_core.engine.loop import measure
+from zoo_core.engine.order import seed_for
+from zoo_core.engine.supervised import ImageExamples
+from zoo_core.engine.trainer import Job
+from zoo_core.environment import environment
+from zoo_core.errors import UsageError
+from zoo_core.plans import Plan
+from zoo_core.results import EpochResult, Event, Predictions, Progress, RunResult, compare
+from zoo_core.rundir import RunDir
+from zoo_core.store import Store
+
+Observe = Callable[[Event], None]
+
+
+def _unobserved(event: Event) -> None:
+    """Look away."""
+
+
+def execute(plan: Plan, *, store: Store, out: Path = Path("runs"), observe: Observe = _unobserved) -> RunResult:
+    """Carry out a plan, and keep what came of it in a new directory below `out`.
+
+    Args:
+        plan: from `Registry.plan`.
+        store: where weights, data and features are kept.
+        out: the folder of runs.
+        observe: is shown every event as it happens.
+
+    Raises:
+        ZooError: of the kind of what went wrong; the directory then says so, and keeps what was measured until then.
+    """
+    device = pick_device(plan.device)
+    job, base = _prepare(plan, store, device, observe)
+    run = RunDir.create(out, plan, {**environment(store), "device": str(device), "threads": torch.get_num_threads()})
+    try:
+        history = _train(job, run, observe)
+        metrics = {**(history[-1] if history else {}), **_test(job, observe)}
+        run.write_weights(save_tensors(_made(job.model, base)))
+    except KeyboardInterrupt:
+        run.finish("interrupted", reason="Ctrl-C")
+        raise
+    except BaseException as error:
+        run.finish("failed", reason=f"{type(error).__name__}: {error}")
+        raise
+    comparisons = compare(plan.recipe.documented, metrics)
+    run.finish("finished", metrics=metrics, comparisons=comparisons)
+    return RunResult(run.path, metrics, comparisons, history)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name; "auto": the first GPU if there is one, else the CPU.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0]
+        raise UsageError(f"there is no device {name!r} here", why=why, fix="--device auto") from error
+
+
+def _prepare(plan: Plan, store: Store, device: torch.device, observe: Observe) -> tuple[Job, dict[str, Tensor]]:
+    """Fetch all that is needed before anything is written."""
+
+    def watch(done: int, total: int) -> None:
+        observe(Progress("fetching", done, total))
+
+    splits = plan.edition.examples
+    train = load_split(plan.dataset, plan.edition, "train", store, watch)
+    validation = load_split(plan.dataset, plan.edition, "validation", store) if "validation" in splits else None
+    torch.manual_seed(seed_for(plan.recipe.seed, "build"))
+    model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
+    base = load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head, watch=watch)
+    return Job(model, train, validation, plan, store, device), base
+
+
+def _train(job: Job, run: RunDir, observe: Observe) -> tuple[Mapping[str, float], ...]:
+    """Let the trainer train; record each epoch; return the metrics of each."""
+    history: list[Mapping[str, float]] = []
+    for event in resolve(job.plan.trainer.trainer)().fit(job, None):
+        observe(event)
+        if isinstance(event, EpochResult):
+            history.append(event.metrics)
+            run.record(event)
+            _write_predictions(event.predictions, job, run)
+    return tuple(history)
+
+
+def _write_predictions(predictions: Predictions | None, job: Job, run: RunDir) -> None:
+    if predictions is not None:
+        run.write_predictions(predictions, job.plan.classes)
+
+
+def _test(job: Job, observe: Observe) -> dict[str, float]:
+    """Touch the test images, once, where the edition has any."""
+    if "test" not in job.plan.edition.examples:
+        return {}
+    images = load_split(job.plan.dataset, job.plan.edition, "test", job.store)
+    examples = ImageExamples(decode(images, job.plan.input), scaling(job.plan.input))
+    steps = measure(job.model.to(job.device), examples, 0, job.device, what="test images")
+    while True:
+        try:
+            observe(next(steps))
+        except StopIteration as stop:
+            return {"test_loss": stop.value.loss, "test_accuracy": stop.value.accuracy}
+
+
+def _made(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors that differ from the weights the run began with: what this run made."""
+    state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    return {name: tensor for name, tensor in state.items() if name not in base or not torch.equal(tensor, base[name])}

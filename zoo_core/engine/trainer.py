@@ -1,0 +1,42 @@
+"""What a trainer is: it is given a job, and yields what happens; the caller shows and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from zoo_core.engine.data import ImageSet
+from zoo_core.plans import Plan
+from zoo_core.results import Event, TrainState
+from zoo_core.store import Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a trainer needs. It trains `model` in place."""
+
+    model: nn.Module
+    train: ImageSet
+    validation: ImageSet | None
+    plan: Plan
+    store: Store
+    device: torch.device
+
+
+class Trainer(Protocol):
+    """One way to train, of no state of its own between calls."""
+
+    def fit(self, job: Job, resume: TrainState | None) -> Iterator[Event]:
+        """Train, from the start or from a state that a Checkpoint carried.
+
+        Yields Progress as often as it likes, an EpochResult after each epoch, and a Checkpoint wherever its state may
+        be saved. On the same machine, going on from a Checkpoint gives what going through would have given.
+
+        Raises:
+            Diverged: the loss is no finite number.
+            UsageError: the plan asks for what this trainer cannot do.
+        """

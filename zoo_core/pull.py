@@ -1,0 +1,93 @@
+"""Which files belong to a name, and how to get them ahead of time: from their sources, or from local files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo_core.cards import DatasetCard, File, ModelCard
+from zoo_core.errors import DataError, UnknownName
+from zoo_core.registry import Registry
+from zoo_core.sources import Watch, unwatched
+from zoo_core.store import Store
+
+
+def files_of(registry: Registry, target: str) -> dict[str, File]:
+    """Return the files of NAME (a model's weights, a dataset's first edition, all that a recipe starts from),
+    NAME.WEIGHTS or NAME.EDITION, each with a label for people.
+
+    Raises:
+        UnknownName: nothing has this name.
+    """
+    name, part = _parse(registry, target)
+    found: dict[str, File] = {}
+    if name in registry.models:
+        found |= _weights(registry.models[name], part)
+    if name in registry.datasets:
+        found |= _edition(registry.datasets[name], part)
+    if name in registry.recipes and part is None:
+        plan = registry.plan(name)
+        found |= {f"{plan.model.name}.{one.name}": one.file for one in plan.weights}
+        found |= _edition(plan.dataset, plan.edition.name)
+    return found
+
+
+def labels(registry: Registry) -> dict[str, str]:
+    """Return a label for the hash of every file that any card names."""
+    every = [_weights(card, None) for card in registry.models.values()]
+    every += [_edition(card, edition.name) for card in registry.datasets.values() for edition in card.editions]
+    return {file.sha256: label for files in every for label, file in files.items()}
+
+
+def pull(
+    files: dict[str, File], store: Store, *, origin: Path | None = None, watch: Watch = unwatched
+) -> Iterator[tuple[str, Path]]:
+    """Get every file, from its sources or, with `origin`, from that local file or folder; yield label and path.
+
+    Raises:
+        DataError: no local file has the content that is looked for.
+    """
+    for label, file in files.items():
+        if origin is None:
+            yield label, store.fetch(file, label, watch)
+        else:
+            yield label, _adopt(file, label, store, origin)
+
+
+def _adopt(file: File, label: str, store: Store, origin: Path) -> Path:
+    if not origin.exists():
+        raise DataError(f"{origin} does not exist")
+    wanted = {source.uri.rpartition("/")[2] for source in file.sources}
+    found = [origin] if origin.is_file() else [path for path in sorted(origin.rglob("*")) if path.is_file()]
+    adopted = store.adopt(file, sorted(found, key=lambda path: path.name not in wanted))
+    if adopted is None:
+        raise DataError(
+            f"{label}: nothing in {origin} has its content",
+            why=f"{len(found)} file(s) were looked at, packed and unpacked; sha256 {file.sha256} was in none",
+            fix=f"zoo pull {label.partition(' ')[0]}",
+        )
+    return adopted
+
+
+def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
+    """Split at the last dot, unless the whole is a name: names may hold dots themselves."""
+    names = {*registry.models, *registry.datasets, *registry.recipes}
+    name, dot, part = target.rpartition(".")
+    if target in names:
+        return target, None
+    if not dot or name not in names:
+        raise UnknownName("model, dataset or recipe", name if dot and name in names else target, names)
+    return name, part
+
+
+def _weights(card: ModelCard, part: str | None) -> dict[str, File]:
+    picked = card.weights if part is None else card.pick_weights(part)
+    return {f"{card.name}.{one.name}": one.file for one in picked}
+
+
+def _edition(card: DatasetCard, part: str | None) -> dict[str, File]:
+    editions = {edition.name: edition for edition in card.editions}
+    name = part or card.editions[0].name
+    if name not in editions:
+        raise UnknownName(f"edition of {card.name}", name, editions)
+    return {f"{card.name}.{name} ({key})": file for key, file in editions[name].files.items()}

@@ -1,0 +1,143 @@
+"""What to do: a model, a dataset, a trainer and their settings; and the figures that a document gives for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from zoo_core.cards import Name, Unit, Value
+
+Rate = Annotated[FiniteFloat, Field(gt=0)]  # learning rate
+
+
+class Adam(Value):
+    """Adam, with PyTorch's betas and epsilon."""
+
+    name: Literal["adam"] = "adam"
+    lr: Rate = 1e-3
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class AdamW(Value):
+    """Adam with decoupled weight decay."""
+
+    name: Literal["adamw"]
+    lr: Rate = 1e-3
+    weight_decay: NonNegativeFloat = 0.01
+
+
+class SGD(Value):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    lr: Rate
+    momentum: Unit = 0.0
+    nesterov: bool = False
+    weight_decay: NonNegativeFloat = 0.0
+
+
+Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
+
+
+class HorizontalFlip(Value):
+    """Mirror left and right, with probability `p`."""
+
+    name: Literal["horizontal-flip"]
+    p: Unit = 0.5
+
+
+class Rotation(Value):
+    """Turn about the centre by up to ± `degrees`."""
+
+    name: Literal["rotation"]
+    degrees: PositiveFloat
+
+
+class Affine(Value):
+    """Move by up to a fraction of each side, zoom by a factor, shear by up to ± degrees."""
+
+    name: Literal["affine"]
+    translate: tuple[Unit, Unit] | None = None
+    scale: tuple[PositiveFloat, PositiveFloat] | None = None
+    shear: NonNegativeFloat = 0.0
+
+
+Augmentation = Annotated[HorizontalFlip | Rotation | Affine, Field(discriminator="name")]
+
+
+class Figure(Value):
+    """A documented figure: a bound to reach, or a value to come near to."""
+
+    at_least: float | None = None
+    value: float | None = None
+    within: float | None = None  # how far from `value` still holds: the zoo's own tolerance, not the document's
+    says: str = ""  # the document's own words
+
+    @model_validator(mode="after")
+    def _a_bound_or_a_value(self) -> Self:
+        if (self.at_least is None) == (self.value is None) or (self.value is None) != (self.within is None):
+            raise ValueError("give either at_least, or value and within")
+        return self
+
+    def holds(self, measured: float) -> bool:
+        """Tell whether a measurement agrees with the document."""
+        if self.at_least is not None:
+            return measured >= self.at_least
+        assert self.value is not None
+        assert self.within is not None
+        return abs(measured - self.value) <= self.within
+
+
+class Documented(Value):
+    """What a document prints for a recipe, and where."""
+
+    place: str
+    figures: Mapping[str, Figure]  # by the name under which the run measures it
+    log: Mapping[str, tuple[float, ...]] = {}  # the printed figures of each epoch
+
+
+class Recipe(Value):
+    """A named piece of work. A registry file shows only what differs from the defaults."""
+
+    name: Name
+    summary: str
+    model: Name
+    dataset: Name
+    trainer: Name = "supervised"
+    model_options: Mapping[str, Any] = {}
+    edition: Name | None = None  # None: the dataset's first
+    weights: str | None = None  # what to start from: None (random), "pretrained", "trained", or a name on the card
+    augment: tuple[Augmentation, ...] = ()
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    optimizer: Optimizer = Adam()
+    settings: Mapping[str, Any] = {}  # the trainer's own
+    seed: NonNegativeInt = 0
+    documented: Documented | None = None
+
+
+class Counts(Value):
+    """Parameter counts, output shapes and sizes of a model, as a document prints them or as they follow from it."""
+
+    place: str = ""
+    parameters: PositiveInt | None = None
+    trainable_parameters: PositiveInt | None = None
+    layers: Mapping[str, PositiveInt] = {}  # parameters, by module path
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]] = {}  # outputs without the batch side, by path, one per call
+    megabytes: Mapping[Literal["input", "forward_backward", "parameters", "total"], float] = {}  # MiB, one image
+
+
+class Figures(Value):
+    """What is known of a model beside its card: printed in a document, derived from it, and where the document errs."""
+
+    documented: Counts | None = None
+    derived: Counts | None = None
+    errata: Mapping[str, str] = {}  # by module path
+
+    @property
+    def given(self) -> tuple[tuple[str, Counts], ...]:
+        """The counts there are, each with the word for where it comes from."""
+        pairs = (("documented", self.documented), ("derived", self.derived))
+        return tuple((kind, counts) for kind, counts in pairs if counts is not None)

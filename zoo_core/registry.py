@@ -1,0 +1,230 @@
+"""All cards and recipes that there are, as one frozen value."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+import pluggy
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from zoo_core.cards import DatasetCard, Edition, ModelCard, Name, TrainerCard, Value, resolve
+from zoo_core.errors import Problem, UnknownName, UsageError
+from zoo_core.plans import Plan
+from zoo_core.plugins import Offer, collect, find_plugins
+from zoo_core.recipes import Figures, Recipe
+from zoo_core.validation import explain
+
+MAX_BYTES = 1_000_000  # of a registry file
+T = TypeVar("T", ModelCard, DatasetCard, TrainerCard, Recipe)
+
+
+class RegistryFile(Value):
+    """What a registry.toml holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: Literal[1] = Field(alias="schema")
+    recipes: Mapping[Name, Recipe] = {}
+    models: Mapping[Name, Figures] = {}
+
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _a_recipe_is_named_by_its_key(cls, recipes: Any) -> Any:  # noqa: ANN401 - not validated yet
+        if not isinstance(recipes, dict):
+            return recipes
+        return {key: {"name": key, **table} if isinstance(table, dict) else table for key, table in recipes.items()}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A snapshot of what is installed and written down, by name; and the problems met while loading it."""
+
+    models: Mapping[str, ModelCard]
+    datasets: Mapping[str, DatasetCard]
+    trainers: Mapping[str, TrainerCard]
+    recipes: Mapping[str, Recipe]
+    figures: Mapping[str, Figures]  # documented and derived counts, by model
+    plugins: tuple[Offer, ...]
+    problems: tuple[Problem, ...]
+
+    def model(self, name: str) -> ModelCard:
+        """Return a model's card, or raise UnknownName."""
+        return _look_up("model", self.models, name)
+
+    def dataset(self, name: str) -> DatasetCard:
+        """Return a dataset's card, or raise UnknownName."""
+        return _look_up("dataset", self.datasets, name)
+
+    def edition(self, dataset: str, name: str | None = None) -> Edition:
+        """Return one edition of a dataset; None: its first."""
+        editions = self.dataset(dataset).editions
+        return _look_up(f"edition of {dataset}", {e.name: e for e in editions}, name or editions[0].name)
+
+    def plan(self, name: str, overrides: Mapping[str, Any] | None = None, *, device: str = "auto") -> Plan:
+        """Return the plan for a recipe, with fields overridden by dotted key: {"optimizer.lr": 3e-4}.
+
+        Raises:
+            UnknownName: there is no such recipe, model, dataset, edition, trainer or key.
+            UsageError: the values do not fit.
+        """
+        recipe = override(_look_up("recipe", self.recipes, name), overrides or {})
+        model, dataset = self.model(recipe.model), self.dataset(recipe.dataset)
+        trainer = _look_up("trainer", self.trainers, recipe.trainer)
+        return Plan(
+            recipe=recipe,
+            model=model,
+            dataset=dataset,
+            edition=self.edition(recipe.dataset, recipe.edition),
+            trainer=trainer,
+            settings=_settings(recipe, trainer),
+            weights=model.pick_weights(recipe.weights),
+            classes=dataset.classes,
+            device=device,
+        )
+
+
+def load_registry(files: Iterable[Path] = (), manager: pluggy.PluginManager | None = None) -> Registry:
+    """Load the packaged registry, what the plugins bring, and then `files`; the same name twice is a Problem.
+
+    Args:
+        files: registry files of the user's own.
+        manager: the plugins to ask; None: all that are installed.
+
+    Raises:
+        UsageError: a file is no valid registry; every fault in it is named.
+    """
+    manager, problems = find_plugins() if manager is None else (manager, ())
+    offers, broken = collect(manager)
+    return _Loader([*problems, *broken]).load(offers, [packaged_registry(), *files])
+
+
+def packaged_registry() -> Path:
+    """Return the registry that comes with zoo: inside the package, or beside it in a source tree."""
+    package = Path(__file__).parent
+    inside = package / "registry.toml"
+    return inside if inside.is_file() else package.parent / "registry.toml"
+
+
+def read_registry(path: Path) -> RegistryFile:
+    """Read one registry file.
+
+    Raises:
+        UsageError: it cannot be read or is not valid; every fault is named.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path} is too large for a registry", why=f"at most {MAX_BYTES:,} bytes are read")
+        return RegistryFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except ValidationError as error:
+        raise explain(error, str(path), RegistryFile, fix=f"mend the keys named above in {path}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read", why=str(error), fix=f"mend {path}") from error
+
+
+def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with fields replaced, named by dotted keys.
+
+    Raises:
+        UsageError: a key or value does not fit; all are named.
+    """
+    fields = recipe.model_dump()
+    for key, value in overrides.items():
+        *path, last = key.split(".")
+        table = fields
+        for part in path:
+            inner = table.get(part)
+            table[part] = dict(inner) if isinstance(inner, dict) else {}
+            table = table[part]
+        table[last] = value
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        raise explain(error, f"recipe {recipe.name!r}", Recipe, fix=f"zoo show {recipe.name}") from error
+
+
+def matching(names: Iterable[str], pattern: str | None) -> list[str]:
+    """Return the names that a glob matches, sorted; a pattern without a star or a question mark matches within."""
+    if pattern is None:
+        return sorted(names)
+    glob = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    return sorted(name for name in names if fnmatchcase(name, glob))
+
+
+def list_models(pattern: str | None = None, *, registry: Registry | None = None) -> list[str]:
+    """Return the names of the models there are, of those that a glob such as "*cnn*" matches; without torch."""
+    return matching((registry or load_registry()).models, pattern)
+
+
+class _Loader:
+    """Fills the registry, and notes who was first with each name."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self.owners: dict[tuple[str, str], str] = {}
+        self.tables: dict[str, dict[str, Any]] = {
+            kind: {} for kind in ("models", "datasets", "trainers", "recipes", "figures")
+        }
+        self.offers: list[Offer] = []
+
+    def load(self, offers: Iterable[Offer], files: Iterable[Path]) -> Registry:
+        first, *others = ((path, read_registry(path)) for path in files)
+        self._add_file(*first)  # the packaged names are reserved
+        for offer in offers:
+            self._add_offer(offer)
+        for path, content in others:
+            self._add_file(path, content)
+        tables = {kind: MappingProxyType(table) for kind, table in self.tables.items()}
+        return Registry(**tables, plugins=tuple(self.offers), problems=tuple(self.problems))
+
+    def _add_offer(self, offer: Offer) -> None:
+        """Take all that a plugin brings, or nothing of it."""
+        values = [("models", v) for v in offer.models] + [("datasets", v) for v in offer.datasets]
+        values += [("trainers", v) for v in offer.trainers] + [("recipes", v) for v in offer.recipes]
+        names = [(kind, value.name) for kind, value in values]  # type: ignore[attr-defined]
+        taken = [name for name in names if name in self.owners or names.count(name) > 1]
+        if taken:
+            self.problems.extend(self._taken(*name, offer.plugin) for name in dict.fromkeys(taken))
+            return
+        self.offers.append(offer)
+        for (kind, name), (_, value) in zip(names, values, strict=True):
+            self._add(kind, name, value, offer.plugin)
+
+    def _add_file(self, path: Path, content: RegistryFile) -> None:
+        entries = [("recipes", n, v) for n, v in content.recipes.items()]
+        entries += [("figures", n, v) for n, v in content.models.items()]  # type: ignore[misc]
+        for kind, name, value in entries:
+            if (kind, name) in self.owners:
+                self.problems.append(self._taken(kind, name, str(path)))
+            else:
+                self._add(kind, name, value, str(path))
+
+    def _add(self, kind: str, name: str, value: Value, owner: str) -> None:
+        self.owners[kind, name] = owner
+        self.tables[kind][name] = value
+
+    def _taken(self, kind: str, name: str, owner: str) -> Problem:
+        first = self.owners.get((kind, name), owner)
+        cause = f"it brings the {kind.removesuffix('s')} {name!r}, which {first} has already brought"
+        return Problem(owner, cause, f"rename {name!r} in one of the two, or uninstall one")
+
+
+def _look_up(kind: str, table: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever the table holds
+    if name not in table:
+        raise UnknownName(kind, name, table)
+    return table[name]
+
+
+def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:
+    model = resolve(trainer.settings)
+    try:
+        settings: dict[str, Any] = model.model_validate(dict(recipe.settings)).model_dump(mode="json")
+    except ValidationError as error:
+        where = f"settings of recipe {recipe.name!r} (trainer {trainer.name!r})"
+        raise explain(error, where, model, fix=f"zoo show {trainer.name}") from error
+    return settings

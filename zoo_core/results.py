@@ -1,0 +1,119 @@
+"""What training and prediction give back: events while they go on, and values at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo_core.recipes import Documented, Figure
+
+if TYPE_CHECKING:  # this file is read by commands that never need torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` units of the work named `what`; `rate` in units a second, once known."""
+
+    what: str
+    done: int
+    total: int
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities over a set of images, in its order."""
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    probabilities: tuple[tuple[float, ...], ...]  # (images, classes); each row sums to 1
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One finished epoch: `loss` is the mean over batches; accuracies are fractions of 1."""
+
+    epoch: int  # from 1
+    epochs: int
+    metrics: Mapping[str, float]
+    seconds: float
+    predictions: Predictions | None = None  # over the validation images, where the trainer has them at hand
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Where training stands: enough to go on exactly, in tensors and JSON values only.
+
+    The tensors are the live ones: copy or write them before the trainer is asked for its next event.
+    """
+
+    epoch: int  # finished epochs
+    step: int  # finished steps inside the next one
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment at which the caller may save `state`."""
+
+    state: TrainState
+
+
+Event = Progress | EpochResult | Checkpoint
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One documented figure beside the measured one."""
+
+    metric: str
+    documented: Figure
+    measured: float | None  # None: this run did not measure it
+
+    @property
+    def held(self) -> bool:
+        """Whether the figure was measured and agrees."""
+        return self.measured is not None and self.documented.holds(self.measured)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its directory, and what it measured at the end."""
+
+    directory: Path
+    metrics: Mapping[str, float]
+    comparisons: tuple[Comparison, ...] = ()
+    history: tuple[Mapping[str, float], ...] = ()  # the metrics of each epoch
+
+    @property
+    def held(self) -> bool:
+        """Whether every documented figure held."""
+        return all(comparison.held for comparison in self.comparisons)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image: every class with its probability, likeliest first."""
+
+    image: str
+    ranking: tuple[tuple[str, float], ...]
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return self.ranking[0][0]
+
+    @property
+    def probability(self) -> float:
+        """The likeliest class's probability."""
+        return self.ranking[0][1]
+
+
+def compare(documented: Documented | None, metrics: Mapping[str, float]) -> tuple[Comparison, ...]:
+    """Put each documented figure beside what was measured under the same name."""
+    figures = documented.figures if documented else {}
+    return tuple(Comparison(name, figure, metrics.get(name)) for name, figure in figures.items())

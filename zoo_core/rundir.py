@@ -1,0 +1,141 @@
+"""One run's directory: readable at every moment, also after Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from zoo_core.errors import DataError
+from zoo_core.files import append_line, atomic_write, disk_errors
+from zoo_core.plans import Plan
+from zoo_core.results import Comparison, EpochResult, Predictions
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The files of one run.
+
+    plan.json         what was to be done, complete
+    environment.json  where it was done
+    metrics.jsonl     one line per finished epoch
+    predictions.csv   the validation images: label and probabilities
+    weights.safetensors   the tensors this run made (what a frozen trunk holds is named in plan.json, not copied)
+    result.json       status, final metrics, and documented figures beside measured ones
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, plan: Plan, environment: Mapping[str, Any]) -> RunDir:
+        """Make `root`/<recipe>/<UTC time>/, and let `latest` beside it point there.
+
+        Raises:
+            ResourceError: the folder cannot be made.
+        """
+        run = cls(_new_folder(root / plan.recipe.name))
+        atomic_write(run.path / "plan.json", plan.model_dump_json(indent=2).encode())
+        run._write_json("environment.json", environment)
+        run.finish("running")
+        _point(run.path.parent / "latest", run.path.name)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """Open a run directory that is there.
+
+        Raises:
+            DataError: it is none.
+        """
+        if not (path / "plan.json").is_file():
+            raise DataError(f"{path} is not a run directory", why="it holds no plan.json", fix="ls runs/*/")
+        return cls(path)
+
+    @property
+    def weights(self) -> Path:
+        """Where the tensors lie that this run made."""
+        return self.path / "weights.safetensors"
+
+    def plan(self) -> Plan:
+        """Read the plan.
+
+        Raises:
+            DataError: it is damaged, or another version wrote it.
+        """
+        try:
+            return Plan.model_validate_json((self.path / "plan.json").read_bytes())
+        except ValidationError as error:
+            raise DataError(
+                f"{self.path / 'plan.json'} cannot be read",
+                why=f"{error.error_count()} of its fields are not as this version of zoo knows them",
+            ) from error
+
+    def record(self, result: EpochResult) -> None:
+        """Add one epoch to metrics.jsonl."""
+        line = {"epoch": result.epoch, **result.metrics, "seconds": round(result.seconds, 3)}
+        append_line(self.path / "metrics.jsonl", json.dumps(line))
+
+    def write_predictions(self, predictions: Predictions, classes: Sequence[str]) -> None:
+        """Write predictions.csv: image, label, prediction, then one probability per class."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["image", "label", "prediction", *(f"p({name})" for name in classes)])
+        for image, label, row in zip(predictions.names, predictions.labels, predictions.probabilities, strict=True):
+            predicted = classes[row.index(max(row))]
+            table.writerow([image, classes[label], predicted, *(f"{probability:.6f}" for probability in row)])
+        atomic_write(self.path / "predictions.csv", text.getvalue().encode())
+
+    def write_weights(self, content: bytes) -> None:
+        """Write weights.safetensors."""
+        atomic_write(self.weights, content)
+
+    def finish(
+        self,
+        status: Status,
+        *,
+        reason: str = "",
+        metrics: Mapping[str, float] | None = None,
+        comparisons: Sequence[Comparison] = (),
+    ) -> None:
+        """Write result.json."""
+        documented = [
+            {"metric": c.metric, "documented": c.documented.model_dump(), "measured": c.measured, "held": c.held}
+            for c in comparisons
+        ]
+        self._write_json(
+            "result.json", {"status": status, "reason": reason, "metrics": metrics or {}, "documented": documented}
+        )
+
+    def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        atomic_write(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def _new_folder(parent: Path) -> Path:
+    """Make a folder named after the time; two runs that start together get two folders."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    for attempt in count(1):
+        folder = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+        with disk_errors(folder), suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("count() never ends")
+
+
+def _point(link: Path, target: str) -> None:
+    """Let `link` point to `target`, where the file system knows links."""
+    with suppress(OSError):
+        temporary = link.with_name(f".{link.name}.{target}")
+        temporary.symlink_to(target)
+        os.replace(temporary, link)

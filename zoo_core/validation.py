@@ -1,0 +1,34 @@
+"""Turns pydantic's complaints about a recipe or a registry file into one message that lists them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from zoo_core.errors import UsageError, did_you_mean
+
+
+def explain(error: ValidationError, where: str, model: type[BaseModel], *, fix: str = "") -> UsageError:
+    """Return a UsageError that names every bad key of `where` by its path, with the nearest key that would be right."""
+    known = set(_keys(model))
+    lines = [_line(complaint, known) for complaint in error.errors()]
+    return UsageError(f"{where} is not valid", why="\n".join(f"  {line}" for line in dict.fromkeys(lines)), fix=fix)
+
+
+def _line(complaint: Any, known: set[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    path = ".".join(str(part) for part in complaint["loc"]) or "(top level)"
+    if complaint["type"] == "extra_forbidden":
+        return f"{path}: no such key{did_you_mean(str(complaint['loc'][-1]), known)}"
+    given = "" if complaint["type"] == "missing" else f" (given: {complaint['input']!r:.60})"
+    return f"{path}: {complaint['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _keys(annotation: Any) -> Iterator[str]:  # noqa: ANN401 - any type annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield name
+            yield from _keys(field.annotation)
+    for inner in get_args(annotation):
+        yield from _keys(inner)
