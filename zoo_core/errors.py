@@ -1,15 +1,15 @@
 """What can go wrong, as one family: each error knows its exit code and says what, why and what to type next.
 
-    ZooError                  1   a bug in zoo
-    ├── UsageError            2   the command, a recipe or a registry file
-    │   └── UnknownName       2   a name that nothing has
-    ├── DataError             3   images or labels
-    ├── NetworkError          4   bytes that could not be had
-    ├── IntegrityError        5   bytes that are not what was promised
-    ├── ResourceError         6   disk, memory, permission
-    ├── Diverged              7   a loss that is no number any more
-    ├── PluginError           8   a plugin broke its word
-    └── CheckFailed           9   a documented figure did not hold (only where asked)
+ZooError                  1   a bug in zoo
+├── UsageError            2   the command, a recipe or a registry file
+│   └── UnknownName       2   a name that nothing has
+├── DataError             3   images or labels
+├── NetworkError          4   bytes that could not be had
+├── IntegrityError        5   bytes that are not what was promised
+├── ResourceError         6   disk, memory, permission
+├── Diverged              7   a loss that is no number any more
+├── PluginError           8   a plugin broke its word
+└── CheckFailed           9   a documented figure did not hold (only where asked)
 """
 
 from __future__ import annotations

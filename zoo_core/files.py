@@ -39,7 +39,7 @@ def atomic_write(
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             with suppress(OSError):  # after the rename there is nothing left to remove
                 temporary.unlink()
@@ -110,7 +110,9 @@ def regular_members(archive: zipfile.ZipFile, *, max_entries: int) -> Iterator[z
     """
     entries = archive.infolist()
     if len(entries) > max_entries:
-        raise IntegrityError(f"{archive.filename} holds {len(entries):,} entries", why=f"at most {max_entries:,} may be")
+        raise IntegrityError(
+            f"{archive.filename} holds {len(entries):,} entries", why=f"at most {max_entries:,} may be"
+        )
     if len({entry.filename for entry in entries}) != len(entries):
         raise IntegrityError(f"{archive.filename} holds two entries of one name")
     for entry in sorted(entries, key=lambda entry: entry.filename):

@@ -38,6 +38,16 @@ class Offer:
     trainers: tuple[TrainerCard, ...] = ()
     recipes: tuple[Recipe, ...] = ()
 
+    @property
+    def items(self) -> tuple[tuple[str, str, Value], ...]:
+        """All of it, as (kind, name, value)."""
+        return (
+            *(("models", card.name, card) for card in self.models),
+            *(("datasets", card.name, card) for card in self.datasets),
+            *(("trainers", card.name, card) for card in self.trainers),
+            *(("recipes", recipe.name, recipe) for recipe in self.recipes),
+        )
+
 
 class BrokenPlugin(Exception):
     """A plugin raised, or returned what no hook may return."""

@@ -21,7 +21,7 @@ from zoo_core.recipes import Figures, Recipe
 from zoo_core.validation import explain
 
 MAX_BYTES = 1_000_000  # of a registry file
-T = TypeVar("T", ModelCard, DatasetCard, TrainerCard, Recipe)
+T = TypeVar("T")
 
 
 class RegistryFile(Value):
@@ -184,20 +184,18 @@ class _Loader:
 
     def _add_offer(self, offer: Offer) -> None:
         """Take all that a plugin brings, or nothing of it."""
-        values = [("models", v) for v in offer.models] + [("datasets", v) for v in offer.datasets]
-        values += [("trainers", v) for v in offer.trainers] + [("recipes", v) for v in offer.recipes]
-        names = [(kind, value.name) for kind, value in values]  # type: ignore[attr-defined]
+        names = [(kind, name) for kind, name, _ in offer.items]
         taken = [name for name in names if name in self.owners or names.count(name) > 1]
         if taken:
             self.problems.extend(self._taken(*name, offer.plugin) for name in dict.fromkeys(taken))
             return
         self.offers.append(offer)
-        for (kind, name), (_, value) in zip(names, values, strict=True):
+        for kind, name, value in offer.items:
             self._add(kind, name, value, offer.plugin)
 
     def _add_file(self, path: Path, content: RegistryFile) -> None:
-        entries = [("recipes", n, v) for n, v in content.recipes.items()]
-        entries += [("figures", n, v) for n, v in content.models.items()]  # type: ignore[misc]
+        entries: list[tuple[str, str, Value]] = [("recipes", name, recipe) for name, recipe in content.recipes.items()]
+        entries += [("figures", name, figures) for name, figures in content.models.items()]
         for kind, name, value in entries:
             if (kind, name) in self.owners:
                 self.problems.append(self._taken(kind, name, str(path)))
@@ -214,7 +212,7 @@ class _Loader:
         return Problem(owner, cause, f"rename {name!r} in one of the two, or uninstall one")
 
 
-def _look_up(kind: str, table: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever the table holds
+def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:
     if name not in table:
         raise UnknownName(kind, name, table)
     return table[name]

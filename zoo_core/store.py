@@ -133,9 +133,7 @@ class Store:
         with opened(source, self.root / "scratch", watch) as path:
             if source.uri.startswith("package:") and source.reader is None:
                 return path
-            return atomic_write(
-                self.path_of(file), _content(path, source.reader), size=file.size, sha256=file.sha256
-            )
+            return atomic_write(self.path_of(file), _content(path, source.reader), size=file.size, sha256=file.sha256)
 
     @contextmanager
     def _lock(self, file: File) -> Iterator[None]:
@@ -167,4 +165,6 @@ def _visible(folder: Path) -> list[Path]:
 def _summary(name: str, failures: list[ZooError]) -> ZooError:
     """One error for all the sources that failed, of the last one's kind."""
     why = "\n".join(f"  {failure.what}: {failure.why}" for failure in failures)
-    return type(failures[-1])(f"{name} could not be had", why=why, fix=failures[-1].fix or f"zoo pull {name} --from FILE")
+    return type(failures[-1])(
+        f"{name} could not be had", why=why, fix=failures[-1].fix or f"zoo pull {name} --from FILE"
+    )

@@ -31,7 +31,9 @@ class Bars:
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def __call__(self, event: Event) -> None:
@@ -69,5 +71,5 @@ def epoch_line(result: EpochResult) -> str:
 
 
 def show_metric(name: str, value: float) -> str:
-    """Return an accuracy in per cent, and anything else with four digits."""
-    return percent(value) if "accuracy" in name else f"{value:.4f}"
+    """Return an accuracy in per cent, and anything else with four significant digits."""
+    return percent(value) if "accuracy" in name else f"{value:.4g}"

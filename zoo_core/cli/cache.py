@@ -25,7 +25,7 @@ def ls(context: typer.Context, json: Json = False) -> None:
         rows = [{"name": n, "kind": e.kind, "key": e.key, "size": e.size, "path": str(e.path)} for n, e in entries]
         return print_json(rows)
     if entries:
-        print_table(("name", "key", "size"), [(n, e.key[:12], amount(e.size)) for n, e in entries], right="size")
+        print_table(("name", "key", "size"), [(n, e.key[:12], amount(e.size)) for n, e in entries], right=["size"])
     note(f"{amount(sum(entry.size for _, entry in entries))} in {store.root}")
     return None
 

@@ -26,11 +26,18 @@ def check(
         print_json([{**vars(one), "held": one.held} for one in found])
     else:
         rows = [(c.subject, c.what, _text(c.expected), _text(c.found), "yes" if c.held else "NO") for c in found]
-        print_table(("", "", "expected", "found", "held"), rows, right="expected,found")
-    failed = [f"{one.subject}: {one.what}: expected {_text(one.expected)}, found {_text(one.found)}" for one in found if not one.held]
+        print_table(("", "", "expected", "found", "held"), rows, right=["expected", "found"])
+    failed = [
+        f"{one.subject}: {one.what}: expected {_text(one.expected)}, found {_text(one.found)}"
+        for one in found
+        if not one.held
+    ]
     if failed or known.problems:
         raise CheckFailed(f"{len(failed)} of {len(found)} checks failed", why="\n".join(f"  {line}" for line in failed))
 
 
 def _text(value: object) -> str:
+    """Return a count with its commas, and shapes as 16 × 75 × 75, one for each call."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value)) if any(isinstance(v, tuple) for v in value) else " × ".join(map(str, value))
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)

@@ -26,14 +26,16 @@ def err() -> Console:
     return _console(sys.stderr)
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: str = "") -> None:
+def print_table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Sequence[str] = ()
+) -> None:
     """Print rows under headers; `right` names the headers whose columns are numbers."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
     for header in headers:
-        table.add_column(header, justify="right" if header in right.split(",") else "left", overflow="fold")
+        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     out().print(table)

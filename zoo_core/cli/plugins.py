@@ -21,5 +21,7 @@ def plugins(context: typer.Context, json: Json = False) -> None:
 
 
 def _brings(offer: Offer) -> dict[str, list[str]]:
-    kinds = {"models": offer.models, "datasets": offer.datasets, "trainers": offer.trainers, "recipes": offer.recipes}
-    return {kind: [value.name for value in values] for kind, values in kinds.items() if values}
+    brought: dict[str, list[str]] = {}
+    for kind, name, _ in offer.items:
+        brought.setdefault(kind, []).append(name)
+    return brought

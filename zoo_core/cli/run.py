@@ -30,7 +30,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and do nothing.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 9 where a documented figure does not hold.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 9 where a documented figure does not hold.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Carry out a recipe."""
@@ -79,7 +81,12 @@ def _as_json(result: RunResult) -> dict[str, Any]:
         {"metric": c.metric, "documented": c.documented.model_dump(), "measured": c.measured, "held": c.held}
         for c in result.comparisons
     ]
-    return {"run": str(result.directory), "metrics": dict(result.metrics), "documented": documented, "held": result.held}
+    return {
+        "run": str(result.directory),
+        "metrics": dict(result.metrics),
+        "documented": documented,
+        "held": result.held,
+    }
 
 
 def print_result(plan: Plan, result: RunResult) -> None:
@@ -98,7 +105,7 @@ def print_result(plan: Plan, result: RunResult) -> None:
                 "" if compared is None else "yes" if compared.held else "no",
             )
         )
-    print_table(("", "documented", "measured", "held"), rows, right="documented,measured")
+    print_table(("", "documented", "measured", "held"), rows, right=["documented", "measured"])
     note(f"\nKept in {result.directory}\nTry: zoo predict {result.directory} IMAGE")
 
 
@@ -120,5 +127,5 @@ def _print_log(plan: Plan, result: RunResult) -> None:
         cells = [show_metric(name, values[name]) if name in values else "" for name in log for values in (theirs, ours)]
         rows.append((str(number + 1), *cells))
     headers = [header for name in log for header in (f"{name.replace('_', ' ')}: documented", "measured")]
-    print_table(("epoch", *headers), rows, right=",".join(headers))
+    print_table(("epoch", *headers), rows, right=headers)
     out().print()

@@ -93,7 +93,7 @@ def print_layers(card: ModelCard, figures: Figures) -> None:
         (one.path, one.kind, " × ".join(map(str, one.shape)), f"{one.parameters:,}", one.arithmetic)
         for one in model.layers
     ]
-    print_table(("layer", "type", "output", "parameters", "arithmetic"), rows, right="parameters")
+    print_table(("layer", "type", "output", "parameters", "arithmetic"), rows, right=["parameters"])
     sizes = ", ".join(f"{what.replace('_', ' and ')} {size:.2f}" for what, size in model.megabytes.items())
     out().print(f"\n{model.parameters:,} parameters. MB for one image: {sizes}", soft_wrap=True)
     for path, slip in figures.errata.items():

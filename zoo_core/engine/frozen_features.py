@@ -83,7 +83,7 @@ def _through_trunk(
     trunk: nn.Module, images: ImageSet, job: Job, what: str
 ) -> Generator[Event, None, tuple[Tensor, Tensor]]:
     """Send every image through the trunk, in evaluation mode, so that no buffer changes."""
-    trunk.eval().to(job.device, memory_format=torch.channels_last)
+    trunk.eval().to(job.device).to(memory_format=torch.channels_last)
     scale = scaling(job.plan.input)
     rows, labels = [], []
     settings = FrozenFeaturesSettings.model_validate(job.plan.settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zoo_core.errors import DataError
 
@@ -30,7 +30,7 @@ def decode_image(content: bytes, name: str) -> Image.Image:
             return ImageOps.exif_transpose(image)
     except DataError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise DataError(f"{name} is not an image", why=f"it is none of {', '.join(FORMATS)}") from error
     except Exception as error:  # decoders raise many kinds, SyntaxError among them
         raise DataError(f"{name} cannot be decoded", why=str(error)) from error

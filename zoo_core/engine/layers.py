@@ -34,6 +34,7 @@ class Layers:
     """
 
     layers: tuple[Layer, ...]
+    shapes: dict[str, tuple[tuple[int, ...], ...]]  # of every module's outputs, one for each call, by path
     megabytes: dict[str, float]
     parameters: int
 
@@ -47,12 +48,15 @@ def layers_of(card: ModelCard) -> Layers:
     summary = torchinfo.summary(model, input_size=size, device="meta", verbose=0, depth=99, mode="eval")
     leaves = [info for info in summary.summary_list if info.is_leaf_layer]
     layers = tuple(_layer(info) for info in leaves)
+    shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
+    for info in summary.summary_list:
+        shapes[_path(info)] = (*shapes.get(_path(info), ()), tuple(info.output_size[1:]))
     sizes = {
         "input": summary.total_input / MIB,
         "forward_backward": 2 * sum(info.output_bytes for info in leaves) / MIB,
         "parameters": summary.total_param_bytes / MIB,
     }
-    return Layers(layers, {**sizes, "total": sum(sizes.values())}, summary.total_params)
+    return Layers(layers, shapes, {**sizes, "total": sum(sizes.values())}, summary.total_params)
 
 
 def arithmetic(module: nn.Module) -> str:
@@ -74,9 +78,7 @@ def _with_bias(fan_in: str, module: nn.Conv2d | nn.Linear) -> str:
 
 
 def _layer(info: Any) -> Layer:  # noqa: ANN401 - torchinfo has no types
-    return Layer(
-        _path(info), info.class_name, tuple(info.output_size[1:]), info.num_params, arithmetic(info.module)
-    )
+    return Layer(_path(info), info.class_name, tuple(info.output_size[1:]), info.num_params, arithmetic(info.module))
 
 
 def _path(info: Any) -> str:  # noqa: ANN401 - torchinfo has no types

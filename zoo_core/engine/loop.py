@@ -85,7 +85,7 @@ def measure(
     """Evaluate the model on examples, in evaluation mode."""
     model.eval()
     rows, total = [], 0.0
-    batches = torch.arange(len(examples.labels)).split(EVALUATION_BATCH)
+    batches = torch.split(torch.arange(len(examples.labels)), EVALUATION_BATCH)
     with torch.inference_mode():
         for done, indices in enumerate(batches, start=1):
             logits = model(examples.inputs(indices, epoch).to(device))
@@ -112,7 +112,7 @@ def _epoch(
 ) -> Generator[Event, None, float]:
     """Take every step of an epoch, and return the mean of the batches' losses."""
     model.train()
-    batches = epoch_order(recipe.seed, epoch, len(examples.labels)).split(recipe.batch_size)
+    batches = torch.split(epoch_order(recipe.seed, epoch, len(examples.labels)), recipe.batch_size)
     total = 0.0
     for step, indices in enumerate(batches):
         inputs = examples.inputs(indices, epoch).to(device)
@@ -120,7 +120,7 @@ def _epoch(
         loss = loss_of(model(inputs), examples.labels[indices].to(device))
         total += _finite(loss.item(), recipe, epoch, step)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         yield Progress(f"epoch {epoch + 1}", step + 1, len(batches))
     return total / len(batches)

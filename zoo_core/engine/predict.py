@@ -35,7 +35,9 @@ class Predictor:
     origin: str  # what was used, to be told to the user
 
     @classmethod
-    def from_card(cls, card: ModelCard, store: Store, *, weights: str = "trained", watch: Watch = unwatched) -> Predictor:
+    def from_card(
+        cls, card: ModelCard, store: Store, *, weights: str = "trained", watch: Watch = unwatched
+    ) -> Predictor:
         """Return the model with the weights published under its name.
 
         Raises:
@@ -46,7 +48,9 @@ class Predictor:
         load_weights(model, card, picked, store, watch=watch)
         classes = picked[-1].classes or card.classes
         if classes is None:
-            raise PluginError(f"weights {picked[-1].name!r} of {card.name} name no classes", fix=f"zoo check {card.name}")
+            raise PluginError(
+                f"weights {picked[-1].name!r} of {card.name} name no classes", fix=f"zoo check {card.name}"
+            )
         return cls(model, preprocessing(card.input_for(picked)), classes, f"{card.name} with weights {picked[-1].name}")
 
     @classmethod

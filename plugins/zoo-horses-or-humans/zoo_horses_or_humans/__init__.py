@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from zoo_core import DatasetCard, Edition, File, Source, hookimpl
 
-EXAMPLES = {"train": 1027, "validation": 256}
+EXAMPLES: Mapping[Literal["train", "validation", "test"], int] = {"train": 1027, "validation": 256}
 ORIGIN = "https://storage.googleapis.com"
 
 

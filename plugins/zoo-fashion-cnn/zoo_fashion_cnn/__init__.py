@@ -1,0 +1,123 @@
+"""FashionCNN, and the dataset Fashion-MNIST that it is for."""
+
+from __future__ import annotations
+
+from zoo_core import DatasetCard, Edition, File, ImageInput, ModelCard, Source, hookimpl
+
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+ORIGIN = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+
+
+def _shipped(name: str, size: int, sha256: str) -> File:
+    """Describe a file inside this package, as scripts/make_sample.py printed it."""
+    source = Source(uri=f"package:zoo_fashion_cnn/data/{name}.gz", size=size, sha256=sha256)
+    return File(sources=(source,), size=size, sha256=sha256)
+
+
+def _published(name: str, size: int, sha256: str, *, content_size: int, content_sha256: str) -> File:
+    """Describe a file that Zalando offers; the Store keeps it uncompressed."""
+    source = Source(uri=f"{ORIGIN}/{name}.gz", size=size, sha256=sha256, reader="zoo_core.readers:gunzip")
+    return File(sources=(source,), size=content_size, sha256=content_sha256)
+
+
+SAMPLE = Edition(
+    name="sample",
+    summary="the first 600 training and 100 test images of each class; shipped with this package",
+    files={
+        "train-images": _shipped(
+            "train-images", 2_615_845, "8cdd6eb3db9f71d038db812672f156fd89a164a94f767144b5586d415d3cfa4f"
+        ),
+        "train-labels": _shipped(
+            "train-labels", 3_078, "ad10c5b63cc571a1b1e3466e319c5712cf94438f98643f47a64c2239b56ea625"
+        ),
+        "test-images": _shipped(
+            "test-images", 436_247, "1d883f3966f98d7fc5011e0ff22f6e190d3b994ad0583bfd53c4b120eb39f754"
+        ),
+        "test-labels": _shipped("test-labels", 519, "4f81dd80fbbee90c38545ee999e120b1c191bf127f0aa516f21ef7e023d316a9"),
+    },
+    examples={"train": 6_000, "test": 1_000},
+)
+
+FULL = Edition(
+    name="full",
+    summary="all 70,000 images; 31 MB to download",
+    files={
+        "train-images": _published(
+            "train-images-idx3-ubyte",
+            26_421_880,
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            content_size=47_040_016,
+            content_sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        ),
+        "train-labels": _published(
+            "train-labels-idx1-ubyte",
+            29_515,
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            content_size=60_008,
+            content_sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        ),
+        "test-images": _published(
+            "t10k-images-idx3-ubyte",
+            4_422_102,
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            content_size=7_840_016,
+            content_sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        ),
+        "test-labels": _published(
+            "t10k-labels-idx1-ubyte",
+            5_148,
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            content_size=10_008,
+            content_sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    },
+    examples={"train": 60_000, "test": 10_000},
+)
+
+
+@hookimpl
+def zoo_models() -> list[ModelCard]:
+    """Return the model."""
+    return [
+        ModelCard(
+            name="fashion-cnn",
+            summary="Two convolutions and two linear layers for 28 × 28 grey images of clothes",
+            license="Apache-2.0",
+            source="the source document, class FashionCNN",
+            builder="zoo_fashion_cnn.model:FashionCNN",
+            # the mean and standard deviation of all training pixels, in [0, 1]; the source gives none
+            input=ImageInput(size=28, channels=1, mean=(0.2860,), std=(0.3530,)),
+            num_classes=10,
+            classes=CLASSES,
+            head="fc2",
+            parameters=333_898,
+        )
+    ]
+
+
+@hookimpl
+def zoo_datasets() -> list[DatasetCard]:
+    """Return the dataset."""
+    return [
+        DatasetCard(
+            name="fashion-mnist",
+            summary="Zalando's article images: 28 × 28 grey pixels, ten kinds of clothes",
+            license="MIT",
+            attribution="Fashion-MNIST by Han Xiao, Kashif Rasul and Roland Vollgraf, Zalando SE, MIT",
+            source="https://arxiv.org/abs/1708.07747",
+            classes=CLASSES,
+            editions=(SAMPLE, FULL),
+            loader="zoo_fashion_cnn.data:load",
+        )
+    ]

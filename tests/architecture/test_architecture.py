@@ -1,0 +1,249 @@
+"""The shape of the code: imports point down, torch stays behind its fence, raw calls have one home."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zoo_core
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "zoo_core"
+
+# A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
+FLOORS = (
+    ("errors",),
+    ("cards", "files"),
+    ("recipes", "readers", "validation", "sources"),
+    ("plans", "results", "hookspecs", "store"),
+    ("rundir", "trainers", "environment"),
+    ("plugins",),
+    ("registry",),
+    ("pull", "engine.images", "engine.order", "engine.objective", "engine.optimizers"),
+    ("engine.data", "engine.augment", "engine.build"),
+    ("engine.loop", "engine.trainer", "engine.layers"),
+    ("engine.supervised", "engine.frozen_features"),
+    ("engine.run", "engine.predict", "engine.checks"),
+    ("api",),
+    ("cli.console",),
+    ("cli.bars", "cli.context"),
+    ("cli.list", "cli.show", "cli.run", "cli.predict", "cli.pull", "cli.check", "cli.plugins", "cli.cache", "cli.env"),
+    ("cli.app",),
+)
+FLOOR_OF = {f"zoo_core.{name}": number for number, floor in enumerate(FLOORS) for name in floor}
+DOORS = {"zoo_core", "zoo_core.cli", "zoo_core.__main__", "zoo_core.engine"}
+TORCH = {"torch", "torchvision", "timm", "torchinfo", "safetensors.torch"}
+
+RAW_CALLS = {
+    "urlopen",
+    "urlretrieve",
+    "httpx.Client",
+    "httpx.get",
+    "httpx.stream",
+    "subprocess.run",
+    "subprocess.Popen",
+    "os.replace",
+    "os.rename",
+    "os.system",
+    "shutil.copy",
+    "shutil.move",
+    "torch.load",
+    "torch.save",
+    "torch.jit.load",
+    "torch.hub.load_state_dict_from_url",
+    "pickle.load",
+    "pickle.loads",
+    "eval",
+    "exec",
+}
+RAW_METHODS = {"write_text", "write_bytes", "extractall", "mktemp"}
+RAW_HOMES = {"files.py", "sources.py"}
+
+
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted(CORE.rglob("*.py")):
+        name = ".".join(("zoo_core", *path.relative_to(CORE).with_suffix("").parts)).removesuffix(".__init__")
+        found[name] = ast.parse(path.read_text())
+    return found
+
+
+MODULES = modules()
+
+
+def imports(tree: ast.AST, *, lazy: bool) -> Iterator[str]:
+    """Yield imported modules; without `lazy`, only those that are imported when the module is."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.FunctionDef) and not lazy:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imports(node, lazy=lazy)
+
+
+def core_module(imported: str) -> str | None:
+    """Return the module of ours that an import reaches."""
+    parts = imported.split(".")
+    return next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in MODULES), None)
+
+
+def test_every_file_has_a_floor() -> None:
+    assert set(MODULES) - DOORS == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("name", sorted(FLOOR_OF))
+def test_a_file_imports_only_from_floors_below(name: str) -> None:
+    reached = {core_module(imported) for imported in imports(MODULES[name], lazy=True)} - {None, "zoo_core.engine"}
+    packages = {"zoo_core.cli"} if name == "zoo_core.cli.app" else set()
+    above = {one for one in reached - packages if FLOOR_OF.get(one, 99) >= FLOOR_OF[name]}
+    assert not above, f"{name} imports {above}"
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"zoo_core.api"}))
+def test_torch_stays_behind_the_fence(name: str) -> None:
+    if name.startswith("zoo_core.engine"):
+        return
+    here = {imported for imported in imports(MODULES[name], lazy=False)}
+    torch = {one for one in here if one.split(".")[0] in TORCH or one.startswith("safetensors.torch")}
+    engine = {one for one in here if one.startswith(("zoo_core.engine", "zoo_core.api"))}
+    assert not torch | engine
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_raw_calls_stay_in_their_homes(name: str) -> None:
+    if name.removeprefix("zoo_core.") + ".py" in RAW_HOMES:
+        return
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            method = called.rpartition(".")[2]
+            assert called not in RAW_CALLS, f"{name}:{node.lineno} {called}"
+            assert method not in RAW_METHODS, f"{name}:{node.lineno} {called}"
+            if called == "open" or (method == "open" and not called.startswith(("Image.", "RunDir."))):
+                modes = [ast.unparse(argument) for argument in node.args]
+                assert not any(set(mode) & set("wax+") and mode.startswith("'") for mode in modes), f"{name}: {modes}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_importing_does_nothing(name: str) -> None:
+    if name in ("zoo_core.__main__", "zoo_core.cli.app"):  # the first is the program; the second is put together here
+        return
+    for node in MODULES[name].body:
+        assert not isinstance(node, (ast.For, ast.While, ast.With, ast.Try)), f"{name}:{node.lineno}"
+        if isinstance(node, ast.Expr):
+            assert isinstance(node.value, ast.Constant), f"{name}:{node.lineno} is a call"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list",),
+        ("list", "--json"),
+        ("show", "horses-inception"),
+        ("show", "fashion-mnist"),
+        ("plugins",),
+        ("env",),
+        ("cache", "ls"),
+        ("--help",),
+        ("--version",),
+        ("run", "--help"),
+        ("run", "horses-cnn", "--dry-run"),
+    ],
+    ids=" ".join,
+)
+def test_light_commands_do_not_import_torch(arguments: tuple[str, ...]) -> None:
+    program = f"import sys; sys.argv = ['zoo', *{arguments!r}]\nfrom zoo_core.cli import main\n"
+    program += "try: main()\nexcept SystemExit as end: assert not end.code, end.code\n"
+    program += "assert 'torch' not in sys.modules and 'timm' not in sys.modules, 'torch was imported'"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    program = "import sys, zoo_core; assert 'torch' not in sys.modules; zoo_core.list_models()"
+    subprocess.run([sys.executable, "-c", program + "; assert 'torch' not in sys.modules"], check=True)
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(zoo_core.__all__) == zoo_core.__all__
+    for name in zoo_core.__all__:
+        assert getattr(zoo_core, name) is not None
+    assert dir(zoo_core) == zoo_core.__all__
+
+
+def test_the_public_names_are_frozen() -> None:
+    """Plugins rely on these names: one may be added here, none may go."""
+    assert set(zoo_core.__all__) >= set(
+        [
+            "ArrayImages",
+            "Checkpoint",
+            "DataError",
+            "DatasetCard",
+            "Edition",
+            "EpochResult",
+            "File",
+            "ImageInput",
+            "ImageSet",
+            "Job",
+            "ModelCard",
+            "Plan",
+            "PluginError",
+            "Probe",
+            "Progress",
+            "Recipe",
+            "Registry",
+            "RunResult",
+            "Source",
+            "Store",
+            "TrainState",
+            "Trainer",
+            "TrainerCard",
+            "UsageError",
+            "Value",
+            "WeightsCard",
+            "ZipImages",
+            "ZooError",
+            "create_model",
+            "hookimpl",
+            "list_models",
+            "load_dataset",
+            "load_registry",
+            "predict",
+            "run",
+            "transforms",
+        ]
+    )
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'frobnicate'"):
+        zoo_core.frobnicate  # noqa: B018
+
+
+@pytest.mark.parametrize("plugin", sorted(p.name for p in (ROOT / "plugins").iterdir()))
+def test_plugins_import_only_the_public_door_and_never_one_another(plugin: str) -> None:
+    package = plugin.replace("-", "_")
+    for path in (ROOT / "plugins" / plugin / package).glob("*.py"):
+        for imported in imports(ast.parse(path.read_text()), lazy=True):
+            assert not imported.startswith("zoo_core.") or imported.split(".")[1] in zoo_core.__all__, imported
+            assert not imported.startswith("zoo_") or imported.split(".")[0] in ("zoo_core", package), imported
+
+
+def test_the_top_level_holds_what_the_design_names() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    top = {line.partition("/")[0] for line in listed.stdout.splitlines()}
+    named = {"pyproject.toml", "zoo_core", "plugins", "registry.toml", "tests", "docs", "README.md"}
+    assert {name for name in top if not name.startswith(".")} <= named | {"LICENSE", "CHANGELOG.md"}

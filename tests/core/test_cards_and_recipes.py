@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from zoo_core import File, ImageInput, ModelCard, PluginError, Recipe, Source, UsageError, WeightsCard
+from zoo_core.cards import resolve
+from zoo_core.recipes import Adam, Figure
+
+SHA = "0" * 64
+FILE = File(sources=(Source(uri="file:///x", size=1, sha256=SHA),), size=1, sha256=SHA)
+CARD: dict[str, Any] = {
+    "name": "newt",
+    "summary": "s",
+    "license": "l",
+    "source": "s",
+    "builder": "zoo_pond.model:PondNet",
+    "input": ImageInput(size=8, mean=(0, 0, 0), std=(1, 1, 1)),
+    "num_classes": 2,
+    "parameters": 1,
+}
+
+
+def weights(name: str, covers: Any, trunk: str | None = None) -> WeightsCard:
+    return WeightsCard(name=name, covers=covers, trunk=trunk, file=FILE, license="l", provenance="p")
+
+
+@pytest.mark.parametrize("name", ["Horses", "a b", "../x", "a//b", "-a", "a-", "", "x" * 65, "ä", "a/b/c", "a\n"])
+def test_a_name_that_could_be_mistaken_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        ModelCard(**{**CARD, "name": name})
+
+
+@pytest.mark.parametrize("name", ["horses-inception", "timm/resnet50.a1_in1k", "a", "x1"])
+def test_names_as_people_write_them_are_taken(name: str) -> None:
+    assert ModelCard(**{**CARD, "name": name}).name == name
+
+
+@pytest.mark.parametrize("uri", ["ftp://x/y", "/etc/passwd", "data:x", "", "https://a b"])
+def test_a_source_of_a_foreign_scheme_is_refused(uri: str) -> None:
+    with pytest.raises(ValidationError):
+        Source(uri=uri, size=1, sha256=SHA)
+
+
+def test_cards_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        ModelCard(**CARD).parameters = 2  # type: ignore[misc]
+
+
+def test_a_card_names_as_many_classes_as_it_counts() -> None:
+    with pytest.raises(ValidationError, match="3 classes are named, num_classes is 2"):
+        ModelCard(**{**CARD, "classes": ("a", "b", "c")})
+
+
+def test_preprocessing_has_one_figure_per_channel() -> None:
+    with pytest.raises(ValidationError, match="mean and std need 1 figure"):
+        ImageInput(size=8, channels=1, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def test_a_heads_weights_name_their_trunk() -> None:
+    with pytest.raises(ValidationError, match="a head's weights name their trunk"):
+        weights("h", "head")
+
+
+def test_weights_are_picked_by_intent_and_a_head_brings_its_trunk() -> None:
+    first, second, head = weights("a", "trunk"), weights("b", "trunk"), weights("h", "head", "b")
+    card = ModelCard(**CARD, head="fc", weights=(first, second, head))
+    assert card.pick_weights(None) == ()
+    assert card.pick_weights("pretrained") == (first,)
+    assert card.pick_weights("b") == (second,)
+    assert card.pick_weights("trained") == (second, head)
+
+
+def test_missing_weights_are_an_error_that_names_those_there_are() -> None:
+    card = ModelCard(**CARD, weights=(weights("a", "trunk"),))
+    with pytest.raises(UsageError, match=r"newt has no 'trained' weights\nweights on its card: a"):
+        card.pick_weights("trained")
+
+
+def test_preprocessing_belongs_to_the_weights() -> None:
+    own = ImageInput(size=16, mean=(0, 0, 0), std=(1, 1, 1))
+    with_own = weights("a", "trunk").model_copy(update={"input": own})
+    card = ModelCard(**CARD, weights=(with_own, weights("b", "trunk")))
+    assert card.input_for(card.pick_weights("a")).size == 16
+    assert card.input_for(card.pick_weights("b")).size == 8
+
+
+def test_a_reference_that_leads_nowhere_is_the_plugins_fault() -> None:
+    with pytest.raises(PluginError, match=r"'zoo_pond.model:Pnd' cannot be imported"):
+        resolve("zoo_pond.model:Pnd")
+
+
+def test_a_recipe_has_defaults() -> None:
+    recipe = Recipe(name="a", summary="s", model="m", dataset="d", epochs=1, batch_size=1)
+    assert (recipe.trainer, recipe.optimizer, recipe.seed, recipe.weights) == ("supervised", Adam(), 0, None)
+
+
+@pytest.mark.parametrize("lr", [0, -1, float("nan"), float("inf")])
+def test_a_learning_rate_is_a_positive_number(lr: float) -> None:
+    with pytest.raises(ValidationError):
+        Adam(lr=lr)
+
+
+def test_a_figure_is_a_bound_or_a_value() -> None:
+    assert Figure(at_least=0.95).holds(0.95)
+    assert not Figure(at_least=0.95).holds(0.949)
+    assert Figure(value=0.5, within=0.1).holds(0.6)
+    assert not Figure(value=0.5, within=0.1).holds(0.61)
+    with pytest.raises(ValidationError, match="give either"):
+        Figure(at_least=0.5, value=0.5, within=0.1)

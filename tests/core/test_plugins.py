@@ -1,0 +1,137 @@
+"""A plugin that fails in any way is left out whole, is named, and takes nothing else down."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import zoo_pond
+
+from zoo_core import ModelCard, Registry, hookimpl, load_registry
+from zoo_core.plugins import find_plugins, new_manager
+
+
+def plugin(**hooks: Callable[[], Any]) -> ModuleType:
+    module = ModuleType("someones_plugin")
+    for name, function in hooks.items():
+        function.__name__ = name
+        setattr(module, name, hookimpl(function))
+    return module
+
+
+def registry_with(module: ModuleType) -> Registry:
+    manager = new_manager()
+    manager.register(zoo_pond, name="zoo-pond 1.2.3")
+    manager.register(module, name="zoo-someone 0.1")
+    return load_registry(manager=manager)
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    def hook() -> Any:
+        raise error
+
+    return hook
+
+
+def dying_halfway() -> Any:
+    yield zoo_pond.zoo_models()[0].model_copy(update={"name": "half"})
+    raise RuntimeError("half way")
+
+
+@pytest.mark.parametrize(
+    ("hooks", "cause"),
+    [
+        ({"zoo_models": raising(ValueError("no models today"))}, "its zoo_models hook raised ValueError: no models"),
+        ({"zoo_models": raising(SystemExit(3))}, "raised SystemExit: 3"),
+        ({"zoo_datasets": raising(MemoryError())}, "its zoo_datasets hook raised MemoryError"),
+        ({"zoo_models": lambda: None}, "raised TypeError"),
+        ({"zoo_models": lambda: 7}, "raised TypeError"),
+        ({"zoo_models": lambda: ["junk"]}, "returned a str, not a ModelCard"),
+        ({"zoo_models": lambda: {"a": 1}}, "returned a str, not a ModelCard"),
+        ({"zoo_trainers": lambda: zoo_pond.zoo_models()}, "returned a ModelCard, not a TrainerCard"),
+        ({"zoo_models": dying_halfway}, "raised RuntimeError: half way"),
+        ({"zoo_modls": lambda: []}, "there is no hook named 'zoo_modls'; did you mean 'zoo_models'?"),
+        ({"zoo_models": lambda: zoo_pond.zoo_models()[:1]}, "the model 'pond-net', which zoo-pond 1.2.3 has already"),
+        (
+            {"zoo_models": lambda: [zoo_pond.zoo_models()[0].model_copy(update={"name": "twin"})] * 2},
+            "the model 'twin', which zoo-someone 0.1 has already",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_left_out_whole_and_named(hooks: dict[str, Any], cause: str) -> None:
+    loaded = registry_with(plugin(**hooks))
+    (problem,) = loaded.problems
+    assert problem.subject == "zoo-someone 0.1"
+    assert cause in problem.cause
+    assert "uninstall" in problem.cure
+    assert sorted(loaded.models) == ["alexnet", "pond-net"]
+
+
+def test_a_plugin_that_takes_one_taken_name_brings_nothing() -> None:
+    fine = zoo_pond.zoo_models()[0].model_copy(update={"name": "fine"})
+    loaded = registry_with(plugin(zoo_models=lambda: [fine, *zoo_pond.zoo_models()]))
+    assert "fine" not in loaded.models
+    assert len(loaded.problems) == 2  # one for each name
+
+
+def test_a_recipe_name_of_the_packaged_registry_is_taken() -> None:
+    own = zoo_pond.zoo_recipes()[0].model_copy(update={"name": "horses-inception"})
+    loaded = registry_with(plugin(zoo_recipes=lambda: [own]))
+    assert loaded.recipes["horses-inception"].model == "horses-inception"
+    assert "registry.toml" in loaded.problems[0].cause
+
+
+def test_ctrl_c_is_not_swallowed() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        registry_with(plugin(zoo_models=raising(KeyboardInterrupt())))
+
+
+def test_what_a_plugin_prints_does_not_reach_stdout(capfd: pytest.CaptureFixture[str]) -> None:
+    def chatty() -> list[ModelCard]:
+        print("hello from a plugin")
+        return []
+
+    registry_with(plugin(zoo_models=chatty))
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "hello from a plugin\n")
+
+
+MODULES = {
+    "exits": "raise SystemExit(1)",
+    "needs": "import a_module_that_is_not_there",
+    "typo": "def broken(:",
+    "raises": "raise BaseException('of the worst kind')",
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_plugin_that_cannot_be_imported_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"zoo_{name}.py").write_text(MODULES[name])
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [EntryPoint(name, f"zoo_{name}", "zoo_core"), EntryPoint("pond", "zoo_pond", "zoo_core")]
+    manager, (problem,) = find_plugins(points)
+    assert problem.subject == name
+    assert f"importing 'zoo_{name}' raised" in problem.cause
+    assert "pond-net" in load_registry(manager=manager).models
+    sys.modules.pop(f"zoo_{name}", None)
+
+
+def test_two_entry_points_of_one_name_are_both_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pluggy's own loader would pass over the second in silence."""
+    (tmp_path / "zoo_second.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [EntryPoint("pond", "zoo_pond", "zoo_core"), EntryPoint("pond", "zoo_second", "zoo_core")]
+    manager, problems = find_plugins(points)
+    assert not problems
+    assert {name for name, _ in manager.list_name_plugin()} == {"zoo-core", "pond", "pond [pond]"}
+
+
+def test_the_same_module_twice_is_a_problem() -> None:
+    points = [EntryPoint("a", "zoo_pond", "zoo_core"), EntryPoint("b", "zoo_pond", "zoo_core")]
+    _, (problem,) = find_plugins(points)
+    assert problem.subject == "b"

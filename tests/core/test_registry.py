@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import zoo_pond
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zoo_core import Registry, UnknownName, UsageError, list_models, load_registry
+from zoo_core.plugins import new_manager
+from zoo_core.registry import packaged_registry, read_registry
+
+RECIPE = 'summary = "s"\nmodel = "pond-net"\ndataset = "pond"\nepochs = 1\nbatch_size = 1\n'
+
+
+def with_file(path: Path) -> Registry:
+    manager = new_manager()
+    manager.register(zoo_pond, name="zoo-pond 1.2.3")
+    return load_registry([path], manager)
+
+
+def test_a_misspelt_recipe_is_answered_with_the_nearest_name(pond: Registry) -> None:
+    with pytest.raises(UnknownName, match="no recipe named 'pond-feature'; did you mean 'pond-features'"):
+        pond.plan("pond-feature")
+
+
+def test_a_plan_is_complete_and_can_be_read_back(pond: Registry) -> None:
+    plan = pond.plan("pond-patient", {"optimizer.lr": 0.1})
+    assert plan.settings == {"checkpoint_every": 2}
+    assert plan.edition.name == "drawn"
+    assert plan.classes == ("ducks", "frogs", "newts")
+    assert type(plan).model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_every_bad_override_is_named_at_once_with_the_nearest_key(pond: Registry) -> None:
+    with pytest.raises(UsageError) as raised:
+        pond.plan("pond", {"epoch": 3, "optimizer.lr": -1, "batch_size": "many"})
+    text = str(raised.value)
+    assert "epoch: no such key; did you mean 'epochs'?" in text
+    assert "optimizer.adam.lr: Input should be greater than 0 (given: -1)" in text
+    assert "batch_size: Input should be a valid integer" in text
+
+
+def test_a_trainers_own_settings_are_checked(pond: Registry) -> None:
+    with pytest.raises(UsageError, match="checkpoint_evry: no such key; did you mean 'checkpoint_every'"):
+        pond.plan("pond-patient", {"settings.checkpoint_evry": 3})
+
+
+def test_a_recipe_whose_model_is_not_installed_says_so(pond: Registry) -> None:
+    with pytest.raises(UnknownName, match="no model named 'fashion-cnn'"):
+        pond.plan("fashion-cnn")
+
+
+def test_a_users_file_adds_recipes(tmp_path: Path) -> None:
+    file = tmp_path / "zoo.toml"
+    file.write_text(f"schema = 1\n[recipes.mine]\n{RECIPE}")
+    assert with_file(file).plan("mine").recipe.epochs == 1
+
+
+def test_every_fault_of_a_file_is_named_with_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "zoo.toml"
+    file.write_text(f"schema = 1\nrecipe = 1\n[recipes.a]\n{RECIPE}epoch = 2\n[recipes.B]\n{RECIPE}")
+    with pytest.raises(UsageError) as raised:
+        with_file(file)
+    text = str(raised.value)
+    assert str(file) in text
+    assert "recipe: no such key; did you mean 'recipes'?" in text
+    assert "recipes.a.epoch: no such key; did you mean 'epochs'?" in text
+    assert "recipes.B" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"schema = 1\n[recipes\n", "line 2"),
+        (b"schema = 2\n", "schema: Input should be 1"),
+        (b"", "schema: Field required"),
+        (b"\xff\xfe", "decode"),
+        (b"#" * 1_000_001, "too large"),
+        (b"schema = 1\nrecipes = 3\n", "recipes"),
+        (b"schema = 1\n[recipes]\nx = 3\n", "recipes.x"),
+    ],
+)
+def test_a_file_that_is_no_registry_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
+    file = tmp_path / "zoo.toml"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=why):
+        read_registry(file)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere.toml cannot be read"):
+        read_registry(tmp_path / "nowhere.toml")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200), st.integers(0, 4000))
+def test_a_damaged_registry_gives_a_usage_error_or_a_registry(tmp_path: Path, junk: bytes, at: int) -> None:
+    good = packaged_registry().read_bytes()
+    file = tmp_path / "zoo.toml"
+    file.write_bytes(good[:at] + junk + good[at + len(junk) :])
+    try:
+        read_registry(file)
+    except UsageError as error:
+        assert str(file) in str(error)
+
+
+def test_the_same_name_twice_is_a_problem_that_names_both_places(tmp_path: Path) -> None:
+    file = tmp_path / "zoo.toml"
+    file.write_text(f"schema = 1\n[recipes.pond]\n{RECIPE}")
+    loaded = with_file(file)
+    (problem,) = loaded.problems
+    assert problem.subject == str(file)
+    assert "'pond'" in problem.cause
+    assert "zoo-pond 1.2.3" in problem.cause
+    assert loaded.recipes["pond"].epochs == 2
+
+
+def test_models_are_listed_by_glob(pond: Registry) -> None:
+    assert list_models(registry=pond) == ["alexnet", "pond-net"]
+    assert list_models("*net", registry=pond) == ["alexnet", "pond-net"]
+    assert list_models("pond*", registry=pond) == ["pond-net"]
+    assert list_models("nd-n", registry=pond) == ["pond-net"]
+
+
+def test_a_registry_is_a_snapshot(pond: Registry) -> None:
+    with pytest.raises(TypeError):
+        pond.models["x"] = pond.models["pond-net"]  # type: ignore[index]

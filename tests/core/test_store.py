@@ -1,0 +1,254 @@
+"""The Store against a server on loopback that lies in every way it can."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from zoo_core import File, IntegrityError, NetworkError, ResourceError, Source, Store
+
+CONTENT = b"the promised bytes " * 5000
+SHA = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Server:
+    """Answers each path in its own way, and counts what it was asked."""
+
+    url: str
+    asked: list[str] = field(default_factory=list)
+
+    def file(self, *paths: str, content: bytes = CONTENT) -> File:
+        sha = hashlib.sha256(content).hexdigest()
+        sources = tuple(Source(uri=self.url + path, size=len(content), sha256=sha) for path in paths)
+        return File(sources=sources, size=len(content), sha256=sha)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known.asked.append(self.path)
+            body, length = CONTENT, len(CONTENT)
+            match self.path:
+                case "/missing":
+                    return self.send_error(404)
+                case "/broken":
+                    return self.send_error(500)
+                case "/loop":
+                    self.send_response(302)
+                    self.send_header("Location", "/loop")
+                    return self.end_headers()
+                case "/moved":
+                    self.send_response(302)
+                    self.send_header("Location", "/good")
+                    return self.end_headers()
+                case "/cut":
+                    body = CONTENT[:1000]
+                case "/short":
+                    body, length = CONTENT[:-1], len(CONTENT) - 1
+                case "/long":
+                    body, length = CONTENT + b"!", len(CONTENT) + 1
+                case "/flipped":
+                    body = CONTENT[:-1] + b"?"
+                case "/page":
+                    body = b"<html>please log in</html>"
+                    length = len(body)
+            self.send_response(200)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = True
+            return None
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Be quiet."""
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    known = Server(f"http://127.0.0.1:{listening.server_port}")
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    yield known
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def leftovers(store: Store) -> list[Path]:
+    return [path for path in store.root.rglob("*") if path.is_file() and path.parent.name != "locks"]
+
+
+def test_a_file_is_fetched_once(server: Server, store: Store) -> None:
+    file = server.file("/good")
+    assert store.fetch(file, "x").read_bytes() == CONTENT
+    assert store.fetch(file, "x") == store.path_of(file)
+    assert server.asked == ["/good"]
+    assert leftovers(store) == [store.path_of(file)]
+
+
+def test_progress_is_told_in_bytes(server: Server, store: Store) -> None:
+    seen: list[tuple[int, int]] = []
+    store.fetch(server.file("/good"), "x", lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+@pytest.mark.parametrize("path", ["/missing", "/broken", "/loop", "/cut", "/short", "/long", "/flipped", "/page"])
+def test_the_next_source_is_tried(server: Server, store: Store, path: str) -> None:
+    assert store.fetch(server.file(path, "/moved"), "x").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "why"),
+    [
+        ("/missing", NetworkError, "404"),
+        ("/broken", NetworkError, "500"),
+        ("/loop", NetworkError, "redirects"),
+        ("/cut", NetworkError, "without sending complete"),
+        ("/short", IntegrityError, "94,999 bytes, 95,000 were promised"),
+        ("/long", IntegrityError, "longer than the 95,000"),
+        ("/flipped", IntegrityError, "sha256 is"),
+        ("/page", IntegrityError, "26 bytes"),
+    ],
+)
+def test_a_lying_server_is_named_and_nothing_is_kept(
+    server: Server, store: Store, path: str, kind: type[Exception], why: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        store.fetch(server.file(path), "the-data")
+    assert "the-data could not be had" in str(raised.value)
+    assert why in str(raised.value)
+    assert "zoo pull the-data --from FILE" in str(raised.value)
+    assert leftovers(store) == []
+
+
+def test_every_failed_source_is_named(server: Server, store: Store) -> None:
+    with pytest.raises(IntegrityError) as raised:
+        store.fetch(server.file("/missing", "/flipped"), "x")
+    assert "404" in str(raised.value)
+    assert "sha256 is" in str(raised.value)
+
+
+def test_no_network_is_said(store: Store) -> None:
+    source = Source(uri="http://127.0.0.1:1/x", size=1, sha256=SHA)
+    with pytest.raises(NetworkError, match="could not be fetched: ConnectError"):
+        store.fetch(File(sources=(source,), size=1, sha256=SHA), "x")
+
+
+def test_offline_asks_nobody_and_what_is_kept_works(server: Server, store: Store) -> None:
+    file, offline = server.file("/good"), Store(store.root, offline=True)
+    with pytest.raises(NetworkError, match="ZOO_OFFLINE is set"):
+        offline.fetch(file, "x")
+    assert server.asked == []
+    store.fetch(file, "x")
+    assert offline.fetch(file, "x").read_bytes() == CONTENT
+
+
+def test_a_cut_file_is_fetched_again(server: Server, store: Store) -> None:
+    file = server.file("/good")
+    store.fetch(file, "x").write_bytes(CONTENT[:5])
+    assert store.fetch(file, "x").read_bytes() == CONTENT
+    assert server.asked == ["/good", "/good"]
+
+
+def test_many_at_once_fetch_once(server: Server, store: Store) -> None:
+    file = server.file("/good")
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: store.fetch(file, "x"), range(8)))
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert server.asked == ["/good"]
+
+
+def test_many_at_once_are_right_where_locks_do_nothing(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("filelock.FileLock.acquire", lambda self: None)
+    monkeypatch.setattr("filelock.FileLock.release", lambda self: None)
+    file = server.file("/good")
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: store.fetch(file, "x"), range(8)))
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+
+
+def test_a_reader_makes_the_content_that_is_kept(server: Server, store: Store, tmp_path: Path) -> None:
+    packed = gzip.compress(CONTENT)
+    (tmp_path / "x.gz").write_bytes(packed)
+    source = Source(
+        uri=(tmp_path / "x.gz").as_uri(),
+        size=len(packed),
+        sha256=hashlib.sha256(packed).hexdigest(),
+        reader="zoo_core.readers:gunzip",
+    )
+    assert store.fetch(File(sources=(source,), size=len(CONTENT), sha256=SHA), "x").read_bytes() == CONTENT
+
+
+def test_a_local_file_is_adopted_by_its_content_however_it_is_packed(store: Store, tmp_path: Path) -> None:
+    source = Source(uri="https://example.org/x.gz", size=9, sha256="1" * 64, reader="zoo_core.readers:gunzip")
+    file = File(sources=(source,), size=len(CONTENT), sha256=SHA)
+    (tmp_path / "wrong").write_bytes(b"wrong")
+    (tmp_path / "repacked.gz").write_bytes(gzip.compress(CONTENT, compresslevel=1))
+    assert store.adopt(file, [tmp_path / "wrong"]) is None
+    assert leftovers(store) == []
+    adopted = store.adopt(file, [tmp_path / "wrong", tmp_path / "repacked.gz"])
+    assert adopted is not None
+    assert adopted.read_bytes() == CONTENT
+
+
+def test_a_file_of_a_package_is_verified_where_it_lies(store: Store) -> None:
+    good = File(
+        sources=(Source(uri="package:zoo_pond/pond.txt", size=5, sha256=hashlib.sha256(b"pond\n").hexdigest()),),
+        size=5,
+        sha256=hashlib.sha256(b"pond\n").hexdigest(),
+    )
+    assert store.fetch(good, "x").name == "pond.txt"
+    assert leftovers(store) == []
+    damaged = good.model_copy(update={"sources": (good.sources[0].model_copy(update={"sha256": "0" * 64}),)})
+    with pytest.raises(IntegrityError, match="sha256 is"):
+        store.fetch(damaged, "x")
+
+
+def test_a_read_only_cache_is_explained(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where the cache should be")
+    with pytest.raises(ResourceError, match="ZOO_CACHE"):
+        Store(tmp_path / "file").fetch(server.file("/good"), "x")
+
+
+def test_features_are_kept_under_their_key_and_damaged_ones_are_forgotten(store: Store) -> None:
+    assert store.recall("k" * 64) is None
+    path = store.keep("k" * 64, b"features")
+    assert store.recall("k" * 64) == b"features"
+    assert store.recall("l" * 64) is None
+    path.write_bytes(b"featureS")
+    assert store.recall("k" * 64) is None
+    assert not path.exists()
+
+
+def test_entries_are_listed_verified_and_removed(server: Server, store: Store) -> None:
+    file = server.file("/good")
+    store.fetch(file, "x")
+    store.keep("k" * 64, b"features")
+    kept, features = store.entries()
+    assert (kept.kind, kept.key, kept.size) == ("file", SHA, len(CONTENT))
+    assert (features.kind, features.key) == ("features", "k" * 64)
+    assert store.intact(kept)
+    assert store.intact(features)
+    kept.path.write_bytes(b"x" * len(CONTENT))
+    assert not store.intact(kept)
+    store.remove(kept)
+    assert store.entries() == [features]
+
+
+@pytest.mark.parametrize(("value", "offline"), [("1", True), ("true", True), ("0", False), ("", False), ("no", False)])
+def test_the_environment_sets_place_and_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str, offline: bool
+) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "here"))
+    monkeypatch.setenv("ZOO_OFFLINE", value)
+    assert Store.default() == Store(tmp_path / "here", offline)

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import transforms as v1
+
+from zoo_core import ArrayImages, DataError, ImageInput, Registry, Store, ZipImages
+from zoo_core.engine.augment import augmentation, augmented
+from zoo_core.engine.data import decode, load_split, preprocessing, stream
+from zoo_core.engine.images import decode_image, read_image
+from zoo_core.engine.order import epoch_order, seed_for
+from zoo_core.recipes import Affine, HorizontalFlip, Rotation
+
+SQUASHED = ImageInput(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def picture(size: tuple[int, int] = (12, 10), mode: str = "RGB", seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    content = io.BytesIO()
+    image.save(content, kind)
+    return content.getvalue()
+
+
+@pytest.fixture
+def animals(tmp_path: Path) -> Path:
+    """A zip with classes whose plain and natural order differ."""
+    with zipfile.ZipFile(tmp_path / "animals.zip", "w") as archive:
+        for number, name in enumerate(["z10/b.png", "z2/a.png", "z10/a.png", "z1/c.png"]):
+            archive.writestr(name, encoded(picture(seed=number)))
+        archive.writestr("empty/", "")
+    return tmp_path / "animals.zip"
+
+
+def test_a_zips_classes_are_its_folders_in_plain_string_order(animals: Path) -> None:
+    images = ZipImages(animals)
+    assert images.classes == ("z1", "z10", "z2")
+    assert [images.name(i) for i in range(len(images))] == ["z1/c.png", "z10/a.png", "z10/b.png", "z2/a.png"]
+    assert [images[i][1] for i in range(len(images))] == [0, 1, 1, 2]
+
+
+def test_a_fingerprint_knows_every_byte_and_label() -> None:
+    pixels, labels = np.zeros((3, 2, 2), np.uint8), np.array([0, 1, 0])
+    first = ArrayImages(pixels, labels, ("a", "b")).fingerprint
+    assert ArrayImages(pixels.copy(), labels.copy(), ("a", "b")).fingerprint == first
+    changed = pixels.copy()
+    changed[2, 1, 1] = 1
+    assert ArrayImages(changed, labels, ("a", "b")).fingerprint != first
+    assert ArrayImages(pixels, labels[::-1] * 0, ("a", "b")).fingerprint != first
+
+
+def test_a_zips_fingerprint_changes_with_any_image(animals: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(animals) as old, zipfile.ZipFile(tmp_path / "other.zip", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, encoded(picture(seed=9)) if name == "z2/a.png" else old.read(name))
+    assert ZipImages(animals).fingerprint != ZipImages(tmp_path / "other.zip").fingerprint
+
+
+def test_squashed_images_are_as_torchvision_makes_them() -> None:
+    image = picture((300, 200))
+    spec = ImageInput(size=150, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    theirs = v1.Compose([v1.Resize((150, 150)), v1.ToTensor(), v1.Normalize([0.5] * 3, [0.5] * 3)])
+    torch.testing.assert_close(preprocessing(spec)(image), theirs(image), atol=1e-6, rtol=0)
+
+
+def test_cropped_images_are_as_torchvision_makes_them() -> None:
+    image = picture((400, 300))
+    spec = ImageInput(
+        size=224, resize="crop", crop_fraction=0.875, interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    bicubic = v1.InterpolationMode.BICUBIC
+    theirs = v1.Compose([v1.Resize(256, bicubic), v1.CenterCrop(224), v1.ToTensor()])
+    torch.testing.assert_close(preprocessing(spec)(image), theirs(image), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK"])
+def test_every_mode_of_image_goes_into_every_model(mode: str) -> None:
+    grey = ImageInput(size=8, channels=1, mean=(0.5,), std=(0.5,))
+    assert preprocessing(SQUASHED)(picture(mode="RGB").convert(mode)).shape == (3, 8, 8)
+    assert preprocessing(grey)(picture(mode="RGB").convert(mode)).shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_streaming_keeps_the_order_whatever_the_batch(animals: Path, batch_size: int) -> None:
+    images = ZipImages(animals)
+    batches = list(stream(images, SQUASHED, batch_size))
+    assert [len(labels) for _, labels in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    whole = decode(images, SQUASHED)
+    assert torch.equal(torch.cat([pixels for pixels, _ in batches]), whole.pixels)
+    assert whole.labels.tolist() == [0, 1, 1, 2]
+    assert whole.pixels.dtype == torch.uint8
+
+
+def test_a_damaged_image_in_a_set_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a/good.png", encoded(picture()))
+        archive.writestr("b/bad.png", encoded(picture())[:60])
+    with pytest.raises(DataError, match=r"b/bad.png cannot be decoded"):
+        decode(ZipImages(tmp_path / "x.zip"), SQUASHED)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4 ...", b"<svg/>", b"GIF89a", b"%!PS-Adobe"])
+def test_what_is_no_image_is_refused(content: bytes) -> None:
+    with pytest.raises(DataError):
+        decode_image(content, "x.jpg")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]), st.integers(0, 2000), st.binary(max_size=20))
+def test_a_damaged_image_gives_an_image_or_a_data_error(kind: str, at: int, junk: bytes) -> None:
+    good = encoded(picture(), kind)
+    try:
+        assert decode_image(good[:at] + junk + good[at + len(junk) :], "x").size
+    except DataError as error:
+        assert "x" in error.what
+
+
+def test_an_image_that_would_fill_the_memory_is_refused() -> None:
+    content = bytearray(encoded(picture()))
+    content[16:24] = (9000).to_bytes(4, "big") * 2
+    with pytest.raises(DataError):
+        decode_image(bytes(content), "bomb.png")
+
+
+def test_a_picture_is_turned_as_its_exif_says() -> None:
+    image, content = picture((12, 10)), io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(content, "JPEG", exif=exif)
+    assert decode_image(content.getvalue(), "x").size == (10, 12)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing.png cannot be read"):
+        read_image(tmp_path / "nothing.png")
+
+
+def test_a_split_that_is_not_there_is_named(pond: Registry, store: Store) -> None:
+    card, edition = pond.dataset("pond"), pond.edition("pond")
+    smaller = edition.model_copy(update={"examples": {"train": 48}})
+    with pytest.raises(DataError, match=r"pond.drawn has no test images\nits splits: train"):
+        load_split(card, smaller, "test", store)
+
+
+def test_a_dataset_that_is_not_as_declared_is_refused(pond: Registry, store: Store) -> None:
+    card, edition = pond.dataset("pond"), pond.edition("pond")
+    wrong = edition.model_copy(update={"examples": {"train": 47}})
+    with pytest.raises(DataError, match="48 images"):
+        load_split(card, wrong, "train", store)
+
+
+def test_an_epochs_order_is_a_function_of_seed_and_epoch() -> None:
+    assert torch.equal(epoch_order(1, 2, 100), epoch_order(1, 2, 100))
+    assert not torch.equal(epoch_order(1, 2, 100), epoch_order(1, 3, 100))
+    assert not torch.equal(epoch_order(1, 2, 100), epoch_order(2, 2, 100))
+    assert epoch_order(1, 2, 100).sort().values.tolist() == list(range(100))
+    assert seed_for(1, 23) != seed_for(12, 3)
+
+
+STEPS = (
+    HorizontalFlip(name="horizontal-flip"),
+    Rotation(name="rotation", degrees=20),
+    Affine(name="affine", translate=(0.2, 0.2), scale=(0.8, 1.2), shear=20),
+)
+
+
+def test_augmentation_depends_on_place_and_index_alone() -> None:
+    steps = augmentation(STEPS)
+    pixels = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
+    indices = torch.tensor([5, 6, 7, 8])
+    together = augmented(pixels, steps, (0, "train", 1), indices)
+    before = torch.get_rng_state()
+    one = augmented(pixels[2:3], steps, (0, "train", 1), indices[2:3])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one[0], together[2])
+    assert not torch.equal(augmented(pixels, steps, (0, "train", 2), indices), together)
+
+
+def test_grey_images_are_augmented_too() -> None:
+    pixels = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
+    assert augmented(pixels, augmentation(STEPS), (0,), torch.arange(2)).shape == (2, 1, 16, 16)

@@ -1,0 +1,342 @@
+"""The loop, the trainers and the run, on models that are trained in milliseconds."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_core import (
+    Checkpoint,
+    Diverged,
+    EpochResult,
+    Job,
+    Progress,
+    Recipe,
+    Registry,
+    Store,
+    TrainState,
+    UsageError,
+    ZooError,
+)
+from zoo_core.cards import resolve
+from zoo_core.engine.build import build_model, split_head, state_hash
+from zoo_core.engine.data import decode, load_split, scaling
+from zoo_core.engine.frozen_features import FrozenFeatures, feature_key
+from zoo_core.engine.loop import train
+from zoo_core.engine.objective import loss, probabilities
+from zoo_core.engine.optimizers import make_optimizer
+from zoo_core.engine.order import epoch_order
+from zoo_core.engine.run import execute
+from zoo_core.engine.supervised import ImageExamples, Supervised
+from zoo_core.recipes import SGD, Adam, AdamW, HorizontalFlip
+from zoo_core.rundir import RunDir
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(name="r", summary="s", model="m", dataset="d", epochs=3, batch_size=3, optimizer=Adam(lr=0.01))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Eight tensors, no disk."""
+
+    rows: Tensor
+    labels: Tensor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(len(self.labels))))
+
+    def inputs(self, indices: Tensor, epoch: int) -> Tensor:
+        return self.rows[indices]
+
+
+def rows(classes: int = 2) -> Rows:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(8) % classes
+    return Rows(torch.randn(8, 4, generator=generator) + labels[:, None], labels)
+
+
+def small_model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+
+def job_for(registry: Registry, name: str, store: Store, **overrides: Any) -> Job:
+    plan = registry.plan(name, overrides)
+    torch.manual_seed(0)
+    model = build_model(plan.model)
+    train_set, validation = (load_split(plan.dataset, plan.edition, split, store) for split in ("train", "validation"))
+    return Job(model, train_set, validation, plan, store, CPU)
+
+
+def results(events: Iterator[Any]) -> list[EpochResult]:
+    return [event for event in events if isinstance(event, EpochResult)]
+
+
+def test_one_logit_and_bce_on_logits_are_the_sources_sigmoid_and_bce() -> None:
+    logits, labels = torch.randn(16, 1), torch.randint(0, 2, (16,))
+    torch.testing.assert_close(loss(logits, labels), F.binary_cross_entropy(logits[:, 0].sigmoid(), labels.float()))
+    both = probabilities(logits)
+    torch.testing.assert_close(both[:, 1], logits[:, 0].sigmoid())
+    torch.testing.assert_close(both.sum(dim=1), torch.ones(16))
+    assert torch.isfinite(loss(torch.full((2, 1), 500.0), torch.tensor([0, 1])))
+
+
+def test_several_logits_are_a_softmax() -> None:
+    logits, labels = torch.randn(16, 3), torch.randint(0, 3, (16,))
+    torch.testing.assert_close(loss(logits, labels), F.cross_entropy(logits, labels))
+    torch.testing.assert_close(probabilities(logits), logits.softmax(dim=1))
+
+
+def test_the_loop_is_plain_pytorch() -> None:
+    """The same steps written out by hand give the same parameters and the same mean over batches."""
+    data, model = rows(), nn.Linear(4, 2)
+    by_hand = copy.deepcopy(model)
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.01)
+    losses = []
+    for epoch in range(3):
+        batch_losses = []
+        for indices in epoch_order(0, epoch, 8).split(3):
+            optimizer.zero_grad()
+            one = F.cross_entropy(by_hand(data.rows[indices]), data.labels[indices])
+            one.backward()
+            optimizer.step()
+            batch_losses.append(one.item())
+        losses.append(sum(batch_losses) / 3)
+    found = results(train(model, data, {"train_accuracy": data}, RECIPE, device=CPU))
+    assert [result.metrics["loss"] for result in found] == pytest.approx(losses, abs=1e-7)
+    torch.testing.assert_close(model.weight, by_hand.weight)
+    accuracy = (by_hand(data.rows).argmax(1) == data.labels).float().mean().item()
+    assert found[-1].metrics["train_accuracy"] == pytest.approx(accuracy)
+
+
+def test_events_come_in_order() -> None:
+    kinds = [type(event) for event in train(small_model(), rows(), {}, RECIPE, device=CPU)]
+    assert kinds == ([Progress] * 3 + [EpochResult, Checkpoint]) * 3
+
+
+def test_going_on_from_a_checkpoint_gives_what_going_through_gives() -> None:
+    """With dropout and Adam's moments: bit for bit."""
+    through = small_model()
+    straight = results(train(through, rows(), {}, RECIPE, device=CPU))
+    kept: list[TrainState] = []
+    for event in train(small_model(), rows(), {}, RECIPE, device=CPU):
+        if isinstance(event, Checkpoint):
+            kept.append(replace(event.state, tensors={k: v.clone() for k, v in event.state.tensors.items()}))
+            break
+    torch.manual_seed(99)
+    resumed = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    rest = results(train(resumed, rows(), {}, RECIPE, device=CPU, resume=kept[0]))
+    assert [r.metrics["loss"] for r in rest] == [r.metrics["loss"] for r in straight[1:]]
+    assert state_hash(resumed) == state_hash(through)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        (Adam(), torch.optim.Adam),
+        (AdamW(name="adamw", weight_decay=0.1), torch.optim.AdamW),
+        (SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True), torch.optim.SGD),
+    ],
+)
+def test_optimizers_get_every_setting(settings: Any, kind: type) -> None:
+    model = small_model()
+    model[0].weight.requires_grad = False
+    made = make_optimizer(settings, model.parameters())
+    assert type(made) is kind
+    assert len(made.param_groups[0]["params"]) == 3
+    for name, value in settings.model_dump(exclude={"name"}).items():
+        assert made.param_groups[0][name] == value
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run(bad: float) -> None:
+    data = rows()
+    data.rows[3, 0] = bad
+    with pytest.raises(Diverged, match=r"the loss is nan at epoch 1, step [123]") as raised:
+        list(train(small_model(), data, {}, RECIPE, device=CPU))
+    assert raised.value.fix == "zoo run r --lr 0.001"
+    assert raised.value.exit_code == 7
+
+
+def test_supervised_measures_the_clean_and_the_sources_way(pond: Registry, store: Store) -> None:
+    flip = [{"name": "rotation", "degrees": 90}]
+    job = job_for(pond, "pond", store, augment=flip, **{"settings.validate_through_augmentation": True})
+    (*_, last) = results(Supervised().fit(job))
+    assert list(last.metrics) == [
+        "loss",
+        "train_accuracy",
+        "validation_accuracy",
+        "validation_accuracy_augmented",
+    ]
+    assert last.predictions is not None
+    assert len(last.predictions.labels) == 24
+
+
+def test_the_clean_validation_does_not_see_the_augmentation(pond: Registry, store: Store) -> None:
+    job = job_for(pond, "pond", store, augment=[{"name": "rotation", "degrees": 90}])
+    (*_, last) = results(Supervised().fit(job))
+    assert job.validation is not None
+    examples = ImageExamples(decode(job.validation, job.plan.input), scaling(job.plan.input))
+    with torch.inference_mode():
+        rows = job.model.eval()(examples.inputs(torch.arange(24), 0))
+    assert last.metrics["validation_accuracy"] == (rows.argmax(1) == examples.labels).float().mean().item()
+
+
+def test_a_frozen_trunk_stays_as_it_is_parameters_and_buffers(pond: Registry, store: Store) -> None:
+    job = job_for(pond, "pond-features", store)
+    with split_head(job.model, job.plan.model) as (trunk, head):
+        before, head_before = state_hash(trunk), state_hash(head)
+    list(FrozenFeatures().fit(job))
+    with split_head(job.model, job.plan.model) as (trunk, head):
+        assert state_hash(trunk) == before
+        assert state_hash(head) != head_before
+
+
+def test_frozen_features_equal_training_without_them(pond: Registry, store: Store) -> None:
+    """Against the whole model with its trunk in evaluation mode, step by step: equal within 1e-5."""
+    job = job_for(pond, "pond-features", store, epochs=3)
+    plain = copy.deepcopy(job.model)
+    list(FrozenFeatures().fit(job))
+    examples = ImageExamples(decode(job.train, job.plan.input), scaling(job.plan.input))
+    for parameter in [*plain.conv.parameters(), *plain.bn.parameters()]:
+        parameter.requires_grad = False
+    optimizer = torch.optim.Adam(plain.fc.parameters(), lr=1e-3)
+    plain.eval()
+    for epoch in range(3):
+        for indices in epoch_order(0, epoch, len(examples.labels)).split(8):
+            optimizer.zero_grad()
+            F.cross_entropy(plain(examples.inputs(indices, epoch)), examples.labels[indices]).backward()
+            optimizer.step()
+    torch.testing.assert_close(job.model.fc.weight, plain.fc.weight, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(job.model.fc.bias, plain.fc.bias, atol=1e-5, rtol=1e-5)
+
+
+def test_kept_features_give_the_same_run(pond: Registry, store: Store) -> None:
+    jobs = [job_for(pond, "pond-features", store) for _ in range(2)]
+    computed, kept = (results(FrozenFeatures().fit(job)) for job in jobs)
+    assert [r.metrics for r in computed] == [r.metrics for r in kept]
+    assert len([entry for entry in store.entries() if entry.kind == "features"]) == 2
+    assert state_hash(jobs[0].model) == state_hash(jobs[1].model)
+
+
+def test_a_features_key_changes_with_all_it_depends_on(pond: Registry, store: Store) -> None:
+    job = job_for(pond, "pond-features", store)
+
+    def key(job: Job) -> str:
+        with split_head(job.model, job.plan.model) as (trunk, _):
+            return feature_key(trunk, job.train, job)
+
+    first = key(job)
+    assert key(job_for(pond, "pond-features", store)) == first
+    assert job.validation is not None
+    assert key(replace(job, train=job.validation)) != first
+    other_input = job.plan.model.model_copy(update={"input": job.plan.input.model_copy(update={"size": 9})})
+    assert key(replace(job, plan=job.plan.model_copy(update={"model": other_input}))) != first
+    job.model.bn.running_mean += 1e-3
+    assert key(job) != first
+
+
+def test_frozen_features_refuse_random_augmentation(pond: Registry, store: Store) -> None:
+    job = job_for(pond, "pond-features", store, augment=[{"name": "horizontal-flip"}])
+    with pytest.raises(UsageError, match="cannot train through random augmentation"):
+        list(FrozenFeatures().fit(job))
+
+
+def test_a_model_without_a_head_cannot_be_trained_by_its_head(pond: Registry, store: Store) -> None:
+    job = job_for(pond, "pond-features", store)
+    headless = job.plan.model_copy(update={"model": job.plan.model.model_copy(update={"head": None})})
+    with pytest.raises(UsageError, match="pond-net has no head to train alone"):
+        list(FrozenFeatures().fit(replace(job, plan=headless)))
+
+
+def test_a_third_partys_trainer_resumes_in_the_middle_of_an_epoch(pond: Registry, store: Store) -> None:
+    straight_job = job_for(pond, "pond-patient", store)
+    trainer = resolve(straight_job.plan.trainer.trainer)()
+    straight = results(trainer.fit(straight_job, None))
+    first = job_for(pond, "pond-patient", store)
+    for event in trainer.fit(first, None):
+        if isinstance(event, Checkpoint) and (event.state.epoch, event.state.step) == (1, 2):
+            state = replace(event.state, tensors={k: v.clone() for k, v in event.state.tensors.items()})
+            break
+    rest = results(trainer.fit(job_for(pond, "pond-patient", store), state))
+    assert [r.metrics for r in rest] == [r.metrics for r in straight[1:]]
+
+
+def read(directory: Path, name: str) -> Any:
+    return json.loads((directory / name).read_text())
+
+
+@pytest.mark.parametrize("recipe", ["pond", "pond-features", "pond-patient"])
+def test_a_run_leaves_a_complete_directory(pond: Registry, store: Store, tmp_path: Path, recipe: str) -> None:
+    seen: list[Any] = []
+    result = execute(pond.plan(recipe), store=store, out=tmp_path / "runs", observe=seen.append)
+    assert result.directory.parent == tmp_path / "runs" / recipe
+    assert (result.directory.parent / "latest").resolve() == result.directory
+    assert read(result.directory, "result.json")["status"] == "finished"
+    assert read(result.directory, "result.json")["metrics"] == dict(result.metrics)
+    assert read(result.directory, "environment.json")["packages"]["torch"].startswith("2.")
+    assert len((result.directory / "metrics.jsonl").read_text().splitlines()) == 2
+    assert RunDir.open(result.directory).plan().recipe.name == recipe
+    assert "test_accuracy" in result.metrics  # touched once, at the end
+    assert len(result.history) == 2
+    assert any(isinstance(event, EpochResult) for event in seen)
+
+
+def test_predictions_are_written_for_every_validation_image(pond: Registry, store: Store, tmp_path: Path) -> None:
+    result = execute(pond.plan("pond"), store=store, out=tmp_path)
+    header, *lines = (result.directory / "predictions.csv").read_text().splitlines()
+    assert header == "image,label,prediction,p(ducks),p(frogs),p(newts)"
+    assert len(lines) == 24
+    correct = sum(line.split(",")[1] == line.split(",")[2] for line in lines)
+    assert correct / 24 == pytest.approx(result.metrics["validation_accuracy"])
+
+
+def test_the_same_seed_gives_the_same_result_and_another_another(pond: Registry, store: Store, tmp_path: Path) -> None:
+    flip = {"augment": [HorizontalFlip(name="horizontal-flip").model_dump()]}
+    runs = [
+        execute(pond.plan("pond", {"seed": seed, **flip}), store=store, out=tmp_path).directory for seed in (3, 3, 4)
+    ]
+    first, again, other = ((run / "weights.safetensors").read_bytes() for run in runs)
+    assert first == again
+    assert first != other
+
+
+def test_a_run_that_fails_says_so_in_its_directory(pond: Registry, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ZooError):
+        execute(pond.plan("pond", {"optimizer": {"name": "sgd", "lr": 1e30}}), store=store, out=tmp_path)
+    (directory,) = (path for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
+    assert read(directory, "result.json")["status"] == "failed"
+    assert "Diverged" in read(directory, "result.json")["reason"]
+
+
+def test_ctrl_c_leaves_a_readable_directory(pond: Registry, store: Store, tmp_path: Path) -> None:
+    def interrupt(event: object) -> None:
+        if isinstance(event, EpochResult):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(pond.plan("pond"), store=store, out=tmp_path, observe=interrupt)
+    (directory,) = (path for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
+    assert read(directory, "result.json")["status"] == "interrupted"
+    assert RunDir.open(directory).plan().recipe.name == "pond"
+
+
+def test_two_runs_at_once_get_a_directory_each(pond: Registry, tmp_path: Path) -> None:
+    plan = pond.plan("pond")
+    assert len({RunDir.create(tmp_path, plan, {}).path for _ in range(5)}) == 5
+
+
+def test_a_device_that_is_not_there_is_named(pond: Registry, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no device 'cuda:77' here"):
+        execute(pond.plan("pond", device="cuda:77"), store=store, out=tmp_path)
+    assert not tmp_path.joinpath("pond").exists()
