@@ -15,7 +15,7 @@ from zoo_core.engine.data import ImageSet, load_split, preprocessing
 from zoo_core.engine.images import read_image
 from zoo_core.engine.predict import Predictor, image_files
 from zoo_core.engine.run import execute
-from zoo_core.errors import UsageError
+from zoo_core.errors import UnknownName, UsageError
 from zoo_core.registry import Registry, load_registry
 from zoo_core.results import Prediction, RunResult
 from zoo_core.sources import Watch, unwatched
@@ -141,8 +141,8 @@ def predict(
 
 def predictor_for(target: str | Path, registry: Registry, store: Store, *, watch: Watch = unwatched) -> Predictor:
     """Return the predictor for a model's name or a run directory; a name that is a model's is never a path."""
-    if isinstance(target, str) and target in registry.models:
-        return Predictor.from_card(registry.model(target), store, watch=watch)
+    if target in registry.models:
+        return Predictor.from_card(registry.model(str(target)), store, watch=watch)
     if Path(target).exists():
         return Predictor.from_run(Path(target), store, watch=watch)
-    return Predictor.from_card(registry.model(str(target)), store, watch=watch)
+    raise UnknownName("model or run", str(target), registry.models, fix="zoo list, or ls runs/*")

@@ -32,7 +32,7 @@ def zoo_models() -> list[ModelCard]:
             num_classes=3,
             classes=CLASSES,
             head="fc",
-            parameters=255,
+            parameters=259,
             trainable_parameters=27,
         ),
         ModelCard(

@@ -1,0 +1,299 @@
+"""The command line as people and programs see it: exact output at a fixed width, streams and exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Zoo
+from zoo_core import Registry
+
+pytestmark = pytest.mark.usefixtures("with_pond")
+
+LAYERS = """\
+layer  type         output     parameters  arithmetic
+conv   Conv2d       8 × 6 × 6         216  8 × (3·3·3) = 216
+bn     BatchNorm2d  8 × 6 × 6          16  2 × 8 = 16
+fc     Linear       3                  27  3 × (8 + 1) = 27
+
+259 parameters. MB for one image: input 0.00, forward and backward 0.00, parameters 0.00, total 0.01
+"""
+
+
+def lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_list_prints_a_table(zoo: Zoo) -> None:
+    said = zoo("list", "*net")
+    assert said.code == 0
+    assert said.err == ""
+    assert lines(said.out) == [
+        "kind   name      what                   summary",
+        "model  pond-net  259 parameters         A convolution with BatchNorm, and a linear head",
+        "model  alexnet   61,100,840 parameters  Neither weights nor classes",
+    ]
+
+
+def test_list_as_json_holds_every_kind(zoo: Zoo) -> None:
+    listed = json.loads(zoo("list", "--json").out)
+    assert [one["name"] for one in listed["models"]] == ["alexnet", "pond-net"]
+    assert listed["models"][1]["parameters"] == 259
+    assert {"pond", "horses-inception"} <= {one["name"] for one in listed["recipes"]}
+    assert [one["name"] for one in listed["trainers"]] == ["frozen-features", "patient", "supervised"]
+
+
+def test_a_pattern_that_matches_nothing_exits_with_2(zoo: Zoo) -> None:
+    said = zoo("list", "*zebra*")
+    assert (said.code, said.out) == (2, "")
+    assert "Nothing is named like '*zebra*'" in said.err
+
+
+def test_layers_are_shown_with_their_arithmetic(zoo: Zoo) -> None:
+    assert lines(zoo("show", "pond-net", "--layers").out) == LAYERS.splitlines()
+
+
+def test_show_prints_a_card(zoo: Zoo) -> None:
+    assert lines(zoo("show", "patient").out) == [
+        "trainer",
+        "name      patient",
+        "summary   Saves in the middle of an epoch",
+        "trainer   zoo_pond.trainer:Patient",
+        "settings  zoo_pond.settings:PatientSettings",
+        "",
+    ]
+
+
+def test_show_as_json_is_the_card(zoo: Zoo, pond: Registry) -> None:
+    shown = json.loads(zoo("show", "pond-net", "--json").out)
+    assert shown["model"] == pond.model("pond-net").model_dump(mode="json")
+
+
+def test_check_passes_for_what_is_right_and_fails_by_name(zoo: Zoo) -> None:
+    assert zoo("check", "pond-net").code == 0
+    said = zoo("check")
+    assert said.code == 9
+    assert "horses-cnn: plan: expected complete, found no model named 'horses-cnn'" in said.err
+    assert {one["held"] for one in json.loads(zoo("check", "pond-net", "--json").out)} == {True}
+
+
+def test_plugins_say_who_brings_what(zoo: Zoo) -> None:
+    assert lines(zoo("plugins").out) == [
+        "plugin          brings",
+        "zoo-core        trainers: supervised, frozen-features",
+        "zoo-pond 1.2.3  models: pond-net, alexnet; datasets: pond; trainers: patient; recipes: pond, pond-features, "
+        "pond-patient",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("show", "pond-nett"), 2, "did you mean 'pond-net'?\nTry: zoo list"),
+        (("run", "ponnd"), 2, "no recipe named 'ponnd'; did you mean 'pond'?"),
+        (("run", "pond", "--set", "epoch=3"), 2, "epoch: no such key; did you mean 'epochs'?"),
+        (("run", "pond", "--set", "epochs"), 2, "--set epochs is not KEY=VALUE"),
+        (("run", "pond", "--epochs", "0"), 2, "epochs: Input should be greater than 0"),
+        (("run", "pond", "--epochs", "many"), 2, "Invalid value for '--epochs'"),
+        (("run", "pond", "--weights", "pretrained"), 2, "pond-net has no 'pretrained' weights"),
+        (("run", "pond", "--edition", "drwn"), 2, "no edition of pond named 'drwn'; did you mean 'drawn'?"),
+        (("run", "pond", "--device", "tpu"), 2, "there is no device 'tpu' here"),
+        (("run", "horses-cnn"), 2, "no model named 'horses-cnn'"),
+        (("predict", "pond-net", "x.png"), 2, "pond-net has no 'trained' weights"),
+        (("predict", "runs/nothing", "x.png"), 2, "no model or run named 'runs/nothing'"),
+        (("pull", "pond.drwn"), 2, "no edition of pond named 'drwn'; did you mean 'drawn'?"),
+        (("pull", "pnd"), 2, "did you mean 'pond'?"),
+        (("cache", "rm", "nothing"), 2, "no kept file named 'nothing'"),
+        (("frobnicate",), 2, "No such command 'frobnicate'"),
+        (("check", "pond-nett"), 2, "did you mean 'pond-net'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_answered_on_stderr(zoo: Zoo, arguments: tuple[str, ...], code: int, text: str) -> None:
+    said = zoo(*arguments)
+    assert (said.code, said.out) == (code, "")
+    assert text in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_run_ends_with_a_table_and_says_where_it_is_kept(zoo: Zoo) -> None:
+    said = zoo("run", "pond", "--epochs", "1", "--seed", "7")
+    assert said.code == 0
+    assert lines(said.out)[0].split() == ["documented", "measured", "held"]
+    assert "train accuracy" in said.out
+    assert "epoch 1/1   loss" in said.err
+    assert "Kept in runs/pond/" in said.err
+    assert json.loads(Path("runs/pond/latest/plan.json").read_text())["recipe"]["seed"] == 7
+
+
+def test_a_run_as_json_is_one_document(zoo: Zoo) -> None:
+    said = zoo("run", "pond", "--json", "--set", "optimizer.lr=0.01", "--lr", "0.02", "--out", "elsewhere")
+    told = json.loads(said.out)
+    assert told["run"].startswith("elsewhere/pond/")
+    assert set(told["metrics"]) >= {"loss", "train_accuracy", "validation_accuracy", "test_accuracy"}
+    plan = json.loads(Path(told["run"], "plan.json").read_text())
+    assert plan["recipe"]["optimizer"]["lr"] == 0.02  # a flag of its own counts more than --set
+
+
+def test_a_dry_run_prints_the_plan_and_does_nothing(zoo: Zoo) -> None:
+    said = zoo("run", "pond-patient", "--dry-run", "--set", "settings.checkpoint_every=5")
+    assert json.loads(said.out)["settings"] == {"checkpoint_every": 5}
+    assert not Path("runs").exists()
+
+
+def test_a_users_registry_adds_a_recipe_with_documented_figures(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch, pond: Registry, tmp_path: Path
+) -> None:
+    """The table compares, and --strict turns a figure that did not hold into exit code 9."""
+    documented = {"place": "p", "figures": {"train_accuracy": {"at_least": 1.1, "says": "110 %"}}, "log": {"loss": [9]}}
+    recipe = {**pond.recipes["pond"].model_dump(), "documented": documented}
+    changed = Registry(**{**vars(pond), "recipes": {"pond": type(pond.recipes["pond"]).model_validate(recipe)}})
+    monkeypatch.setattr("zoo_core.cli.context.load_registry", lambda files=(): changed)
+    said = zoo("run", "pond", "--strict")
+    assert said.code == 9
+    row = next(line for line in lines(said.out) if line.startswith("train accuracy"))
+    assert row.split()[2:4] == ["≥", "110.00"]
+    assert row.endswith("no")
+    assert "loss: documented" in said.out
+    assert "a documented figure of pond did not hold" in said.err
+    assert zoo("run", "pond").code == 0
+
+
+@pytest.fixture
+def run(zoo: Zoo) -> Path:
+    assert zoo("run", "pond", "--epochs", "1").code == 0
+    return Path("runs/pond/latest")
+
+
+def test_predict_prints_a_line_for_each_image(zoo: Zoo, run: Path) -> None:
+    Image.new("RGB", (9, 9), (200, 20, 20)).save("a.png")
+    said = zoo("predict", run, "a.png", "--top-k", "2")
+    assert said.code == 0
+    name, *ranking = said.out.split("  ")
+    assert name == "a.png"
+    assert len(ranking) == 2
+    assert "Using run" in said.err
+
+
+def test_predict_as_json_lines_goes_on_over_bad_images(zoo: Zoo, run: Path) -> None:
+    Path("pictures").mkdir()
+    Image.new("RGB", (9, 9)).save("pictures/a.png")
+    Path("pictures/b.png").write_bytes(b"not an image")
+    Image.new("L", (9, 9)).save("pictures/c.png")
+    said = zoo("predict", run, "pictures", "--json")
+    assert said.code == 3
+    told = [json.loads(line) for line in said.out.splitlines()]
+    assert [one["image"] for one in told] == ["pictures/a.png", "pictures/c.png"]
+    assert set(told[0]) == {"image", "label", "probability", "top", "model"}
+    assert "pictures/b.png is not an image" in said.err
+    assert "1 of the images could not be read" in said.err
+
+
+def test_predict_reads_an_image_from_stdin(zoo: Zoo, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(content, "PNG")
+    content.seek(0)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(content))
+    said = zoo("predict", run, "-", "--json")
+    assert json.loads(said.out)["image"] == "-"
+
+
+def test_predict_with_no_such_image(zoo: Zoo, run: Path) -> None:
+    said = zoo("predict", run, "nothing.png")
+    assert said.code == 3
+    assert "nothing.png does not exist" in said.err
+
+
+def test_pull_from_the_wrong_place_says_what_it_looked_for(zoo: Zoo) -> None:
+    Path("empty").mkdir()
+    said = zoo("pull", "pond", "--from", "empty")
+    assert said.code == 3
+    assert "pond.drawn (pond): nothing in empty has its content" in said.err
+    assert zoo("pull", "pond", "--from", "nowhere").code == 3
+
+
+def test_pull_cache_ls_verify_and_rm(zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    Path("repacked").write_bytes(b"pond\n")
+    assert zoo("pull", "pond", "--from", "repacked").out.startswith("pond.drawn (pond)  ")
+    (listed,) = json.loads(zoo("cache", "ls", "--json").out)
+    assert (listed["name"], listed["size"]) == ("pond.drawn (pond)", 5)
+    assert zoo("cache", "verify").out == "1 intact\n"
+    Path(listed["path"]).write_bytes(b"pomd\n")
+    said = zoo("cache", "verify")
+    assert said.code == 5
+    assert "1 of 1 were damaged and are deleted" in said.err
+    zoo("pull", "pond", "--from", "repacked")
+    assert zoo("cache", "rm", "pond").out == "1 deleted, 5 B\n"
+    assert zoo("cache", "ls").out == ""
+
+
+def test_env_tells_where_we_are(zoo: Zoo) -> None:
+    told = json.loads(zoo("env", "--json").out)
+    assert told["packages"]["torch"].startswith("2.")
+    assert told["cache"] == os.environ["ZOO_CACHE"]
+    assert "torchvision" in zoo("env").out
+
+
+def test_version_and_help(zoo: Zoo) -> None:
+    assert zoo("--version").out.startswith("zoo 0.")
+    assert zoo("-V").code == 0
+    assert "Carry out a recipe" in zoo("-h").out
+
+
+def test_a_bug_in_zoo_is_called_one_and_a_traceback_is_one_variable_away(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("zoo_core.cli.show._print", broken)
+    said = zoo("show", "pond-net")
+    assert said.code == 1
+    assert "ZeroDivisionError: oh\nThis is a bug in zoo.\nTry: ZOO_DEBUG=1" in said.err
+    monkeypatch.setenv("ZOO_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        zoo("show", "pond-net")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_names_and_needs_no_torch(shell: str) -> None:
+    told = {"COMP_WORDS": "zoo show horses-", "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": "zoo show horses-"}
+    told["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
+    environment = {**os.environ, "_ZOO_COMPLETE": f"complete_{shell}", **told}
+    program = "import sys\nfrom zoo_core.cli import main\nsys.argv = ['zoo']\n"
+    program += "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "horses-inception" in done.stdout
+
+
+def test_ctrl_c_ends_with_130_and_leaves_a_readable_run(tmp_path: Path) -> None:
+    """A real signal to a real process, in the middle of training."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zoo_core", "run", "fashion-cnn", "--epochs", "50", "--out", str(tmp_path / "runs")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 1/50"):
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 130
+    assert "Traceback" not in rest
+    latest = tmp_path / "runs" / "fashion-cnn" / "latest"
+    assert json.loads((latest / "result.json").read_text())["status"] == "interrupted"
+    assert len((latest / "metrics.jsonl").read_text().splitlines()) >= 1

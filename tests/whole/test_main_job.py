@@ -1,0 +1,54 @@
+"""The main job, as a newcomer's first line starts it: real weights from the package index, real images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.index
+
+
+def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "zoo_core", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("job")
+    os.environ["ZOO_CACHE"] = str(cache)
+    done = run(folder, "run", "horses-inception", "--strict", "--json")
+    if done.returncode == 4 and not os.environ.get("CI"):
+        pytest.skip(f"the package index cannot be reached: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def test_horses_inception_is_right_on_the_validation_images(first: tuple[Path, dict[str, Any]]) -> None:
+    _, told = first
+    assert told["metrics"]["validation_accuracy"] >= 0.99
+    assert told["metrics"]["train_accuracy"] >= 0.99
+    assert told["held"]
+
+
+def test_the_same_seed_gives_the_same_result_from_kept_features(first: tuple[Path, dict[str, Any]]) -> None:
+    folder, told = first
+    again = json.loads(run(folder, "run", "horses-inception", "--json").stdout)
+    assert again["metrics"] == told["metrics"]
+    weights = [Path(folder, one["run"], "weights.safetensors").read_bytes() for one in (told, again)]
+    assert weights[0] == weights[1]
+
+
+def test_its_run_predicts_a_validation_image(first: tuple[Path, dict[str, Any]]) -> None:
+    import zoo_core as zoo
+
+    folder, told = first
+    zoo.load_dataset("horses-or-humans", "validation")[200][0].save(folder / "photo.png")
+    said = run(folder, "predict", told["run"], "photo.png", "--json")
+    assert json.loads(said.stdout)["label"] == "humans"
