@@ -113,6 +113,7 @@ class Recipe(Value):
     epochs: PositiveInt
     batch_size: PositiveInt
     optimizer: Optimizer = Adam()
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine falls to 0 at the last step
     settings: Mapping[str, Any] = {}  # the trainer's own
     seed: NonNegativeInt = 0
     documented: Documented | None = None

@@ -33,7 +33,7 @@ from zoo_core.engine.data import decode, load_split, scaling
 from zoo_core.engine.frozen_features import FrozenFeatures, feature_key
 from zoo_core.engine.loop import train
 from zoo_core.engine.objective import loss, probabilities
-from zoo_core.engine.optimizers import make_optimizer
+from zoo_core.engine.optimizers import make_optimizer, scheduled_rate
 from zoo_core.engine.order import epoch_order
 from zoo_core.engine.run import execute
 from zoo_core.engine.supervised import ImageExamples, Supervised
@@ -340,3 +340,9 @@ def test_a_device_that_is_not_there_is_named(pond: Registry, store: Store, tmp_p
     with pytest.raises(UsageError, match="there is no device 'cuda:77' here"):
         execute(pond.plan("pond", device="cuda:77"), store=store, out=tmp_path)
     assert not tmp_path.joinpath("pond").exists()
+
+
+def test_a_cosine_schedule_falls_from_the_rate_to_nothing() -> None:
+    recipe = RECIPE.model_copy(update={"schedule": "cosine"})
+    assert [scheduled_rate(recipe, done) for done in (0, 0.5, 1)] == pytest.approx([0.01, 0.005, 0])
+    assert scheduled_rate(RECIPE, 0.7) == 0.01

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from zoo_core.engine.objective import loss as loss_of
 from zoo_core.engine.objective import probabilities
-from zoo_core.engine.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
+from zoo_core.engine.optimizers import (
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    scheduled_rate,
+    set_rate,
+)
 from zoo_core.engine.order import epoch_order, seed_for
 from zoo_core.errors import Diverged
 from zoo_core.recipes import Recipe
@@ -119,6 +125,7 @@ def _epoch(
         torch.manual_seed(seed_for(recipe.seed, "step", epoch, step))  # dropout draws the same wherever we began
         loss = loss_of(model(inputs), examples.labels[indices].to(device))
         total += _finite(loss.item(), recipe, epoch, step)
+        set_rate(optimizer, scheduled_rate(recipe, (epoch + step / len(batches)) / recipe.epochs))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

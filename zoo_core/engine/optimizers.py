@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from zoo_core.recipes import SGD, Adam, AdamW
+from zoo_core.recipes import SGD, Adam, AdamW, Recipe
 
 Settings = Adam | AdamW | SGD
 
@@ -21,6 +22,19 @@ def make_optimizer(settings: Settings, parameters: Iterable[nn.Parameter]) -> to
     }
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     return kinds[settings.name](trainable, **settings.model_dump(exclude={"name"}))
+
+
+def scheduled_rate(recipe: Recipe, done: float) -> float:
+    """Return the learning rate when the fraction `done` of all steps is taken: a function of the place alone."""
+    if recipe.schedule == "constant":
+        return recipe.optimizer.lr
+    return recipe.optimizer.lr * (1 + math.cos(math.pi * done)) / 2
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step be taken at this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
