@@ -82,7 +82,7 @@ def load_dataset(
 ) -> ImageSet:
     """Open one split of a dataset: a sequence of (PIL image, label), with `classes`; fetched first, if need be."""
     registry = registry or load_registry()
-    return load_split(registry.dataset(name), registry.edition(name, edition), split, store or Store.default())
+    return load_split(registry.dataset(name), registry.dataset(name).edition(edition), split, store or Store.default())
 
 
 def run(

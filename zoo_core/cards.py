@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
-from zoo_core.errors import PluginError, UsageError
+from zoo_core.errors import PluginError, UnknownName, UsageError
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9-]+/)?[a-z0-9]+([._-][a-z0-9]+)*$", min_length=1, max_length=64)
@@ -95,7 +95,7 @@ class WeightsCard(Value):
     classes: tuple[str, ...] | None = None  # None: the model's (all, head), or none (trunk)
     license: str
     provenance: str
-    probe: Probe | None = None
+    probes: tuple[Probe, ...] = ()  # measured with exactly these bytes; the first on images that are shipped
 
     @model_validator(mode="after")
     def _a_head_names_its_trunk(self) -> Self:
@@ -116,6 +116,7 @@ class ModelCard(Value):
     license: str
     source: str  # where the model comes from: a paper, a page, a document
     builder: Reference
+    adapt: Reference | None = None  # adapt(card, **options) -> the card of the variant that these options build
     input: ImageInput
     num_classes: PositiveInt
     classes: tuple[str, ...] | None = None
@@ -123,6 +124,13 @@ class ModelCard(Value):
     parameters: PositiveInt  # at num_classes and default options
     trainable_parameters: PositiveInt | None = None  # those of the head, where only the head is trained; None: all
     weights: tuple[WeightsCard, ...] = ()
+
+    def variant(self, options: Mapping[str, Any]) -> ModelCard:
+        """Return the card of what the builder makes with these options: another input, other counts, other weights."""
+        if not options or self.adapt is None:
+            return self
+        adapted: ModelCard = resolve(self.adapt)(self, **options)
+        return adapted
 
     @model_validator(mode="after")
     def _classes_are_counted(self) -> Self:
@@ -153,10 +161,11 @@ class ModelCard(Value):
 
     def _no_weights(self, intent: str) -> UsageError:
         names = ", ".join(w.name for w in self.weights) or "none"
+        train = f"zoo run {self.name}, then zoo predict runs/{self.name}/latest IMAGE"
         return UsageError(
             f"{self.name} has no {intent!r} weights",
             why=f"weights on its card: {names}",
-            fix=f"zoo run {self.name}, then zoo predict runs/{self.name}/latest IMAGE",
+            fix=train if intent == "trained" else "--weights none starts at random",
         )
 
 
@@ -183,6 +192,13 @@ class DatasetCard(Value):
     classes: tuple[str, ...]
     editions: tuple[Edition, ...] = Field(min_length=1)  # the first is the default
     loader: Reference
+
+    def edition(self, name: str | None = None) -> Edition:
+        """Return one edition; None: the first. Raises UnknownName."""
+        editions = {one.name: one for one in self.editions}
+        if name is not None and name not in editions:
+            raise UnknownName(f"edition of {self.name}", name, editions, fix=f"zoo show {self.name}")
+        return editions[name] if name is not None else self.editions[0]
 
 
 class TrainerCard(Value):

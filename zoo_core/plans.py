@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from zoo_core.cards import DatasetCard, Edition, ImageInput, ModelCard, TrainerCard, Value, WeightsCard
@@ -21,6 +22,7 @@ class Plan(Value):
     weights: tuple[WeightsCard, ...]  # to start from, trunk first; empty: random
     classes: tuple[str, ...]  # of the data, in label order
     device: str = "auto"
+    data: Path | None = None  # a folder of the user's own images, in place of the dataset
 
     @property
     def input(self) -> ImageInput:

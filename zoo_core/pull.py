@@ -86,8 +86,5 @@ def _weights(card: ModelCard, part: str | None) -> dict[str, File]:
 
 
 def _edition(card: DatasetCard, part: str | None) -> dict[str, File]:
-    editions = {edition.name: edition for edition in card.editions}
-    name = part or card.editions[0].name
-    if name not in editions:
-        raise UnknownName(f"edition of {card.name}", name, editions)
-    return {f"{card.name}.{name} ({key})": file for key, file in editions[name].files.items()}
+    edition = card.edition(part)
+    return {f"{card.name}.{edition.name} ({key})": file for key, file in edition.files.items()}

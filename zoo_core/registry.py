@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeVar
 import pluggy
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from zoo_core.cards import DatasetCard, Edition, ModelCard, Name, TrainerCard, Value, resolve
+from zoo_core.cards import DatasetCard, ModelCard, Name, TrainerCard, Value, WeightsCard, resolve
 from zoo_core.errors import Problem, UnknownName, UsageError
+from zoo_core.folders import scan
 from zoo_core.plans import Plan
 from zoo_core.plugins import Offer, collect, find_plugins
 from zoo_core.recipes import Figures, Recipe
@@ -61,31 +62,41 @@ class Registry:
         """Return a dataset's card, or raise UnknownName."""
         return _look_up("dataset", self.datasets, name)
 
-    def edition(self, dataset: str, name: str | None = None) -> Edition:
-        """Return one edition of a dataset; None: its first."""
-        editions = self.dataset(dataset).editions
-        return _look_up(f"edition of {dataset}", {e.name: e for e in editions}, name or editions[0].name)
-
-    def plan(self, name: str, overrides: Mapping[str, Any] | None = None, *, device: str = "auto") -> Plan:
+    def plan(
+        self,
+        name: str,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        device: str = "auto",
+        data: Path | None = None,
+    ) -> Plan:
         """Return the plan for a recipe, with fields overridden by dotted key: {"optimizer.lr": 3e-4}.
+
+        With `data`, a folder of images takes the dataset's place, its classes become the model's, and the documented
+        figures, which are not about it, are dropped.
 
         Raises:
             UnknownName: there is no such recipe, model, dataset, edition, trainer or key.
             UsageError: the values do not fit.
+            DataError: `data` is no folder.
         """
         recipe = override(_look_up("recipe", self.recipes, name), overrides or {})
-        model, dataset = self.model(recipe.model), self.dataset(recipe.dataset)
+        model = self.model(recipe.model).variant(recipe.model_options)
+        if data is not None:
+            data, recipe = data.absolute(), recipe.model_copy(update={"documented": None, "edition": None})
+        dataset = self.dataset(recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         return Plan(
             recipe=recipe,
             model=model,
             dataset=dataset,
-            edition=self.edition(recipe.dataset, recipe.edition),
+            edition=dataset.edition(recipe.edition),
             trainer=trainer,
             settings=_settings(recipe, trainer),
-            weights=model.pick_weights(recipe.weights),
+            weights=_starting_weights(recipe, model, dataset),
             classes=dataset.classes,
             device=device,
+            data=data,
         )
 
 
@@ -216,6 +227,19 @@ def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:
     if name not in table:
         raise UnknownName(kind, name, table)
     return table[name]
+
+
+def _starting_weights(recipe: Recipe, model: ModelCard, dataset: DatasetCard) -> tuple[WeightsCard, ...]:
+    """Pick the weights to start from; a trained head is never taken for other classes than its own."""
+    picked = model.pick_weights(recipe.weights)
+    theirs = (picked[-1].classes or model.classes) if picked and picked[-1].covers != "trunk" else None
+    if theirs is not None and recipe.weights != "pretrained" and theirs != dataset.classes:
+        raise UsageError(
+            f"weights {picked[-1].name!r} of {model.name} are for other classes",
+            why=f"theirs: {', '.join(theirs)}; the data's: {', '.join(dataset.classes)}",
+            fix="--weights pretrained, which keeps the trunk below a fresh head",
+        )
+    return picked
 
 
 def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:

@@ -81,6 +81,28 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class ClassResult:
+    """How one class fared. Precision is of what was called it; recall of what is it; None where that is nothing."""
+
+    name: str
+    images: int
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of a set of labelled images."""
+
+    images: int
+    loss: float  # mean over images
+    accuracy: float  # fraction of 1
+    classes: tuple[ClassResult, ...]
+    confusion: tuple[tuple[int, ...], ...]  # row: what it is; column: what it was called
+    predictions: Predictions
+
+
+@dataclass(frozen=True)
 class RunResult:
     """A finished run: its directory, and what it measured at the end."""
 

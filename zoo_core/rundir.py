@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from zoo_core.errors import DataError
 from zoo_core.files import append_line, atomic_write, disk_errors
+from zoo_core.folders import Finding
 from zoo_core.plans import Plan
 from zoo_core.results import Comparison, EpochResult, Predictions
 
@@ -31,6 +32,7 @@ class RunDir:
     environment.json  where it was done
     metrics.jsonl     one line per finished epoch
     predictions.csv   the validation images: label and probabilities
+    audit.json        what is to be known of a folder of the user's own, where there is anything
     weights.safetensors   the tensors this run made (what a frozen trunk holds is named in plan.json, not copied)
     result.json       status, final metrics, and documented figures beside measured ones
     """
@@ -95,6 +97,11 @@ class RunDir:
             predicted = classes[row.index(max(row))]
             table.writerow([image, classes[label], predicted, *(f"{probability:.6f}" for probability in row)])
         atomic_write(self.path / "predictions.csv", text.getvalue().encode())
+
+    def write_audit(self, findings: Sequence[Finding]) -> None:
+        """Write audit.json, where a folder was audited and something was found."""
+        if findings:
+            self._write_json("audit.json", {"findings": [vars(finding) for finding in findings]})
 
     def write_weights(self, content: bytes) -> None:
         """Write weights.safetensors."""

@@ -147,14 +147,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_not_there_is_named(pond: Registry, store: Store) -> None:
-    card, edition = pond.dataset("pond"), pond.edition("pond")
+    card, edition = pond.dataset("pond"), pond.dataset("pond").edition()
     smaller = edition.model_copy(update={"examples": {"train": 48}})
     with pytest.raises(DataError, match=r"pond.drawn has no test images\nits splits: train"):
         load_split(card, smaller, "test", store)
 
 
 def test_a_dataset_that_is_not_as_declared_is_refused(pond: Registry, store: Store) -> None:
-    card, edition = pond.dataset("pond"), pond.edition("pond")
+    card, edition = pond.dataset("pond"), pond.dataset("pond").edition()
     wrong = edition.model_copy(update={"examples": {"train": 47}})
     with pytest.raises(DataError, match="48 images"):
         load_split(card, wrong, "train", store)

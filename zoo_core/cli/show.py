@@ -64,7 +64,14 @@ def _text(field: object) -> str:
 
 def _print_weights(card: ModelCard) -> None:
     rows = [
-        (w.name, w.covers, amount(w.file.size), w.license, percent(w.probe.accuracy) if w.probe else "", w.provenance)
+        (
+            w.name,
+            w.covers,
+            amount(w.file.size),
+            w.license,
+            ", ".join(percent(probe.accuracy) for probe in w.probes),
+            w.provenance,
+        )
         for w in card.weights
     ]
     if rows:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from zoo_core.cards import resolve
 from zoo_core.engine.build import build_model, load_weights, save_tensors
-from zoo_core.engine.data import decode, load_split, scaling
-from zoo_core.engine.loop import measure
+from zoo_core.engine.data import ImageSet
+from zoo_core.engine.evaluate import evaluate
 from zoo_core.engine.order import seed_for
-from zoo_core.engine.supervised import ImageExamples
+from zoo_core.engine.splits import Splits, open_splits
 from zoo_core.engine.trainer import Job
 from zoo_core.environment import environment
 from zoo_core.errors import UsageError
 from zoo_core.plans import Plan
 from zoo_core.results import EpochResult, Event, Predictions, Progress, RunResult, compare
 from zoo_core.rundir import RunDir
+from zoo_core.sources import Watch
 from zoo_core.store import Store
+
+T = TypeVar("T")
 
 Observe = Callable[[Event], None]
 
@@ -42,11 +46,14 @@ def execute(plan: Plan, *, store: Store, out: Path = Path("runs"), observe: Obse
         ZooError: of the kind of what went wrong; the directory then says so, and keeps what was measured until then.
     """
     device = pick_device(plan.device)
-    job, base = _prepare(plan, store, device, observe)
+    watch = _fetching(observe)
+    images, findings = _observed(open_splits(plan, store, watch), observe)
+    job, base = _prepare(plan, images, store, device, watch)
     run = RunDir.create(out, plan, {**environment(store), "device": str(device), "threads": torch.get_num_threads()})
+    run.write_audit(findings)
     try:
         history = _train(job, run, observe)
-        metrics = {**(history[-1] if history else {}), **_test(job, observe)}
+        metrics = {**(history[-1] if history else {}), **_test(job, images.get("test"), observe)}
         run.write_weights(save_tensors(_made(job.model, base)))
     except KeyboardInterrupt:
         run.finish("interrupted", reason="Ctrl-C")
@@ -75,19 +82,29 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(f"there is no device {name!r} here", why=why, fix="--device auto") from error
 
 
-def _prepare(plan: Plan, store: Store, device: torch.device, observe: Observe) -> tuple[Job, dict[str, Tensor]]:
-    """Fetch all that is needed before anything is written."""
-
-    def watch(done: int, total: int) -> None:
-        observe(Progress("fetching", done, total))
-
-    splits = plan.edition.examples
-    train = load_split(plan.dataset, plan.edition, "train", store, watch)
-    validation = load_split(plan.dataset, plan.edition, "validation", store) if "validation" in splits else None
+def _prepare(
+    plan: Plan, images: Splits, store: Store, device: torch.device, watch: Watch
+) -> tuple[Job, dict[str, Tensor]]:
+    """Build the model and fetch its weights, before anything is written."""
     torch.manual_seed(seed_for(plan.recipe.seed, "build"))
     model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
     base = load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head, watch=watch)
-    return Job(model, train, validation, plan, store, device), base
+    return Job(model, images["train"], images.get("validation"), plan, store, device), base
+
+
+def _fetching(observe: Observe) -> Watch:
+    """Let downloads be observed like everything else."""
+    return lambda done, total: observe(Progress("fetching", done, total))
+
+
+def _observed(steps: Generator[Event, None, T], observe: Observe) -> T:
+    """Run steps to their end, showing each event, and return what they return."""
+    while True:
+        try:
+            observe(next(steps))
+        except StopIteration as stop:
+            returned: T = stop.value
+            return returned
 
 
 def _train(job: Job, run: RunDir, observe: Observe) -> tuple[Mapping[str, float], ...]:
@@ -107,18 +124,13 @@ def _write_predictions(predictions: Predictions | None, job: Job, run: RunDir) -
         run.write_predictions(predictions, job.plan.classes)
 
 
-def _test(job: Job, observe: Observe) -> dict[str, float]:
-    """Touch the test images, once, where the edition has any."""
-    if "test" not in job.plan.edition.examples:
+def _test(job: Job, images: ImageSet | None, observe: Observe) -> dict[str, float]:
+    """Touch the test images, once, where there are any."""
+    if images is None:
         return {}
-    images = load_split(job.plan.dataset, job.plan.edition, "test", job.store)
-    examples = ImageExamples(decode(images, job.plan.input), scaling(job.plan.input))
-    steps = measure(job.model.to(job.device), examples, 0, job.device, what="test images")
-    while True:
-        try:
-            observe(next(steps))
-        except StopIteration as stop:
-            return {"test_loss": stop.value.loss, "test_accuracy": stop.value.accuracy}
+    steps = evaluate(job.model.to(job.device), images, job.plan.input, job.device)
+    evaluation = _observed(steps, observe)
+    return {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
 
 
 def _made(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
