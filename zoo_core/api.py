@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision.transforms import v2 as T
 
 from zoo_core.cards import Split
 from zoo_core.engine.build import build_model, load_weights
 from zoo_core.engine.data import ImageSet, load_split, preprocessing
+from zoo_core.engine.evaluate import evaluate
 from zoo_core.engine.images import read_image
 from zoo_core.engine.predict import Predictor, image_files
 from zoo_core.engine.run import execute
+from zoo_core.engine.subject import in_order_of, labelled_images
 from zoo_core.errors import UnknownName, UsageError
 from zoo_core.registry import Registry, load_registry
-from zoo_core.results import Prediction, RunResult
+from zoo_core.results import Evaluation, Observe, Prediction, RunResult, observed, unobserved
 from zoo_core.sources import Watch, unwatched
 from zoo_core.store import Store
 
@@ -93,6 +97,7 @@ def run(
     lr: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    data: Path | str | None = None,
     device: str = "auto",
     out: Path | str = "runs",
     registry: Registry | None = None,
@@ -107,6 +112,7 @@ def run(
         lr: the optimizer's learning rate.
         seed: of everything random.
         overrides: any other field by its dotted key, {"optimizer.weight_decay": 1e-4}.
+        data: a folder of your own images in place of the recipe's dataset; see `zoo_core.folders`.
         device: "auto", "cpu", "cuda", "cuda:1".
         out: the folder of runs.
         registry: None loads what is installed.
@@ -114,7 +120,8 @@ def run(
     """
     common = {"epochs": epochs, "batch_size": batch_size, "optimizer.lr": lr, "seed": seed}
     given = {key: value for key, value in common.items() if value is not None} | dict(overrides or {})
-    plan = (registry or load_registry()).plan(recipe, given, device=device)
+    folder = None if data is None else Path(data)
+    plan = (registry or load_registry()).plan(recipe, given, device=device, data=folder)
     return execute(plan, store=store or Store.default(), out=Path(out))
 
 
@@ -137,6 +144,38 @@ def predict(
     paths = [images] if isinstance(images, (str, Path)) else images
     files = [file for path in paths for file in image_files(Path(path))]
     return list(predictor.predict((str(file), read_image(file)) for file in files))
+
+
+@dataclass(frozen=True)
+class Told:
+    """An evaluation, and what it is of."""
+
+    origin: str  # the model and its weights
+    images: str
+    evaluation: Evaluation
+
+
+def evaluate_on(
+    registry: Registry,
+    store: Store,
+    target: str,
+    *,
+    data: Path | None = None,
+    dataset: str | None = None,
+    split: Split | None = None,
+    observe: Observe = unobserved,
+    watch: Watch = unwatched,
+) -> Told:
+    """Evaluate a model's published weights, or a run, on labelled images; see `labelled_images` for which.
+
+    Raises:
+        DataError: the images' classes are not the model's.
+    """
+    predictor = predictor_for(target, registry, store, watch=watch)
+    name, images = labelled_images(registry, store, target, data=data, dataset=dataset, split=split)
+    in_order_of(predictor, images)
+    steps = evaluate(predictor.model, images, predictor.input, torch.device("cpu"))
+    return Told(predictor.origin, name, observed(steps, observe))
 
 
 def predictor_for(target: str | Path, registry: Registry, store: Store, *, watch: Watch = unwatched) -> Predictor:

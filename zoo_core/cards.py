@@ -62,7 +62,7 @@ class ImageInput(Value):
     size: PositiveInt  # pixels, of the square that the model sees
     channels: Literal[1, 3] = 3
     resize: Literal["squash", "crop"] = "squash"  # squash: both sides to `size`; crop: shorter side, then the middle
-    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # with "crop": size / length of the resized shorter side
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # with "crop": size / shorter side, which is rounded down
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]

@@ -77,14 +77,12 @@ def images_below(folder: Path) -> list[Path]:
 
 def _scan_splits(root: Path, named: Mapping[str, Path]) -> Folder:
     classes = tuple(sorted({folder.name for path in named.values() for folder in _class_folders(path)}))
-    splits: dict[Split, tuple[tuple[Path, int], ...]] = {}
-    findings = list(_hidden_folders(root, [root, *named.values()]))
-    for name, path in named.items():
-        if NAMES[name] in splits:
-            findings.append(Finding(True, "there are both val/ and validation/", (name,)))
-            continue
-        splits[NAMES[name]] = _labelled(path, classes)
-        findings += _empty(root, [path / one for one in classes])
+    sides = {NAMES[name]: path for name, path in named.items()}
+    splits = {split: _labelled(path, classes) for split, path in sides.items()}
+    findings = [*_hidden_folders(root, [root, *sides.values()])]
+    findings += _empty(root, [path / name for path in sides.values() for name in classes])
+    if len(sides) < len(named):
+        findings.append(Finding(True, "there are both val/ and validation/"))
     if "validation" not in splits:
         findings.append(Finding(True, "there is train/, but neither validation/ nor val/"))
     return Folder(root, classes, splits, (*findings, *_too_few(classes)))

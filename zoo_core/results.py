@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo_core.recipes import Documented, Figure
 
@@ -64,6 +64,8 @@ class Checkpoint:
 
 
 Event = Progress | EpochResult | Checkpoint
+Observe = Callable[[Event], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,20 @@ class Prediction:
     def probability(self) -> float:
         """The likeliest class's probability."""
         return self.ranking[0][1]
+
+
+def unobserved(event: Event) -> None:
+    """Look away: the Observe of those who do not watch."""
+
+
+def observed(steps: Generator[Event, None, T], observe: Observe) -> T:
+    """Run steps to their end, showing each event, and return what they return."""
+    while True:
+        try:
+            observe(next(steps))
+        except StopIteration as stop:
+            returned: T = stop.value
+            return returned
 
 
 def compare(documented: Documented | None, metrics: Mapping[str, float]) -> tuple[Comparison, ...]:

@@ -11,6 +11,7 @@ from zoo_core.hookspecs import hookimpl
 class SupervisedSettings(Value):
     """Settings of the `supervised` trainer."""
 
+    freeze_until: str | None = None  # freeze parameters in order, up to the first whose name contains this
     validate_through_augmentation: bool = False  # measure also as a shared training transform would: a known mistake
 
 

@@ -25,6 +25,7 @@ def run(
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A folder of your own images, in place of the dataset.")] = None,
     edition: Annotated[str | None, typer.Option(help="Of the dataset.")] = None,
     weights: Annotated[str | None, typer.Option(help="To start from: none, pretrained, trained, or a name.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
@@ -40,7 +41,7 @@ def run(
     overrides = parse_overrides(set_ or []) | {key: value for key, value in flags.items() if value is not None}
     if weights is not None:
         overrides["weights"] = None if weights == "none" else weights
-    plan = registry(context).plan(recipe, overrides, device=device)
+    plan = registry(context).plan(recipe, overrides, device=device, data=data)
     if dry_run:
         return print_json(plan.model_dump(mode="json"))
     result = _execute(plan, out)

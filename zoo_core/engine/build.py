@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from zoo_core.cards import ModelCard, WeightsCard, resolve
-from zoo_core.errors import IntegrityError, PluginError, UsageError
+from zoo_core.errors import IntegrityError, PluginError, UsageError, did_you_mean
 from zoo_core.sources import Watch, unwatched
 from zoo_core.store import Store
 
@@ -133,6 +133,24 @@ def split_head(model: nn.Module, card: ModelCard) -> Iterator[tuple[nn.Module, n
         yield model, head
     finally:
         model.set_submodule(card.head, head)
+
+
+def freeze_until(model: nn.Module, part: str) -> None:
+    """Freeze parameters in their order, up to and with the first whose name contains `part`: the source's loop.
+
+    Buffers are not frozen: in training mode, a BatchNorm goes on updating its statistics, as it does in the source.
+
+    Raises:
+        UsageError: no parameter's name contains it.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    if not any(part in name for name in names):
+        modules = sorted({name.split(".")[0] for name in names})
+        raise UsageError(f"no parameter's name contains {part!r}{did_you_mean(part, modules)}", fix="zoo show --layers")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = False
+        if part in name:
+            return
 
 
 def state_hash(module: nn.Module) -> str:

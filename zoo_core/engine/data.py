@@ -150,7 +150,7 @@ def sizing(spec: ImageInput) -> T.Compose:
     if spec.resize == "squash":
         steps = [T.Resize((spec.size, spec.size), how)]
     else:
-        steps = [T.Resize(round(spec.size / spec.crop_fraction), how), T.CenterCrop(spec.size)]
+        steps = [T.Resize(int(spec.size / spec.crop_fraction), how), T.CenterCrop(spec.size)]
     return T.Compose([mode, *steps, T.PILToTensor()])
 
 

@@ -10,7 +10,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from zoo_core.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64_000_000
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import nn
-from torchvision.transforms import v2 as T
 
-from zoo_core.cards import ModelCard
+from zoo_core.cards import ImageInput, ModelCard
 from zoo_core.engine.build import build_model, fit_tensors, load_tensors, load_weights
 from zoo_core.engine.data import preprocessing
-from zoo_core.engine.images import SUFFIXES
 from zoo_core.engine.objective import probabilities
 from zoo_core.errors import DataError, PluginError
+from zoo_core.folders import SUFFIXES, images_below
 from zoo_core.results import Prediction
 from zoo_core.rundir import RunDir
 from zoo_core.sources import Watch, unwatched
@@ -30,7 +29,7 @@ class Predictor:
     """A model with trained weights, its preprocessing and its classes."""
 
     model: nn.Module
-    transform: T.Compose
+    input: ImageInput
     classes: tuple[str, ...]
     origin: str  # what was used, to be told to the user
 
@@ -51,7 +50,7 @@ class Predictor:
             raise PluginError(
                 f"weights {picked[-1].name!r} of {card.name} name no classes", fix=f"zoo check {card.name}"
             )
-        return cls(model, preprocessing(card.input_for(picked)), classes, f"{card.name} with weights {picked[-1].name}")
+        return cls(model, card.input_for(picked), classes, f"{card.name} with weights {picked[-1].name}")
 
     @classmethod
     def from_run(cls, path: Path, store: Store, *, watch: Watch = unwatched) -> Predictor:
@@ -68,7 +67,7 @@ class Predictor:
         tensors = load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head, watch=watch)
         tensors |= load_tensors(run.weights.read_bytes(), str(run.weights))
         fit_tensors(model, tensors, str(run.weights))
-        return cls(model, preprocessing(plan.input), plan.classes, f"run {path.resolve()}")
+        return cls(model, plan.input, plan.classes, f"run {path.resolve()}")
 
     def predict(self, images: Iterable[tuple[str, Image.Image]]) -> Iterator[Prediction]:
         """Yield a prediction for each (name, image), in order; images are taken a batch at a time."""
@@ -82,8 +81,9 @@ class Predictor:
             yield from self._batch(batch)
 
     def _batch(self, batch: list[tuple[str, Image.Image]]) -> Iterator[Prediction]:
+        transform = preprocessing(self.input)
         with torch.inference_mode():
-            rows = probabilities(self.model(torch.stack([self.transform(image) for _, image in batch]))).tolist()
+            rows = probabilities(self.model(torch.stack([transform(image) for _, image in batch]))).tolist()
         for (name, _), row in zip(batch, rows, strict=True):
             yield Prediction(name, tuple(sorted(zip(self.classes, row, strict=True), key=lambda pair: -pair[1])))
 
@@ -95,7 +95,7 @@ def image_files(path: Path) -> list[Path]:
         DataError: there is none.
     """
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = images_below(path)
         if not found:
             raise DataError(f"{path} holds no images", why=f"no file there ends in {', '.join(SUFFIXES)}")
         return found

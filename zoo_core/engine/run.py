@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +18,13 @@ from zoo_core.engine.trainer import Job
 from zoo_core.environment import environment
 from zoo_core.errors import UsageError
 from zoo_core.plans import Plan
-from zoo_core.results import EpochResult, Event, Predictions, Progress, RunResult, compare
+from zoo_core.results import EpochResult, Observe, Predictions, Progress, RunResult, compare, observed, unobserved
 from zoo_core.rundir import RunDir
 from zoo_core.sources import Watch
 from zoo_core.store import Store
 
-T = TypeVar("T")
 
-Observe = Callable[[Event], None]
-
-
-def _unobserved(event: Event) -> None:
-    """Look away."""
-
-
-def execute(plan: Plan, *, store: Store, out: Path = Path("runs"), observe: Observe = _unobserved) -> RunResult:
+def execute(plan: Plan, *, store: Store, out: Path = Path("runs"), observe: Observe = unobserved) -> RunResult:
     """Carry out a plan, and keep what came of it in a new directory below `out`.
 
     Args:
@@ -47,7 +38,7 @@ def execute(plan: Plan, *, store: Store, out: Path = Path("runs"), observe: Obse
     """
     device = pick_device(plan.device)
     watch = _fetching(observe)
-    images, findings = _observed(open_splits(plan, store, watch), observe)
+    images, findings = observed(open_splits(plan, store, watch), observe)
     job, base = _prepare(plan, images, store, device, watch)
     run = RunDir.create(out, plan, {**environment(store), "device": str(device), "threads": torch.get_num_threads()})
     run.write_audit(findings)
@@ -97,16 +88,6 @@ def _fetching(observe: Observe) -> Watch:
     return lambda done, total: observe(Progress("fetching", done, total))
 
 
-def _observed(steps: Generator[Event, None, T], observe: Observe) -> T:
-    """Run steps to their end, showing each event, and return what they return."""
-    while True:
-        try:
-            observe(next(steps))
-        except StopIteration as stop:
-            returned: T = stop.value
-            return returned
-
-
 def _train(job: Job, run: RunDir, observe: Observe) -> tuple[Mapping[str, float], ...]:
     """Let the trainer train; record each epoch; return the metrics of each."""
     history: list[Mapping[str, float]] = []
@@ -129,7 +110,7 @@ def _test(job: Job, images: ImageSet | None, observe: Observe) -> dict[str, floa
     if images is None:
         return {}
     steps = evaluate(job.model.to(job.device), images, job.plan.input, job.device)
-    evaluation = _observed(steps, observe)
+    evaluation = observed(steps, observe)
     return {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
 
 

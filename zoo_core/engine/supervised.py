@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms import v2 as T
 
 from zoo_core.engine.augment import augmentation, augmented
+from zoo_core.engine.build import freeze_until
 from zoo_core.engine.data import Pixels, decode, scaling
 from zoo_core.engine.loop import train
 from zoo_core.engine.trainer import Job
@@ -55,6 +56,8 @@ class Supervised:
         """Train the job's model in place."""
         settings = SupervisedSettings.model_validate(job.plan.settings)
         recipe = job.plan.recipe
+        if settings.freeze_until is not None:
+            freeze_until(job.model, settings.freeze_until)
         steps = augmentation(recipe.augment) if recipe.augment else None
         clean = ImageExamples(decode(job.train, job.plan.input), scaling(job.plan.input))
         train_on = replace(clean, steps=steps, place=(recipe.seed, "train"))

@@ -4,8 +4,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
+import timm
+import timm.data
 import torch
+import zoo_core as zoo
+from PIL import Image
 from safetensors.torch import load
+from zoo_core.engine.build import freeze_until
+from zoo_core.engine.data import preprocessing
 from zoo_horses_inception.google_2015 import PER_BLOCK, read
 from zoo_horses_inception.model import horses_inception
 
@@ -35,3 +42,34 @@ def test_the_reader_puts_every_tensor_under_its_name(tmp_path: Path) -> None:
         assert tensors[block + what].shape == trunk[block + what].shape
         assert (tensors[block + what] == number).all()
     assert all((tensors[block + "bn.weight"] == 1).all() for block in blocks)
+
+
+def test_the_loop_as_printed_leaves_most_of_the_last_block_trainable() -> None:
+    with torch.device("meta"):
+        model = horses_inception(2)
+    freeze_until(model, "Mixed_7c")
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert (trainable, sum(p.numel() for p in model.parameters())) == (7_521_666, 23_885_794)
+
+
+def test_another_backbone_brings_its_preprocessing_and_width() -> None:
+    plan = zoo.load_registry().plan("horses-inception", {"model_options.backbone": "resnet18", "weights": None})
+    timms = timm.create_model("resnet18").default_cfg
+    assert (plan.input.size, plan.input.mean, plan.input.resize) == (224, timms["mean"], "crop")
+    assert plan.model.trainable_parameters == 512 * 1024 + 1024 + 1024 * 2 + 2
+    assert plan.model.weights == ()
+    with torch.device("meta"):
+        model = horses_inception(3, backbone="resnet18")
+        assert model(torch.zeros(2, 3, 224, 224)).shape == (2, 3)
+
+
+def test_preprocessing_of_a_backbone_is_timms() -> None:
+    image = Image.effect_noise((400, 300), 90).convert("RGB")
+    plan = zoo.load_registry().plan("horses-inception", {"model_options.backbone": "resnet18", "weights": None})
+    timms = timm.data.create_transform(**timm.data.resolve_model_data_config(timm.create_model("resnet18")))
+    torch.testing.assert_close(preprocessing(plan.input)(image), timms(image), atol=1e-6, rtol=0)
+
+
+def test_a_misspelt_backbone_is_answered_with_the_nearest() -> None:
+    with pytest.raises(zoo.UnknownName, match="no timm model named 'resnt18'; did you mean 'resnet18'"):
+        horses_inception(2, backbone="resnt18")

@@ -34,6 +34,7 @@ def zoo_models() -> list[ModelCard]:
             license="Apache-2.0",
             source="Szegedy et al. 2015, https://arxiv.org/abs/1512.00567; the head: the source document, section 5",
             builder="zoo_horses_inception.model:horses_inception",
+            adapt="zoo_horses_inception.backbones:adapt",
             input=ImageInput(size=299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
             num_classes=2,
             classes=("horses", "humans"),

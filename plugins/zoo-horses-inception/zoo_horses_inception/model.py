@@ -1,18 +1,44 @@
-"""timm's Inception v3, with the source's head in place of its classifier."""
+"""timm's Inception v3, or any other of timm's backbones, with the source's head in place of its classifier."""
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 import timm
 from torch import nn
 
+from zoo_core import UnknownName
+
+DEFAULT = "inception_v3"
 HIDDEN = 1024  # units between the trunk's features and the classes
 
 
-def horses_inception(num_classes: int) -> nn.Module:
-    """Build the trunk, without the auxiliary classifier, below `fc`: 2048 → 1024 → ReLU → num_classes.
+def horses_inception(num_classes: int, *, backbone: str = DEFAULT) -> nn.Module:
+    """Build the trunk, without the auxiliary classifier, below `fc`: features → 1024 → ReLU → num_classes.
 
-    Maps (N, 3, 299, 299) float32 in [-1, 1] to logits (N, num_classes): 21,785,568 + 2,100,226 parameters for two.
+    With the default, maps (N, 3, 299, 299) float32 in [-1, 1] to logits (N, num_classes): 21,785,568 + 2,100,226
+    parameters for two classes, under the names that the source and timm use. With another backbone, the modules are
+    `trunk` and `fc`.
+
+    Raises:
+        UnknownName: timm has no such backbone.
     """
-    model: nn.Module = timm.create_model("inception_v3", pretrained=False, num_classes=0)
-    model.fc = nn.Sequential(nn.Linear(2048, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_classes))
-    return model
+    trunk = new_trunk(backbone)
+    width: int = trunk.head_hidden_size  # type: ignore[assignment]  # timm's name for the width of its features
+    head = nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_classes))
+    if backbone != DEFAULT:
+        return nn.Sequential(OrderedDict(trunk=trunk, fc=head))
+    trunk.fc = head
+    return trunk
+
+
+def new_trunk(backbone: str) -> nn.Module:
+    """Build one of timm's models without its classifier, with random parameters.
+
+    Raises:
+        UnknownName: timm has no such model.
+    """
+    if not timm.is_model(backbone):
+        raise UnknownName("timm model", backbone, timm.list_models(), fix="python -c 'import timm; timm.list_models()'")
+    trunk: nn.Module = timm.create_model(backbone, pretrained=False, num_classes=0)
+    return trunk

@@ -1,0 +1,44 @@
+"""The card of a variant of `horses-inception`: another backbone, with the preprocessing that timm knows for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.data.config import resolve_model_data_config
+
+from zoo_core import ImageInput, ModelCard
+from zoo_horses_inception.model import DEFAULT, horses_inception, new_trunk
+
+
+def adapt(card: ModelCard, *, backbone: str = DEFAULT) -> ModelCard:
+    """Return the card with timm's input for this backbone, its counts, and without the default's weights."""
+    if backbone == DEFAULT:
+        return card
+    with torch.device("meta"):
+        model = horses_inception(card.num_classes, backbone=backbone)
+        config = resolve_model_data_config(new_trunk(backbone))  # type: ignore[no-untyped-call]
+    return card.model_copy(
+        update={
+            "summary": f"{backbone} of timm, and a new head of 1,024 units",
+            "input": _input(config),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "trainable_parameters": sum(p.numel() for p in model.get_submodule("fc").parameters()),
+            "weights": (),
+        }
+    )
+
+
+def _input(config: dict[str, Any]) -> ImageInput:
+    """Turn timm's data configuration into the zoo's preprocessing."""
+    channels, size, _ = config["input_size"]
+    squash = config["crop_mode"] == "squash"
+    return ImageInput(
+        size=size,
+        channels=channels,
+        resize="squash" if squash else "crop",
+        crop_fraction=1.0 if squash else config["crop_pct"],
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+    )

@@ -1,0 +1,61 @@
+"""`zoo eval`: accuracy, loss, and how each class fares."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo_core.cards import Split
+from zoo_core.cli.bars import Bars
+from zoo_core.cli.console import note, out, percent, print_json, print_table
+from zoo_core.cli.context import Json, all_names, registry
+from zoo_core.results import Evaluation
+from zoo_core.store import Store
+
+
+def eval_(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
+    data: Annotated[Path | None, typer.Option(help="A folder of your own images.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="NAME or NAME.EDITION.")] = None,
+    split: Annotated[Split | None, typer.Option(help="test, validation or train.")] = None,
+    json: Json = False,
+) -> None:
+    """Evaluate a model or a run on labelled images."""
+    known = registry(context)
+    from zoo_core.api import evaluate_on  # torch starts here, and nowhere sooner
+
+    with Bars() as bars:
+        told = evaluate_on(
+            known, Store.default(), target, data=data, dataset=dataset, split=split, observe=bars, watch=bars.fetched
+        )
+    note(f"Using {told.origin} on {told.images}")
+    if json:
+        print_json({"model": told.origin, "images": told.images, **_as_json(told.evaluation)})
+    else:
+        print_evaluation(told.evaluation)
+
+
+def _as_json(evaluation: Evaluation) -> dict[str, object]:
+    whole = asdict(evaluation)
+    whole["n"] = whole.pop("images")
+    del whole["predictions"]
+    return whole
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print accuracy and loss, a row for each class, and the confusion matrix."""
+    out().print(f"accuracy {percent(evaluation.accuracy)} of {evaluation.images:,}   loss {evaluation.loss:.4g}\n")
+    rows = [(c.name, f"{c.images:,}", _or_none(c.precision), _or_none(c.recall)) for c in evaluation.classes]
+    print_table(("class", "images", "precision", "recall"), rows, right=["images", "precision", "recall"])
+    names = [c.name for c in evaluation.classes]
+    out().print()
+    counts = [(name, *map(str, row)) for name, row in zip(names, evaluation.confusion, strict=True)]
+    print_table(("is, and was called", *names), counts, right=names)
+
+
+def _or_none(fraction: float | None) -> str:
+    return "none" if fraction is None else percent(fraction)
