@@ -15,7 +15,10 @@ from zoo_core.cards import Split
 from zoo_core.engine.build import build_model, load_weights
 from zoo_core.engine.data import ImageSet, load_split, preprocessing
 from zoo_core.engine.evaluate import evaluate
+from zoo_core.engine.explain import explain
+from zoo_core.engine.figures import write_page
 from zoo_core.engine.images import read_image
+from zoo_core.engine.layers import layers_in
 from zoo_core.engine.predict import Predictor, image_files
 from zoo_core.engine.run import execute
 from zoo_core.engine.subject import in_order_of, labelled_images
@@ -176,6 +179,21 @@ def evaluate_on(
     in_order_of(predictor, images)
     steps = evaluate(predictor.model, images, predictor.input, torch.device("cpu"))
     return Told(predictor.origin, name, observed(steps, observe))
+
+
+def explain_image(
+    target: str | Path,
+    image: Path,
+    out: Path,
+    *,
+    registry: Registry | None = None,
+    store: Store | None = None,
+    watch: Watch = unwatched,
+) -> Path:
+    """Write a page (.html) or picture (.png) of what a model makes of one image, and return its path."""
+    predictor = predictor_for(target, registry or load_registry(), store or Store.default(), watch=watch)
+    explanation = explain(predictor, read_image(image), str(image))
+    return write_page(explanation, layers_in(predictor.model, predictor.input).layers, predictor.origin, out)
 
 
 def predictor_for(target: str | Path, registry: Registry, store: Store, *, watch: Watch = unwatched) -> Predictor:

@@ -15,6 +15,8 @@ import zoo_core
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "zoo_core"
 
+COMMANDS = ["list", "show", "run", "predict", "eval", "pull", "export", "check", "plugins", "cache", "env"]
+
 # A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
 FLOORS = (
     ("errors",),
@@ -29,23 +31,13 @@ FLOORS = (
     ("engine.loop", "engine.folder", "engine.layers"),
     ("engine.splits", "engine.trainer", "engine.evaluate"),
     ("engine.supervised", "engine.frozen_features"),
-    ("engine.run", "engine.predict"),
-    ("engine.subject", "engine.checks"),
+    ("engine.run", "engine.predict", "engine.export"),
+    ("engine.subject", "engine.checks", "engine.explain"),
+    ("engine.figures",),
     ("api",),
     ("cli.console",),
     ("cli.bars", "cli.context"),
-    (
-        "cli.list",
-        "cli.show",
-        "cli.run",
-        "cli.predict",
-        "cli.eval",
-        "cli.pull",
-        "cli.check",
-        "cli.plugins",
-        "cli.cache",
-        "cli.env",
-    ),
+    tuple(f"cli.{name}" for name in COMMANDS),
     ("cli.app",),
 )
 FLOOR_OF = {f"zoo_core.{name}": number for number, floor in enumerate(FLOORS) for name in floor}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_core.cli import cache, check, env, plugins, predict, pull, run, show
+from zoo_core.cli import cache, check, env, explain, export, plugins, predict, pull, run, show
 from zoo_core.cli import eval as eval_
 from zoo_core.cli import list as list_
 
@@ -20,9 +20,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (list_.list_, show.show, run.run, predict.predict, eval_.eval_, pull.pull, check.check, env.env):
+COMMANDS = (
+    list_.list_,
+    show.show,
+    run.run,
+    predict.predict,
+    eval_.eval_,
+    explain.explain,
+    pull.pull,
+    check.check,
+    export.export,
+    plugins.plugins,
+    env.env,
+)
+for command in COMMANDS:
     app.command(name=command.__name__.rstrip("_"))(command)
-app.command(name="plugins")(plugins.plugins)
 app.add_typer(cache.app, name="cache")
 
 

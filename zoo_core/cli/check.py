@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_core.cli.console import print_json, print_table
+from zoo_core.cli.console import percent, print_json, print_table
 from zoo_core.cli.context import Json, all_names, registry
 from zoo_core.errors import CheckFailed
 from zoo_core.store import Store
@@ -15,13 +15,16 @@ from zoo_core.store import Store
 def check(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Check only this.", autocompletion=all_names)] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Measure accuracies on all data; fetch what is missing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Count parameters, layers and images, and hold them against what is declared and documented."""
     known = registry(context)
     from zoo_core.engine import checks  # torch starts here, and nowhere sooner
 
-    found = list(checks.check(known, Store.default(), name))
+    found = list(checks.check(known, Store.default(), name, full=full))
     if json:
         print_json([{**vars(one), "held": one.held} for one in found])
     else:
@@ -40,4 +43,6 @@ def _text(value: object) -> str:
     """Return a count with its commas, and shapes as 16 × 75 × 75, one for each call."""
     if isinstance(value, tuple):
         return ", ".join(map(_text, value)) if any(isinstance(v, tuple) for v in value) else " × ".join(map(str, value))
+    if isinstance(value, float) and value <= 1:
+        return percent(value)
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)

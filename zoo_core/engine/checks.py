@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 import torch
 
-from zoo_core.cards import DatasetCard, ModelCard
+from zoo_core.cards import DatasetCard, File, ModelCard
 from zoo_core.engine.build import build_model, is_in_head
 from zoo_core.engine.data import load_split
+from zoo_core.engine.evaluate import evaluate
 from zoo_core.engine.layers import layers_of
+from zoo_core.engine.predict import Predictor
 from zoo_core.errors import UnknownName, ZooError
 from zoo_core.recipes import Counts, Figures
 from zoo_core.registry import Registry
+from zoo_core.results import observed, unobserved
 from zoo_core.sources import is_remote
 from zoo_core.store import Store
+
+PROBE_TOLERANCE = 0.005  # of an accuracy: other processors round otherwise, and an image or two may tip over
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,17 @@ class Check:
 
     @property
     def held(self) -> bool:
-        """Whether they agree."""
+        """Whether they agree; accuracies as far as other machines' arithmetic lets them."""
+        if isinstance(self.expected, float) and isinstance(self.found, float):
+            return abs(self.expected - self.found) <= PROBE_TOLERANCE
         return self.expected == self.found
 
 
-def check(registry: Registry, store: Store, name: str | None = None) -> Iterator[Check]:
+def check(registry: Registry, store: Store, name: str | None = None, *, full: bool = False) -> Iterator[Check]:
     """Check everything that has a name, or everything there is.
+
+    Accuracies are measured again on images that are shipped, where the weights are at hand; with `full`, on all that
+    a card declares, and what is missing is fetched.
 
     Raises:
         UnknownName: nothing has this name.
@@ -45,6 +55,7 @@ def check(registry: Registry, store: Store, name: str | None = None) -> Iterator
     for one in sorted(names) if name is None else [name]:
         if one in registry.models:
             yield from check_model(registry.models[one], registry.figures.get(one, Figures()))
+            yield from check_probes(registry, registry.models[one], store, full=full)
         if one in registry.datasets:
             yield from check_dataset(registry.datasets[one], store)
         if one in registry.recipes:
@@ -62,10 +73,26 @@ def check_model(card: ModelCard, figures: Figures) -> Iterator[Check]:
         yield from _check_counts(card, kind, counts)
 
 
+def check_probes(registry: Registry, card: ModelCard, store: Store, *, full: bool = False) -> Iterator[Check]:
+    """Measure the accuracies again that a card declares for its weights."""
+    for weights in card.weights:
+        chain = card.pick_weights(weights.name)
+        for probe in weights.probes:
+            edition = registry.dataset(probe.dataset).edition(probe.edition)
+            files = [*(one.file for one in chain), *edition.files.values()]
+            if full or all(_at_hand(file, store) for file in files):
+                images = load_split(registry.dataset(probe.dataset), edition, probe.split, store)
+                predictor = Predictor.from_card(card, store, weights=weights.name)
+                steps = evaluate(predictor.model, images, predictor.input, torch.device("cpu"))
+                found = observed(steps, unobserved).accuracy
+                what = f"{weights.name}: accuracy on {probe.n:,} of {probe.dataset}.{edition.name} ({probe.split})"
+                yield Check(card.name, what, probe.accuracy, found)
+
+
 def check_dataset(card: DatasetCard, store: Store) -> Iterator[Check]:
     """Count the images of every edition that is at hand: one that would have to be downloaded is not checked."""
     for edition in card.editions:
-        if not all(store.has(f) or not is_remote(f.sources[0]) for f in edition.files.values()):
+        if not all(_at_hand(file, store) for file in edition.files.values()):
             continue
         for split, count in edition.examples.items():
             try:
@@ -73,6 +100,10 @@ def check_dataset(card: DatasetCard, store: Store) -> Iterator[Check]:
             except ZooError as error:
                 found = error.what
             yield Check(f"{card.name}.{edition.name}", f"{split} images", count, found)
+
+
+def _at_hand(file: File, store: Store) -> bool:
+    return store.has(file) or not is_remote(file.sources[0])
 
 
 def _check_counts(card: ModelCard, kind: str, counts: Counts) -> Iterator[Check]:

@@ -9,7 +9,7 @@ import torch
 import torchinfo
 from torch import nn
 
-from zoo_core.cards import ModelCard
+from zoo_core.cards import ImageInput, ModelCard
 from zoo_core.engine.build import build_model
 
 MIB = 1 << 20  # the source's table says MB
@@ -42,10 +42,14 @@ class Layers:
 def layers_of(card: ModelCard) -> Layers:
     """Build the model on the meta device, where nothing is computed, and list its layers."""
     with torch.device("meta"):
-        model = build_model(card)
-    side = card.input.size
-    size = (1, card.input.channels, side, side)
-    summary = torchinfo.summary(model, input_size=size, device="meta", verbose=0, depth=99, mode="eval")
+        return layers_in(build_model(card), card.input)
+
+
+def layers_in(model: nn.Module, spec: ImageInput) -> Layers:
+    """List the layers of a module, in the order in which one image calls them."""
+    size = (1, spec.channels, spec.size, spec.size)
+    device = next(model.parameters()).device
+    summary = torchinfo.summary(model, input_size=size, device=device, verbose=0, depth=99, mode="eval")
     leaves = [info for info in summary.summary_list if info.is_leaf_layer]
     layers = tuple(_layer(info) for info in leaves)
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {}

@@ -8,13 +8,14 @@ import pytest
 import timm
 import timm.data
 import torch
-import zoo_core as zoo
 from PIL import Image
 from safetensors.torch import load
-from zoo_core.engine.build import freeze_until
-from zoo_core.engine.data import preprocessing
 from zoo_horses_inception.google_2015 import PER_BLOCK, read
 from zoo_horses_inception.model import horses_inception
+
+import zoo_core as zoo
+from zoo_core.engine.build import freeze_until
+from zoo_core.engine.data import preprocessing
 
 
 def test_the_head_is_the_sources() -> None:

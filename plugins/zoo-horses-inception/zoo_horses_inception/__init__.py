@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo_core import File, ImageInput, ModelCard, Source, WeightsCard, hookimpl
+from zoo_core import File, ImageInput, ModelCard, Probe, Source, WeightsCard, hookimpl
 
 TRUNK = WeightsCard(
     name="google-2015",
@@ -23,6 +23,27 @@ TRUNK = WeightsCard(
     provenance="Google's inception-2015-12-05, trained on ImageNet, without its classifier",
 )
 
+HEAD_SIZE, HEAD_SHA256 = 4_200_764, "bc9184b117bb5974edd63806e3f9e692398524292da1782244d36a8973407bec"
+HEAD = WeightsCard(
+    name="horses-or-humans",
+    covers="head",
+    trunk="google-2015",
+    file=File(
+        sources=(
+            Source(
+                uri="package:zoo_horses_inception/data/horses-or-humans.safetensors",
+                size=HEAD_SIZE,
+                sha256=HEAD_SHA256,
+            ),
+        ),
+        size=HEAD_SIZE,
+        sha256=HEAD_SHA256,
+    ),
+    license="Apache-2.0",
+    provenance="zoo run horses-inception (seed 0); zoo export RUN FILE --dtype float16",
+    probes=(Probe(dataset="horses-or-humans", edition="compact", split="validation", n=256, accuracy=1.0),),
+)
+
 
 @hookimpl
 def zoo_models() -> list[ModelCard]:
@@ -41,6 +62,6 @@ def zoo_models() -> list[ModelCard]:
             head="fc",
             parameters=23_885_794,
             trainable_parameters=2_100_226,
-            weights=(TRUNK,),
+            weights=(TRUNK, HEAD),
         )
     ]
