@@ -29,8 +29,18 @@ class ZooError(Exception):
         super().__init__(what, why, fix)
         self.what, self.why, self.fix = what, why, fix
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the error travel between processes, whatever its class is made from."""
+        return _remade, (type(self), self.what, self.why, self.fix)
+
     def __str__(self) -> str:
         return "\n".join(part for part in (self.what, self.why, self.fix and f"Try: {self.fix}") if part)
+
+
+def _remade(kind: type[ZooError], what: str, why: str, fix: str) -> ZooError:
+    error = kind.__new__(kind)
+    ZooError.__init__(error, what, why=why, fix=fix)
+    return error
 
 
 class UsageError(ZooError):

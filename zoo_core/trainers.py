@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from zoo_core.cards import TrainerCard, Value
 from zoo_core.hookspecs import hookimpl
@@ -12,6 +12,7 @@ class SupervisedSettings(Value):
     """Settings of the `supervised` trainer."""
 
     freeze_until: str | None = None  # freeze parameters in order, up to the first whose name contains this
+    hold_bytes: NonNegativeInt | None = None  # decoded images up to this are held in memory; None: a quarter of it
     validate_through_augmentation: bool = False  # measure also as a shared training transform would: a known mistake
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from zoo_core import (
     Checkpoint,
+    DataError,
     Diverged,
     EpochResult,
     Job,
@@ -30,13 +31,14 @@ from zoo_core import (
 from zoo_core.cards import resolve
 from zoo_core.engine.build import build_model, split_head, state_hash
 from zoo_core.engine.data import decode, load_split, scaling
+from zoo_core.engine.examples import HeldImages
 from zoo_core.engine.frozen_features import FrozenFeatures, feature_key
 from zoo_core.engine.loop import train
 from zoo_core.engine.objective import loss, probabilities
 from zoo_core.engine.optimizers import make_optimizer, scheduled_rate
 from zoo_core.engine.order import epoch_order
 from zoo_core.engine.run import execute
-from zoo_core.engine.supervised import ImageExamples, Supervised
+from zoo_core.engine.supervised import Supervised
 from zoo_core.recipes import SGD, Adam, AdamW, HorizontalFlip
 from zoo_core.rundir import RunDir
 
@@ -55,8 +57,8 @@ class Rows:
     def names(self) -> tuple[str, ...]:
         return tuple(map(str, range(len(self.labels))))
 
-    def inputs(self, indices: Tensor, epoch: int) -> Tensor:
-        return self.rows[indices]
+    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
+        return (self.rows[indices] for indices in batches)
 
 
 def rows(classes: int = 2) -> Rows:
@@ -186,7 +188,7 @@ def test_the_clean_validation_does_not_see_the_augmentation(pond: Registry, stor
     job = job_for(pond, "pond", store, augment=[{"name": "rotation", "degrees": 90}])
     (*_, last) = results(Supervised().fit(job))
     assert job.validation is not None
-    examples = ImageExamples(decode(job.validation, job.plan.input), scaling(job.plan.input))
+    examples = HeldImages(decode(job.validation, job.plan.input), scaling(job.plan.input))
     with torch.inference_mode():
         rows = job.model.eval()(examples.inputs(torch.arange(24), 0))
     assert last.metrics["validation_accuracy"] == (rows.argmax(1) == examples.labels).float().mean().item()
@@ -207,7 +209,7 @@ def test_frozen_features_equal_training_without_them(pond: Registry, store: Stor
     job = job_for(pond, "pond-features", store, epochs=3)
     plain = copy.deepcopy(job.model)
     list(FrozenFeatures().fit(job))
-    examples = ImageExamples(decode(job.train, job.plan.input), scaling(job.plan.input))
+    examples = HeldImages(decode(job.train, job.plan.input), scaling(job.plan.input))
     for parameter in [*plain.conv.parameters(), *plain.bn.parameters()]:
         parameter.requires_grad = False
     optimizer = torch.optim.Adam(plain.fc.parameters(), lr=1e-3)
@@ -346,3 +348,35 @@ def test_a_cosine_schedule_falls_from_the_rate_to_nothing() -> None:
     recipe = RECIPE.model_copy(update={"schedule": "cosine"})
     assert [scheduled_rate(recipe, done) for done in (0, 0.5, 1)] == pytest.approx([0.01, 0.005, 0])
     assert scheduled_rate(RECIPE, 0.7) == 0.01
+
+
+def test_streaming_from_worker_processes_gives_what_holding_gives(pond: Registry, store: Store) -> None:
+    """Bit for bit, augmentation included: only where the pixels wait is different."""
+    turned = {"augment": [{"name": "rotation", "degrees": 30}]}
+    held, streamed = (job_for(pond, "pond", store, **turned, **{"settings.hold_bytes": hold}) for hold in (10**9, 0))
+    assert [r.metrics for r in results(Supervised().fit(held))] == [
+        r.metrics for r in results(Supervised().fit(streamed))
+    ]
+    assert state_hash(held.model) == state_hash(streamed.model)
+
+
+def test_a_damaged_image_in_a_worker_is_named(pond: Registry, store: Store) -> None:
+    job = job_for(pond, "pond", store, **{"settings.hold_bytes": 0})
+    with pytest.raises(DataError, match="41 cannot be decoded"):
+        list(Supervised().fit(replace(job, train=OneDamaged(job.train))))
+
+
+@dataclass(frozen=True)
+class OneDamaged:
+    inner: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 41:
+            raise DataError("41 cannot be decoded")
+        return self.inner[index]

@@ -43,6 +43,9 @@ class ImageSet(Protocol):
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Return one image and its label; raises DataError where the image is damaged."""
 
+    def label(self, index: int) -> int:
+        """Return one image's label without decoding the image."""
+
     def name(self, index: int) -> str:
         """Return what to call one image: its path inside the dataset."""
 
@@ -79,7 +82,11 @@ class ZipImages:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         name = self._members[index]
-        return decode_image(self._archive.read(name), name), self.classes.index(name.partition("/")[0])
+        return decode_image(self._archive.read(name), name), self.label(index)
+
+    def label(self, index: int) -> int:
+        """Return the place of the image's folder among the classes."""
+        return self.classes.index(self._members[index].partition("/")[0])
 
     def name(self, index: int) -> str:
         """Return the image's path in the zip."""
@@ -103,7 +110,11 @@ class ArrayImages:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return Image.fromarray(self.pixels[index]), int(self.labels[index])
+        return Image.fromarray(self.pixels[index]), self.label(index)
+
+    def label(self, index: int) -> int:
+        """Return the image's label."""
+        return int(self.labels[index])
 
     def name(self, index: int) -> str:
         """Return the image's number."""

@@ -46,6 +46,10 @@ class FolderImages:
         path, label = self.files[index]
         return read_image(path), label
 
+    def label(self, index: int) -> int:
+        """Return the place of the image's folder among the classes."""
+        return self.files[index][1]
+
     def name(self, index: int) -> str:
         """Return the image's path inside the folder."""
         return self.files[index][0].relative_to(self.root).as_posix()

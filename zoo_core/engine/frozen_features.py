@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -28,9 +28,9 @@ class Features:
     labels: Tensor
     names: tuple[str, ...]
 
-    def inputs(self, indices: Tensor, epoch: int) -> Tensor:
-        """Return (n, D) float32, the same in every epoch."""
-        return self.rows[indices]
+    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
+        """Yield (n, D) float32, the same in every epoch."""
+        return (self.rows[indices] for indices in batches)
 
 
 class FrozenFeatures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -40,8 +40,8 @@ class Examples(Protocol):
     def names(self) -> tuple[str, ...]:
         """What to call each example."""
 
-    def inputs(self, indices: Tensor, epoch: int) -> Tensor:
-        """Return (n, …) float32 for (n,) indices; an epoch's random draws depend on the epoch and index alone."""
+    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
+        """Yield (n, …) float32 for each (n,) of indices; random draws depend on the epoch and the index alone."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def measure(
     rows, total = [], 0.0
     batches = torch.split(torch.arange(len(examples.labels)), EVALUATION_BATCH)
     with torch.inference_mode():
-        for done, indices in enumerate(batches, start=1):
-            logits = model(examples.inputs(indices, epoch).to(device))
+        inputs = examples.stream(batches, epoch)
+        for done, (indices, batch) in enumerate(zip(batches, inputs, strict=True), start=1):
+            logits = model(batch.to(device))
             total += loss_of(logits, examples.labels[indices].to(device)).item() * len(indices)
             rows.append(probabilities(logits).cpu())
             yield Progress(what, done, len(batches))
@@ -120,10 +121,9 @@ def _epoch(
     model.train()
     batches = torch.split(epoch_order(recipe.seed, epoch, len(examples.labels)), recipe.batch_size)
     total = 0.0
-    for step, indices in enumerate(batches):
-        inputs = examples.inputs(indices, epoch).to(device)
+    for step, (indices, inputs) in enumerate(zip(batches, examples.stream(batches, epoch), strict=True)):
         torch.manual_seed(seed_for(recipe.seed, "step", epoch, step))  # dropout draws the same wherever we began
-        loss = loss_of(model(inputs), examples.labels[indices].to(device))
+        loss = loss_of(model(inputs.to(device)), examples.labels[indices].to(device))
         total += _finite(loss.item(), recipe, epoch, step)
         set_rate(optimizer, scheduled_rate(recipe, (epoch + step / len(batches)) / recipe.epochs))
         optimizer.zero_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo_core import DatasetCard, Edition, File, ImageInput, ModelCard, Source, hookimpl
+from zoo_core import DatasetCard, Edition, File, ImageInput, ModelCard, Probe, Source, WeightsCard, hookimpl
 
 CLASSES = (
     "T-shirt/top",
@@ -20,8 +20,8 @@ ORIGIN = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 
 
 def _shipped(name: str, size: int, sha256: str) -> File:
-    """Describe a file inside this package, as scripts/make_sample.py printed it."""
-    source = Source(uri=f"package:zoo_fashion_cnn/data/{name}.gz", size=size, sha256=sha256)
+    """Describe a file inside this package, as scripts/make_sample.py or `zoo export` printed it."""
+    source = Source(uri=f"package:zoo_fashion_cnn/data/{name}", size=size, sha256=sha256)
     return File(sources=(source,), size=size, sha256=sha256)
 
 
@@ -36,15 +36,17 @@ SAMPLE = Edition(
     summary="the first 600 training and 100 test images of each class; shipped with this package",
     files={
         "train-images": _shipped(
-            "train-images", 2_615_845, "8cdd6eb3db9f71d038db812672f156fd89a164a94f767144b5586d415d3cfa4f"
+            "train-images.gz", 2_615_845, "8cdd6eb3db9f71d038db812672f156fd89a164a94f767144b5586d415d3cfa4f"
         ),
         "train-labels": _shipped(
-            "train-labels", 3_078, "ad10c5b63cc571a1b1e3466e319c5712cf94438f98643f47a64c2239b56ea625"
+            "train-labels.gz", 3_078, "ad10c5b63cc571a1b1e3466e319c5712cf94438f98643f47a64c2239b56ea625"
         ),
         "test-images": _shipped(
-            "test-images", 436_247, "1d883f3966f98d7fc5011e0ff22f6e190d3b994ad0583bfd53c4b120eb39f754"
+            "test-images.gz", 436_247, "1d883f3966f98d7fc5011e0ff22f6e190d3b994ad0583bfd53c4b120eb39f754"
         ),
-        "test-labels": _shipped("test-labels", 519, "4f81dd80fbbee90c38545ee999e120b1c191bf127f0aa516f21ef7e023d316a9"),
+        "test-labels": _shipped(
+            "test-labels.gz", 519, "4f81dd80fbbee90c38545ee999e120b1c191bf127f0aa516f21ef7e023d316a9"
+        ),
     },
     examples={"train": 6_000, "test": 1_000},
 )
@@ -85,6 +87,20 @@ FULL = Edition(
     examples={"train": 60_000, "test": 10_000},
 )
 
+TRAINED = WeightsCard(
+    name="fashion-mnist",
+    covers="all",
+    file=_shipped(
+        "fashion-mnist.safetensors", 1_336_224, "77ebd275c12c7634affa16aaa5abf53c55bccd811996a4e23a2a91964b606982"
+    ),
+    license="Apache-2.0",
+    provenance="zoo run fashion-cnn-full (seed 0); zoo export RUN FILE",
+    probes=(
+        Probe(dataset="fashion-mnist", edition="sample", split="test", n=1_000, accuracy=0.928),
+        Probe(dataset="fashion-mnist", edition="full", split="test", n=10_000, accuracy=0.9219),
+    ),
+)
+
 
 @hookimpl
 def zoo_models() -> list[ModelCard]:
@@ -102,6 +118,7 @@ def zoo_models() -> list[ModelCard]:
             classes=CLASSES,
             head="fc2",
             parameters=333_898,
+            weights=(TRAINED,),
         )
     ]
 

@@ -1,0 +1,126 @@
+"""Labelled images on their way into a model: held decoded in memory, or streamed through worker processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2 as T
+
+from zoo_core.cards import ImageInput
+from zoo_core.engine.augment import augmented
+from zoo_core.engine.data import ImageSet, Pixels, decode, scaling, sizing
+from zoo_core.errors import DataError
+
+SHARE = 4  # one part in this many of the machine's memory may hold decoded images
+Place = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class HeldImages:
+    """Decoded images, augmented where `steps` are given, then normalised."""
+
+    decoded: Pixels
+    scale: T.Compose
+    steps: T.Compose | None = None
+    place: Place = ()  # what the random draws depend on, beside epoch and index
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64."""
+        return self.decoded.labels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What to call each image."""
+        return self.decoded.names
+
+    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
+        """Yield (n, C, H, W) float32 for each batch of indices."""
+        return (self.inputs(indices, epoch) for indices in batches)
+
+    def inputs(self, indices: Tensor, epoch: int) -> Tensor:
+        """Return (n, C, H, W) float32."""
+        pixels = self.decoded.pixels[indices]
+        if self.steps is not None:
+            pixels = augmented(pixels, self.steps, (*self.place, epoch), indices)
+        scaled: Tensor = self.scale(pixels)
+        return scaled
+
+    def drawn(self, steps: T.Compose | None, place: Place) -> HeldImages:
+        """Return the same images through other random steps, or none."""
+        return replace(self, steps=steps, place=place)
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """Images that are read and decoded anew in every epoch, by worker processes, with flat memory."""
+
+    images: ImageSet
+    input: ImageInput
+    labels: Tensor
+    names: tuple[str, ...]
+    steps: T.Compose | None = None
+    place: Place = ()
+
+    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
+        """Yield (n, C, H, W) float32 for each batch of indices, the next ones always under way.
+
+        Raises:
+            DataError: an image is damaged.
+        """
+        one_by_one = _Decoding(self, epoch)
+        scale = scaling(self.input)
+        lists = [indices.tolist() for indices in batches]
+        workers = min(os.cpu_count() or 1, len(lists))
+        for batch in DataLoader(one_by_one, batch_sampler=lists, num_workers=workers, collate_fn=list):
+            damaged = [one for one in batch if isinstance(one, DataError)]
+            if damaged:
+                raise damaged[0]
+            yield scale(torch.stack(batch))
+
+    def drawn(self, steps: T.Compose | None, place: Place) -> StreamedImages:
+        """Return the same images through other random steps, or none."""
+        return replace(self, steps=steps, place=place)
+
+
+class _Decoding(Dataset[Tensor | DataError]):
+    """One image at a time, in a worker; an error travels as a value, so that it arrives as it was raised."""
+
+    def __init__(self, streamed: StreamedImages, epoch: int) -> None:
+        self._streamed, self._epoch = streamed, epoch
+        self._size = sizing(streamed.input)
+
+    def __getitem__(self, index: int) -> Tensor | DataError:
+        streamed = self._streamed
+        try:
+            pixels: Tensor = self._size(streamed.images[index][0])
+        except DataError as error:
+            return error
+        if streamed.steps is None:
+            return pixels
+        place = (*streamed.place, self._epoch)
+        return augmented(pixels.unsqueeze(0), streamed.steps, place, torch.tensor([index]))[0]
+
+
+def examples_of(images: ImageSet, spec: ImageInput, *, hold_bytes: int | None = None) -> HeldImages | StreamedImages:
+    """Return a set's images held in memory if they fit, else streamed.
+
+    Args:
+        images: the set.
+        spec: the model's preprocessing.
+        hold_bytes: how many bytes of decoded images fit; None: a quarter of the machine's memory.
+    """
+    budget = _memory() // SHARE if hold_bytes is None else hold_bytes
+    if len(images) * spec.channels * spec.size**2 <= budget:
+        return HeldImages(decode(images, spec), scaling(spec))
+    labels = torch.tensor([images.label(index) for index in range(len(images))])
+    return StreamedImages(images, spec, labels, tuple(images.name(index) for index in range(len(images))))
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
