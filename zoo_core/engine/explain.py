@@ -74,7 +74,8 @@ def _convolution(before: int, after: int, kernel: int, padding: int) -> str:
     lost = f"a {kernel} × {kernel} filter loses {kernel - 1}"
     if padding == 0:
         return f"without padding {lost}: {before} → {after}" if kernel > 1 else f"{before} → {after}"
-    return f"padded by {padding} on each side {before} → {before + 2 * padding}; {lost}: → {after}"
+    padded = before + 2 * padding
+    return f"padded by {padding} on each side: {before} → {padded}; {lost}: {padded} → {after}"
 
 
 def _side(value: int | tuple[int, ...]) -> int:

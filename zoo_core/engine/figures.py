@@ -19,6 +19,7 @@ from zoo_core.files import atomic_write
 
 FILTERS, MAPS = 64, 16  # shown of a layer at most
 COLUMNS = 16  # filters in a row
+MAPS_COLOURS, IMAGE_COLOURS = "magma", "gray"  # of maps, and of what has one channel by nature
 STYLE = {"font.size": 8, "axes.titlesize": 9, "image.interpolation": "nearest", "savefig.dpi": 110}
 
 
@@ -35,7 +36,7 @@ def _page(explanation: Explanation, layers: Sequence[Layer], title: str) -> str:
     return environment.get_template("explain.html").render(
         title=title,
         prediction=explanation.prediction,
-        input=_data_uri(_images([_rgb(explanation.seen)], ["as the model sees it"])),
+        input=_data_uri(_images([_rgb(explanation.seen)], ["as the model sees it"], cmap=IMAGE_COLOURS)),
         input_shape=tuple(explanation.seen.shape),
         vertical=_data_uri(_images([explanation.vertical], ["after the vertical-line filter"])),
         kernel=VERTICAL,
@@ -68,9 +69,9 @@ def _shape(stage: Stage) -> str:
     return " × ".join(map(str, stage.maps.shape))
 
 
-def _images(pictures: Sequence[Tensor], names: Sequence[str]) -> Figure:
+def _images(pictures: Sequence[Tensor], names: Sequence[str], *, cmap: str = MAPS_COLOURS) -> Figure:
     figure = Figure(figsize=(3.2 * len(pictures), 3.4), layout="constrained")
-    _draw(figure, pictures, names)
+    _draw(figure, pictures, names, cmap=cmap)
     return figure
 
 
@@ -80,7 +81,7 @@ def _filters(filters: Tensor) -> Figure:
     scaled = (shown - low) / (high - low).clamp_min(1e-8)
     rows = -(-len(shown) // COLUMNS)
     figure = Figure(figsize=(9, 0.62 * rows), layout="constrained")
-    _draw(figure, [_rgb(one) for one in scaled], [], columns=COLUMNS)
+    _draw(figure, [_rgb(one) for one in scaled], [], columns=COLUMNS, cmap=IMAGE_COLOURS)
     return figure
 
 
@@ -91,14 +92,21 @@ def _maps(stage: Stage) -> Figure:
     return figure
 
 
-def _draw(figure: Figure, pictures: Sequence[Tensor], names: Sequence[str], *, columns: int | None = None) -> None:
+def _draw(
+    figure: Figure,
+    pictures: Sequence[Tensor],
+    names: Sequence[str],
+    *,
+    columns: int | None = None,
+    cmap: str = MAPS_COLOURS,
+) -> None:
     columns = columns or len(pictures)
     rows = -(-len(pictures) // columns)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
         axis.set_axis_off()
     for axis, picture in zip(axes, pictures, strict=False):
-        axis.imshow(picture.numpy(), cmap="magma" if picture.ndim == 2 else None)
+        axis.imshow(picture.numpy(), cmap=None if picture.ndim == 3 else cmap)
     for axis, name in zip(axes, names, strict=False):
         axis.set_title(name)
 

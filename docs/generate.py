@@ -1,0 +1,187 @@
+"""Writes the pages that come out of the code: `python docs/generate.py`. A test fails where one is stale.
+
+    python docs/generate.py [--runs FOLDER]
+
+With --runs, the figures of the newest finished run of each recipe and seed below FOLDER are taken into
+explanation/measured.json first; explanation/documented-numbers.md is made from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import typer.main
+
+from zoo_core import cards, errors, hookspecs, plans, recipes
+from zoo_core.cli.app import app
+from zoo_core.cli.bars import show_metric
+from zoo_core.engine.layers import layers_of
+from zoo_core.registry import Registry, load_registry
+
+HERE = Path(__file__).parent
+MEASURED = HERE / "explanation" / "measured.json"
+HEAD = "<!-- written by docs/generate.py: change the code, not this page -->\n\n"
+FIELD = re.compile(r"^    (?P<name>[a-z]\w*): (?P<type>[^=#]+?)(?: = (?P<default>.+?))?(?:  # (?P<why>.*))?$")
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page by its path."""
+    return {
+        HERE / "reference" / "cli.md": HEAD + "# Commands\n\n" + "\n".join(_commands()),
+        HERE / "reference" / "cards.md": HEAD + "# Cards, recipes and plans\n\n" + "\n".join(_values()),
+        HERE / "reference" / "hooks.md": HEAD + "# Hooks\n\n" + "\n".join(_hooks()),
+        HERE / "explanation" / "documented-numbers.md": HEAD + "\n".join(_numbers(load_registry(), _measured())),
+    }
+
+
+def _commands() -> Iterator[str]:
+    root: Any = typer.main.get_command(app)
+    yield "`zoo [--registry FILE] COMMAND`. Data goes to stdout, everything else to stderr; exit codes:\n"
+    yield f"```text\n{inspect.cleandoc(errors.__doc__ or '').partition(chr(10) * 2)[2]}\n```\n"
+    yield "Beside these: 0 all is well, 130 Ctrl-C.\n"
+    for name, command in sorted(root.commands.items()):
+        inner = getattr(command, "commands", {})
+        for path, one in [(f"{name} {sub}", sub_command) for sub, sub_command in inner.items()] or [(name, command)]:
+            yield from _command(path, one)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401 - click has few types
+    yield f"## zoo {name}\n\n{command.help}\n"
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            yield f"- `{parameter.name.upper()}`: {parameter.help or ''}"
+        else:
+            yield f"- `{', '.join(parameter.opts)}`: {parameter.help or ''}"
+    yield ""
+
+
+def _values() -> Iterator[str]:
+    for module in (cards, recipes, plans):
+        for name, kind in vars(module).items():
+            if inspect.isclass(kind) and kind.__module__ == module.__name__ and issubclass(kind, cards.Value):
+                yield f"## {name}\n\n{inspect.getdoc(kind)}\n"
+                yield from _fields(kind)
+
+
+def _fields(kind: type) -> Iterator[str]:
+    rows = [match.groupdict() for line in inspect.getsource(kind).splitlines() if (match := FIELD.match(line))]
+    if rows:
+        yield "| field | type | default | |\n|---|---|---|---|"
+        for row in rows:
+            default = f"`{row['default']}`" if row["default"] else "required"
+            yield f"| `{row['name']}` | `{row['type'].replace('|', 'or')}` | {default} | {row['why'] or ''} |"
+        yield ""
+
+
+def _hooks() -> Iterator[str]:
+    yield inspect.getdoc(hookspecs) or ""
+    yield ""
+    for name, function in vars(hookspecs).items():
+        if name.startswith("zoo_"):
+            yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
+            yield f"{inspect.getdoc(function)}\n"
+
+
+def _measured() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}
+    return found
+
+
+def _numbers(registry: Registry, measured: dict[str, dict[str, Any]]) -> Iterator[str]:
+    yield "# The documented numbers\n"
+    yield "Every figure of the source document beside ours. `python docs/generate.py --runs runs` writes this page from"
+    yield "the runs that it is given; the command above each table makes such a run, and `zoo check` counts again.\n"
+    yield "## Counts, shapes and sizes\n\n| model | | documented | derived | declared | counted |"
+    yield "|---|---|---|---|---|---|"
+    for name in sorted(registry.figures):
+        yield from _counts(registry, name)
+    yield "\n`zoo check` compares all of these, and output shapes besides.\n"
+    for name in registry.recipes:
+        runs = [one for one in measured.values() if one["recipe"] == name]
+        if runs:
+            yield from _recipe(registry, name, runs)
+    yield "## Errata\n\nWhere the source's text and its code disagree: [errata](errata.md).\n"
+
+
+def _counts(registry: Registry, name: str) -> Iterator[str]:
+    card, figures, layers = registry.models[name], registry.figures[name], layers_of(registry.models[name])
+    documented, derived = figures.documented or recipes.Counts(), figures.derived or recipes.Counts()
+
+    def row(what: str, printed: object, follows: object, declared: object, counted: object) -> str:
+        cells = (f"{v:,}" if isinstance(v, int) else str(v or "") for v in (printed, follows, declared, counted))
+        return f"| `{name}` | {what} | {' | '.join(cells)} |"
+
+    yield row("parameters", documented.parameters, derived.parameters, card.parameters, layers.parameters)
+    counted = {layer.path: layer.parameters for layer in layers.layers}
+    for path in [*documented.layers, *derived.layers]:
+        yield row(f"`{path}`", documented.layers.get(path), derived.layers.get(path), "", counted[path])
+    for what, size in documented.megabytes.items():
+        yield row(f"MB: {what.replace('_', ' and ')}", size, "", "", f"{layers.megabytes[what]:.2f}")
+
+
+def _recipe(registry: Registry, name: str, runs: list[dict[str, Any]]) -> Iterator[str]:
+    documented = registry.recipes[name].documented
+    yield f"## {name}\n\n{registry.recipes[name].summary}. "
+    yield f"`zoo run {name} --seed N`, seeds {', '.join(str(one['seed']) for one in runs)}.\n"
+    yield "| | documented | measured: mean | least | most |\n|---|---|---|---|---|"
+    for metric in runs[0]["epochs"][-1] | runs[0]["final"]:
+        values = [(one["epochs"][-1] | one["final"])[metric] for one in runs]
+        figure = documented.figures.get(metric) if documented else None
+        said = f"“{figure.says}”" if figure else ""
+        spread = " | ".join(show_metric(metric, f(values)) for f in (mean, min, max))
+        yield f"| {metric.replace('_', ' ')} | {said} | {spread} |"
+    yield ""
+    if documented and documented.log:
+        yield from _log(documented.log, runs)
+
+
+def _log(log: Any, runs: list[dict[str, Any]]) -> Iterator[str]:  # noqa: ANN401 - a mapping of tuples
+    yield "Epoch by epoch, documented | measured (mean over the seeds):\n"
+    titles = " | ".join(metric.replace("_", " ") for metric in log)
+    yield f"| epoch | {titles} |\n|---|{'---|' * len(log)}"
+    for number in range(len(next(iter(log.values())))):
+        cells = (
+            f"{show_metric(m, log[m][number])} \\| {show_metric(m, mean(one['epochs'][number][m] for one in runs))}"
+            for m in log
+        )
+        yield f"| {number + 1} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _take_runs(folder: Path) -> None:
+    """Keep the figures of every finished run with documented or default settings, by recipe and seed."""
+    measured = _measured()
+    for result in sorted(folder.glob("*/*/result.json")):
+        told, plan = json.loads(result.read_text()), json.loads((result.parent / "plan.json").read_text())
+        if told["status"] == "finished" and not result.parent.is_symlink():
+            recipe = plan["recipe"]
+            epochs = [json.loads(line) for line in (result.parent / "metrics.jsonl").read_text().splitlines()]
+            dropped = {"epoch", "seconds"}
+            kept = [{k: v for k, v in epoch.items() if k not in dropped} for epoch in epochs]
+            final = {k: v for k, v in told["metrics"].items() if k.startswith("test_")}
+            key = f"{recipe['name']} seed {recipe['seed']}"
+            measured[key] = {"recipe": recipe["name"], "seed": recipe["seed"], "epochs": kept, "final": final}
+    MEASURED.write_text(json.dumps(dict(sorted(measured.items())), indent=1) + "\n")
+
+
+def main() -> None:
+    """Write every page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path)
+    runs = parser.parse_args().runs
+    if runs is not None:
+        _take_runs(runs)
+    for path, text in pages().items():
+        path.write_text(text.rstrip() + "\n")
+        print(path.relative_to(HERE.parent))
+
+
+if __name__ == "__main__":
+    main()
