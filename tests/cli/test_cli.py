@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -12,7 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load
 
 from tests.conftest import Zoo
 from zoo_core import Registry
@@ -128,8 +131,8 @@ def test_bad_input_is_answered_on_stderr(zoo: Zoo, arguments: tuple[str, ...], c
 def test_a_run_ends_with_a_table_and_says_where_it_is_kept(zoo: Zoo) -> None:
     said = zoo("run", "pond", "--epochs", "1", "--seed", "7")
     assert said.code == 0
-    assert lines(said.out)[0].split() == ["documented", "measured", "held"]
-    assert "train accuracy" in said.out
+    assert lines(said.out)[0].split() == ["measured"]
+    assert [line.split("  ")[0] for line in lines(said.out)[1:3]] == ["loss", "train accuracy"]
     assert "epoch 1/1   loss" in said.err
     assert "Kept in runs/pond/" in said.err
     assert json.loads(Path("runs/pond/latest/plan.json").read_text())["recipe"]["seed"] == 7
@@ -297,3 +300,99 @@ def test_ctrl_c_ends_with_130_and_leaves_a_readable_run(tmp_path: Path) -> None:
     latest = tmp_path / "runs" / "fashion-cnn" / "latest"
     assert json.loads((latest / "result.json").read_text())["status"] == "interrupted"
     assert len((latest / "metrics.jsonl").read_text().splitlines()) >= 1
+
+
+def test_eval_prints_accuracy_classes_and_confusion(zoo: Zoo, run: Path) -> None:
+    said = zoo("eval", run, "--split", "validation")
+    assert said.code == 0
+    first, _, header, *rows = lines(said.out)
+    assert first.startswith("accuracy ")
+    assert first.split("   ")[0].endswith("of 24")
+    assert header.split() == ["class", "images", "precision", "recall"]
+    assert rows[0].split()[:2] == ["ducks", "8"]
+    assert "is, and was called" in said.out
+    assert "on pond.drawn (validation)" in said.err
+
+
+def test_eval_as_json_agrees_with_the_runs_own_measurement(zoo: Zoo, run: Path) -> None:
+    told = json.loads(zoo("eval", run, "--json").out)
+    measured = json.loads((run / "result.json").read_text())["metrics"]
+    assert told["accuracy"] == pytest.approx(measured["test_accuracy"])
+    assert told["loss"] == pytest.approx(measured["test_loss"], rel=1e-5)
+    assert sum(map(sum, told["confusion"])) == told["n"] == 12
+    for number, one in enumerate(told["classes"]):
+        assert one["recall"] == pytest.approx(told["confusion"][number][number] / 4)
+
+
+def test_eval_on_a_folder_of_other_classes_is_refused(zoo: Zoo, run: Path) -> None:
+    for name in ("cats", "dogs"):
+        Path("pets", name).mkdir(parents=True)
+        for one in range(30):
+            Image.new("RGB", (9, 9), (one, 0, 0)).save(Path("pets", name, f"{one}.png"))
+    said = zoo("eval", run, "--data", "pets")
+    assert said.code == 3
+    assert "theirs: cats, dogs; the model's: ducks, frogs, newts" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("--dataset", "pnd"), 2, "no dataset named 'pnd'; did you mean 'pond'?"),
+        (("--dataset", "pond.drwn"), 2, "no edition of pond named 'drwn'"),
+        (("--data", "nowhere"), 3, "nowhere is no folder"),
+        (("--split", "holdout"), 2, "Invalid value for '--split'"),
+    ],
+)
+def test_eval_with_bad_input(zoo: Zoo, run: Path, arguments: tuple[str, ...], code: int, text: str) -> None:
+    said = zoo("eval", run, *arguments)
+    assert (said.code, said.out) == (code, "")
+    assert text in said.err
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.png"])
+def test_explain_writes_one_self_contained_file(zoo: Zoo, run: Path, name: str) -> None:
+    Image.new("RGB", (9, 9), (200, 20, 20)).save("<b>&.png")
+    said = zoo("explain", run, "<b>&.png", "--out", name)
+    assert (said.code, said.out) == (0, f"{name}\n")
+    content = Path(name).read_bytes()
+    if name.endswith("png"):
+        with Image.open(name) as picture:
+            assert picture.width > 500
+        return
+    page = content.decode()
+    assert "<b>&.png" not in page
+    assert "&lt;b&gt;&amp;.png" in page
+    assert "without padding a 3 × 3 filter loses 2: 8 → 6" in page
+    assert "8 × (3·3·3) = 216" in page
+    assert not [word for word in ("http:", "https:", "<script", 'src="/') if word in page]
+
+
+def test_explain_with_no_such_image(zoo: Zoo, run: Path) -> None:
+    said = zoo("explain", run, "nothing.png")
+    assert said.code == 3
+    assert "nothing.png cannot be read" in said.err
+    assert not Path("explain.html").exists()
+
+
+def test_export_writes_weights_and_what_a_card_needs(zoo: Zoo, run: Path) -> None:
+    told = json.loads(zoo("export", run, "w.safetensors", "--dtype", "float16", "--json").out)
+    content = Path("w.safetensors").read_bytes()
+    assert (told["covers"], told["trunk"], told["size"]) == ("all", None, len(content))
+    assert told["sha256"] == hashlib.sha256(content).hexdigest()
+    assert {tensor.dtype for name, tensor in load(content).items() if "num_batches" not in name} == {torch.float16}
+    assert zoo("export", "nowhere", "w").code == 3
+
+
+def test_a_run_on_a_folder_drops_the_documented_column(zoo: Zoo) -> None:
+    for name in ("cats", "dogs"):
+        Path("pets", name).mkdir(parents=True)
+        for one in range(30):
+            Image.new("RGB", (9, 9), (one, 200 * (name == "cats"), 0)).save(Path("pets", name, f"{one}.png"))
+    said = zoo("run", "pond", "--data", "pets")
+    assert said.code == 0
+    assert lines(said.out)[0].split() == ["measured"]
+    assert zoo("eval", "runs/pond/latest", "--json").code == 0
+    Path("pets", "cats", "bad.png").write_bytes(b"bad")
+    again = zoo("run", "pond", "--data", "pets")
+    assert again.code == 3
+    assert "  error: 1 image(s) cannot be used\n    cats/bad.png: it is none of JPEG" in again.err

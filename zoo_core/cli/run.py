@@ -93,21 +93,30 @@ def _as_json(result: RunResult) -> dict[str, Any]:
 def print_result(plan: Plan, result: RunResult) -> None:
     """Print the documented log beside ours, then documented | measured | held."""
     _print_log(plan, result)
-    documented = {c.metric: c for c in result.comparisons}
-    rows = []
-    for name in dict.fromkeys([*documented, *result.metrics]):
-        compared = documented.get(name)
-        measured = result.metrics.get(name)
-        rows.append(
-            (
-                name.replace("_", " "),
-                _documented(name, compared.documented) if compared else "",
-                "not measured" if measured is None else show_metric(name, measured),
-                "" if compared is None else "yes" if compared.held else "no",
-            )
-        )
-    print_table(("", "documented", "measured", "held"), rows, right=["documented", "measured"])
+    if result.comparisons:
+        print_table(("", "documented", "measured", "held"), _compared(result), right=["documented", "measured"])
+    else:
+        measured = [(_words(name), show_metric(name, value)) for name, value in result.metrics.items()]
+        print_table(("", "measured"), measured, right=["measured"])
     note(f"\nKept in {result.directory}\nTry: zoo predict {result.directory} IMAGE")
+
+
+def _compared(result: RunResult) -> list[tuple[str, str, str, str]]:
+    rows = [
+        (
+            _words(one.metric),
+            _documented(one.metric, one.documented),
+            "not measured" if one.measured is None else show_metric(one.metric, one.measured),
+            "yes" if one.held else "no",
+        )
+        for one in result.comparisons
+    ]
+    known = {one.metric for one in result.comparisons}
+    return rows + [(_words(n), "", show_metric(n, v), "") for n, v in result.metrics.items() if n not in known]
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
 
 
 def _documented(name: str, figure: Figure) -> str:
@@ -127,6 +136,6 @@ def _print_log(plan: Plan, result: RunResult) -> None:
         theirs = {name: values[number] for name, values in log.items() if number < len(values)}
         cells = [show_metric(name, values[name]) if name in values else "" for name in log for values in (theirs, ours)]
         rows.append((str(number + 1), *cells))
-    headers = [header for name in log for header in (f"{name.replace('_', ' ')}: documented", "measured")]
+    headers = [header for name in log for header in (f"{_words(name)}: documented", "measured")]
     print_table(("epoch", *headers), rows, right=headers)
     out().print()
