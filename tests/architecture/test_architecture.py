@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,6 +106,14 @@ def core_module(imported: str) -> str | None:
 
 def test_every_file_has_a_floor() -> None:
     assert set(MODULES) - DOORS == set(FLOOR_OF)
+
+
+def test_the_page_on_architecture_shows_the_same_floors() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, flags=re.M)
+    assert [int(number) for number, _ in rows] == list(range(len(FLOORS)))
+    for floor, (_, names) in zip(FLOORS, rows, strict=True):
+        assert set(re.findall(r"`([\w.]+)`", names)) == set(floor[:1] if floor[0] == "cli.list" else floor)
 
 
 @pytest.mark.parametrize("name", sorted(FLOOR_OF))

@@ -97,6 +97,7 @@ def faulty(split_folder: Path) -> Path:
     (train / "moss" / "zero.jpg").touch()
     Image.new("L", (10_000, 10_000)).save(train / "moss" / "bomb.png")
     shutil.copy(train / "coral" / "0.png", split_folder / "val" / "coral" / "copy.png")
+    shutil.copy(train / "moss" / "1.png", train / "sky" / "torn.png")
     return split_folder
 
 
@@ -115,6 +116,8 @@ def test_every_fault_is_listed_at_once(faulty: Path) -> None:
     assert same == "train/coral/0.png = val/coral/copy.png"
     assert findings["class folders without an image"].paths == ("train/empty", "val/empty")
     assert "    train/empty" in describe(findings["class folders without an image"]).splitlines()
+    (torn,) = findings["1 image(s) stand in two classes: one of the labels is wrong"].paths
+    assert torn == "train/moss/1.png = train/sky/torn.png"
     assert not findings["hidden folders are no classes, and are passed over"].fatal
 
 

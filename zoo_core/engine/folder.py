@@ -20,6 +20,7 @@ from zoo_core.files import hash_of
 from zoo_core.folders import Finding, Folder
 from zoo_core.results import Event, Progress
 
+_Place = tuple[str, int, str]  # split, label, name
 AT_A_TIME = 256  # images looked at between two reports of progress
 
 
@@ -68,16 +69,17 @@ def images_of(folder: Folder, split: Split) -> FolderImages:
 
 def audit(folder: Folder) -> Generator[Event, None, tuple[Finding, ...]]:
     """Decode and hash every image, and return all there is to know of the data: what the scan found comes first."""
-    files = [(split, path) for split, labelled in folder.splits.items() for path, _ in labelled]
+    files = [(split, label, path) for split, labelled in folder.splits.items() for path, label in labelled]
     bad: list[str] = []
-    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    places: dict[str, list[_Place]] = defaultdict(list)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), AT_A_TIME):
             part = files[start : start + AT_A_TIME]
-            for (split, path), (reason, digest) in zip(part, pool.map(lambda one: _look(one[1]), part), strict=True):
+            looks = pool.map(lambda one: _look(one[2]), part)
+            for (split, label, path), (reason, digest) in zip(part, looks, strict=True):
                 name = path.relative_to(folder.root).as_posix()
                 bad += [f"{name}: {reason}"] if reason else []
-                places[digest].append((split, name))
+                places[digest].append((split, label, name))
             yield Progress("looking at every image", min(start + AT_A_TIME, len(files)), len(files))
     return (*folder.findings, *_unreadable(bad), *_duplicates(places))
 
@@ -114,8 +116,17 @@ def _unreadable(bad: list[str]) -> list[Finding]:
     return [Finding(True, f"{len(bad)} image(s) cannot be used", tuple(bad))] if bad else []
 
 
-def _duplicates(places: dict[str, list[tuple[str, str]]]) -> list[Finding]:
-    across = [sorted(names) for names in places.values() if len({split for split, _ in names}) > 1]
-    lines = tuple(" = ".join(name for _, name in names) for names in sorted(across))
-    what = f"{len(lines)} image(s) stand on two sides: what is measured there is too good"
-    return [Finding(False, what, lines)] if lines else []
+def _duplicates(places: dict[str, list[_Place]]) -> list[Finding]:
+    """List equal images that stand on two sides, or in two classes; twice in one class on one side does no harm."""
+    same = sorted(sorted(found) for found in places.values() if len(found) > 1)
+    sides = tuple(_equal(found) for found in same if len({split for split, _, _ in found}) > 1)
+    classes = tuple(_equal(found) for found in same if len({label for _, label, _ in found}) > 1)
+    told = [
+        Finding(False, f"{len(sides)} image(s) stand on two sides: what is measured there is too good", sides),
+        Finding(False, f"{len(classes)} image(s) stand in two classes: one of the labels is wrong", classes),
+    ]
+    return [finding for finding in told if finding.paths]
+
+
+def _equal(found: list[_Place]) -> str:
+    return " = ".join(sorted(name for _, _, name in found))
