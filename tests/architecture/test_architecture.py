@@ -16,7 +16,7 @@ import zoo_core
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "zoo_core"
 
-COMMANDS = ["list", "show", "run", "predict", "eval", "pull", "export", "check", "plugins", "cache", "env"]
+COMMANDS = ["list", "show", "run", "predict", "eval", "explain", "pull", "export", "check", "plugins", "cache", "env"]
 
 # A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
 FLOORS = (
