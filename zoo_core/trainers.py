@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import NonNegativeInt, PositiveInt
 
 from zoo_core.cards import TrainerCard, Value
@@ -20,6 +22,7 @@ class FrozenFeaturesSettings(Value):
     """Settings of the `frozen-features` trainer."""
 
     feature_batch_size: PositiveInt = 32  # images that go through the trunk together
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the trunk; auto: 16-bit where the processor has it
 
 
 @hookimpl

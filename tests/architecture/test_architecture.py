@@ -29,7 +29,7 @@ FLOORS = (
     ("registry",),
     ("pull", "engine.images", "engine.order", "engine.objective", "engine.optimizers"),
     ("engine.data", "engine.augment", "engine.build"),
-    ("engine.loop", "engine.folder", "engine.layers", "engine.examples"),
+    ("engine.loop", "engine.folder", "engine.layers", "engine.examples", "engine.inference"),
     ("engine.splits", "engine.trainer", "engine.evaluate"),
     ("engine.supervised", "engine.frozen_features"),
     ("engine.run", "engine.predict", "engine.export"),

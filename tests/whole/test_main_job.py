@@ -52,3 +52,16 @@ def test_its_run_predicts_a_validation_image(first: tuple[Path, dict[str, Any]])
     zoo.load_dataset("horses-or-humans", "validation")[200][0].save(folder / "photo.png")
     said = run(folder, "predict", told["run"], "photo.png", "--json")
     assert json.loads(said.stdout)["label"] == "humans"
+
+
+def test_sixteen_bits_are_as_right_as_thirty_two_over_five_seeds(first: tuple[Path, dict[str, Any]]) -> None:
+    """The trunk's features in bfloat16, as `auto` takes them where the processor has it, against plain float32."""
+    folder, _ = first
+    right: dict[str, list[float]] = {}
+    for precision in ("bfloat16", "float32"):
+        for seed in range(5):
+            options = ["--seed", str(seed), "--set", f"settings.precision={precision}", "--json"]
+            told = json.loads(run(folder, "run", "horses-inception", *options).stdout)
+            right.setdefault(precision, []).append(told["metrics"]["validation_accuracy"])
+    assert min(right["bfloat16"]) >= 0.99
+    assert abs(sum(right["bfloat16"]) - sum(right["float32"])) <= 5 * 1 / 256

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo_core.engine.build import load_tensors, save_tensors, split_head, state_hash
 from zoo_core.engine.data import ImageSet, scaling, stream
+from zoo_core.engine.inference import for_inference, pick_precision
 from zoo_core.engine.loop import train
 from zoo_core.engine.trainer import Job
 from zoo_core.errors import UsageError
@@ -72,25 +73,31 @@ def feature_key(trunk: nn.Module, images: ImageSet, job: Job) -> str:
         "trunk": [job.plan.model.builder, dict(job.plan.recipe.model_options)],
         "code": {name: version(name) for name in ("torch", "timm", "torchvision", "pillow", "zoo-core")},
         "input": job.plan.input.model_dump(mode="json"),
-        "dtype": "float32",
+        "precision": pick_precision(_settings(job).precision, job.device),
         "device": job.device.type,
         "images": images.fingerprint,
     }
     return sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
 
+def _settings(job: Job) -> FrozenFeaturesSettings:
+    return FrozenFeaturesSettings.model_validate(job.plan.settings)
+
+
 def _through_trunk(
     trunk: nn.Module, images: ImageSet, job: Job, what: str
 ) -> Generator[Event, None, tuple[Tensor, Tensor]]:
     """Send every image through the trunk, in evaluation mode, so that no buffer changes."""
-    trunk.eval().to(job.device).to(memory_format=torch.channels_last)
-    scale = scaling(job.plan.input)
+    settings, scale = _settings(job), scaling(job.plan.input)
+    precision = pick_precision(settings.precision, job.device)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    fast: nn.Module | None = None
     rows, labels = [], []
-    settings = FrozenFeaturesSettings.model_validate(job.plan.settings)
     for pixels, batch_labels in stream(images, job.plan.input, settings.feature_batch_size):
         with torch.inference_mode():
-            batch = scale(pixels.to(job.device)).contiguous(memory_format=torch.channels_last)
-            rows.append(trunk(batch).float().cpu())
+            batch = scale(pixels.to(job.device))
+            fast = fast or for_inference(trunk.eval().to(job.device), batch[:2], precision)
+            rows.append(fast(batch.to(dtype, memory_format=torch.channels_last)).float().cpu())
         labels.append(batch_labels)
         yield Progress(f"{what} features", sum(map(len, labels)), len(images))
     return torch.cat(rows), torch.cat(labels)

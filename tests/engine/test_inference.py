@@ -1,0 +1,81 @@
+"""The fast copy of a frozen network gives the same answers, and leaves the network as it was."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from zoo_core import Registry
+from zoo_core.engine.build import build_model, state_hash
+from zoo_core.engine.inference import fold_batchnorm, for_inference, pick_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def network(pond: Registry) -> nn.Module:
+    """A network whose BatchNorm has seen something, so that folding has something to do."""
+    torch.manual_seed(0)
+    model = build_model(pond.model("pond-net")).train()
+    for _ in range(5):
+        model(torch.randn(8, 3, 8, 8) * 3 + 1)
+    return model.eval()
+
+
+def test_float32_is_the_plain_path(network: nn.Module) -> None:
+    assert for_inference(network, torch.randn(2, 3, 8, 8), "float32") is network
+
+
+def test_folding_gives_the_same_answers_with_fewer_modules(network: nn.Module) -> None:
+    images = torch.randn(4, 3, 8, 8)
+    wanted = network(images)
+    folded = fold_batchnorm(network)
+    torch.testing.assert_close(folded(images), wanted, atol=1e-5, rtol=1e-5)
+    assert isinstance(folded.bn, nn.Identity)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050"])
+def test_folding_holds_for_networks_of_timm(name: str) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=0).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        wanted = model(images)
+        torch.testing.assert_close(fold_batchnorm(model)(images), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_sixteen_bits_are_near_and_the_network_is_untouched(network: nn.Module) -> None:
+    images, before = torch.randn(4, 3, 8, 8), state_hash(network)
+    with torch.inference_mode():
+        fast = for_inference(network, images, "bfloat16")(images.to(torch.bfloat16)).float()
+        torch.testing.assert_close(fast, network(images), atol=0.05, rtol=0.05)
+    assert state_hash(network) == before
+
+
+class Misleading(nn.Module):
+    """Its `bn1` does not follow its `conv1`: folding by name would be wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.bn1.running_mean += 5
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.conv1(self.bn1(images).relu())
+
+
+def test_where_folding_would_be_wrong_it_is_not_done() -> None:
+    torch.manual_seed(0)
+    model, images = Misleading().eval(), torch.randn(2, 3, 8, 8) + 5
+    with torch.inference_mode():
+        fast = for_inference(model, images, "bfloat16")(images.to(torch.bfloat16)).float()
+        torch.testing.assert_close(fast, model(images), atol=0.05, rtol=0.05)
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    assert pick_precision("float32", CPU) == "float32"
+    assert pick_precision("bfloat16", CPU) == "bfloat16"
+    assert pick_precision("auto", CPU) in ("float32", "bfloat16")
+    assert pick_precision("auto", torch.device("meta")) == "float32"
