@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,15 @@ def test_completion_knows_names_and_needs_no_torch(shell: str) -> None:
     assert "horses-inception" in done.stdout
 
 
+@pytest.fixture
+def listening_to_ctrl_c() -> Iterator[None]:
+    """A shell's background jobs ignore SIGINT, and their children inherit that; what we start here must not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening_to_ctrl_c")
 def test_ctrl_c_ends_with_130_and_leaves_a_readable_run(tmp_path: Path) -> None:
     """A real signal to a real process, in the middle of training."""
     process = subprocess.Popen(
@@ -293,9 +303,11 @@ def test_ctrl_c_ends_with_130_and_leaves_a_readable_run(tmp_path: Path) -> None:
             break
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(timeout=60) == 130
+    try:
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
     assert "Traceback" not in rest
     latest = tmp_path / "runs" / "fashion-cnn" / "latest"
     assert json.loads((latest / "result.json").read_text())["status"] == "interrupted"
