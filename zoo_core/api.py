@@ -53,7 +53,7 @@ def create_model(
         UsageError: it has no such weights, or they are for other classes.
         NetworkError: the weights could not be had.
     """
-    card = (registry or load_registry()).model(name)
+    card = (registry or load_registry()).model(name).variant(options or {})
     picked = card.pick_weights(weights)
     whole = bool(picked) and weights != "pretrained" and picked[-1].covers != "trunk"
     if whole and num_classes not in (None, card.num_classes):
@@ -67,15 +67,22 @@ def create_model(
     return model
 
 
-def transforms(name: str, *, weights: str | None = None, registry: Registry | None = None) -> T.Compose:
+def transforms(
+    name: str,
+    *,
+    weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
+) -> T.Compose:
     """Return a model's preprocessing: from a PIL image to (C, size, size) float32, normalised.
 
     Args:
         name: as `list_models` gives it.
         weights: preprocessing belongs to the weights; None takes the model's.
+        options: the builder's own, which may change it.
         registry: None loads what is installed.
     """
-    card = (registry or load_registry()).model(name)
+    card = (registry or load_registry()).model(name).variant(options or {})
     return preprocessing(card.input_for(card.pick_weights(weights)))
 
 
@@ -193,13 +200,13 @@ def explain_image(
     """Write a page (.html) or picture (.png) of what a model makes of one image, and return its path."""
     predictor = predictor_for(target, registry or load_registry(), store or Store.default(), watch=watch)
     explanation = explain(predictor, read_image(image), str(image))
-    return write_page(explanation, layers_in(predictor.model, predictor.input).layers, predictor.origin, out)
+    return write_page(explanation, layers_in(predictor.model, predictor.input), predictor.origin, out)
 
 
 def predictor_for(target: str | Path, registry: Registry, store: Store, *, watch: Watch = unwatched) -> Predictor:
     """Return the predictor for a model's name or a run directory; a name that is a model's is never a path."""
     if target in registry.models:
         return Predictor.from_card(registry.model(str(target)), store, watch=watch)
-    if Path(target).exists():
-        return Predictor.from_run(Path(target), store, watch=watch)
+    if (Path(target) / "plan.json").is_file() or Path(target).is_dir():
+        return Predictor.from_run(Path(target), registry, store, watch=watch)
     raise UnknownName("model or run", str(target), registry.models, fix="zoo list, or ls runs/*")

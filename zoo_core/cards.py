@@ -15,7 +15,7 @@ Name = Annotated[
 ]
 Reference = Annotated[str, StringConstraints(pattern=r"^[\w.]+:[\w.]+$")]  # "zoo_fashion_cnn.model:FashionCNN"
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Uri = Annotated[str, StringConstraints(pattern=r"^(https?|file|package|index):\S+$")]
+Uri = Annotated[str, StringConstraints(pattern=r"^((https?|file|package):\S+|index:[A-Za-z0-9][\w.-]*==[\w.!+]+#\S+)$")]
 Split = Literal["train", "validation", "test"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -129,7 +129,12 @@ class ModelCard(Value):
         """Return the card of what the builder makes with these options: another input, other counts, other weights."""
         if not options or self.adapt is None:
             return self
-        adapted: ModelCard = resolve(self.adapt)(self, **options)
+        try:
+            adapted: ModelCard = resolve(self.adapt)(self, **options)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"{self.name} cannot be built with these options", why=str(error), fix=f"zoo show {self.name}"
+            ) from error
         return adapted
 
     @model_validator(mode="after")

@@ -16,6 +16,8 @@ from shutil import disk_usage
 from zoo_core.errors import IntegrityError, ResourceError
 
 CHUNK = 1 << 20  # bytes read or written at a time
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 def atomic_write(
@@ -129,13 +131,13 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise ResourceError(
                 f"the disk is full: {path} was not written",
                 why=_space(path, needed),
                 fix="zoo cache ls, then zoo cache rm NAME; or set ZOO_CACHE to a folder on another disk",
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in REFUSALS:
             raise ResourceError(
                 f"{path} cannot be written",
                 why=f"{error.strerror or error}",

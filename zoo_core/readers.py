@@ -30,8 +30,12 @@ def rezip(path: Path) -> Iterator[bytes]:
     target = _Pieces()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
         for entry in regular_members(old, max_entries=MAX_ENTRIES):
-            new.writestr(zipfile.ZipInfo(entry.filename), old.read(entry))
-            yield target.take()
+            copy = zipfile.ZipInfo(entry.filename)
+            copy.file_size = entry.file_size
+            with old.open(entry) as source, new.open(copy, "w") as written:
+                while chunk := source.read(CHUNK):
+                    written.write(chunk)
+                    yield target.take()
     yield target.take()
 
 

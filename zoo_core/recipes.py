@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from zoo_core.cards import Name, Unit, Value
 
+Factor = Annotated[FiniteFloat, Field(gt=0)]
 Rate = Annotated[FiniteFloat, Field(gt=0)]  # learning rate
 
 
@@ -37,6 +38,12 @@ class SGD(Value):
     nesterov: bool = False
     weight_decay: NonNegativeFloat = 0.0
 
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
 
 Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
 
@@ -52,7 +59,7 @@ class Rotation(Value):
     """Turn about the centre by up to ± `degrees`."""
 
     name: Literal["rotation"]
-    degrees: PositiveFloat
+    degrees: Annotated[FiniteFloat, Field(gt=0, le=180)]
 
 
 class Affine(Value):
@@ -60,8 +67,14 @@ class Affine(Value):
 
     name: Literal["affine"]
     translate: tuple[Unit, Unit] | None = None
-    scale: tuple[PositiveFloat, PositiveFloat] | None = None
-    shear: NonNegativeFloat = 0.0
+    scale: tuple[Factor, Factor] | None = None
+    shear: Annotated[FiniteFloat, Field(ge=0, lt=90)] = 0.0
+
+    @model_validator(mode="after")
+    def _scale_goes_upwards(self) -> Self:
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError("scale is a pair of the least and the largest factor")
+        return self
 
 
 Augmentation = Annotated[HorizontalFlip | Rotation | Affine, Field(discriminator="name")]

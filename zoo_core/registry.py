@@ -21,6 +21,7 @@ from zoo_core.plugins import Offer, collect, find_plugins
 from zoo_core.recipes import Figures, Recipe
 from zoo_core.validation import explain
 
+SUBJECT = ("model", "model_options", "dataset", "trainer")  # what documented figures are about
 MAX_BYTES = 1_000_000  # of a registry file
 T = TypeVar("T")
 
@@ -80,11 +81,14 @@ class Registry:
             UsageError: the values do not fit.
             DataError: `data` is no folder.
         """
-        recipe = override(_look_up("recipe", self.recipes, name), overrides or {})
-        model = self.model(recipe.model).variant(recipe.model_options)
+        original = _look_up("recipe", self.recipes, name)
+        recipe = override(original, overrides or {})
+        if any(getattr(recipe, field) != getattr(original, field) for field in SUBJECT):
+            recipe = recipe.model_copy(update={"documented": None})
+        model = self._installed("model", self.models, recipe.model).variant(recipe.model_options)
         if data is not None:
             data, recipe = data.absolute(), recipe.model_copy(update={"documented": None, "edition": None})
-        dataset = self.dataset(recipe.dataset) if data is None else scan(data).dataset
+        dataset = self._installed("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         return Plan(
             recipe=recipe,
@@ -98,6 +102,12 @@ class Registry:
             device=device,
             data=data,
         )
+
+    def _installed(self, kind: str, table: Mapping[str, T], name: str) -> T:
+        """Look up what a recipe needs; it may be in a plugin that is not installed."""
+        if name not in table:
+            raise UnknownName(kind, name, table, why="a plugin may bring it", fix=f"pip install zoo-{name}")
+        return table[name]
 
 
 def load_registry(files: Iterable[Path] = (), manager: pluggy.PluginManager | None = None) -> Registry:
@@ -144,7 +154,8 @@ def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     Raises:
         UsageError: a key or value does not fit; all are named.
     """
-    fields = recipe.model_dump()
+    fields = recipe.model_dump(exclude_unset=True)  # what was not set is not: another optimizer has other defaults
+    fields["optimizer"] = {"name": recipe.optimizer.name, **fields.get("optimizer", {})}
     for key, value in overrides.items():
         *path, last = key.split(".")
         table = fields

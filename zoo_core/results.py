@@ -81,6 +81,11 @@ class Comparison:
         """Whether the figure was measured and agrees."""
         return self.measured is not None and self.documented.holds(self.measured)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the comparison as commands and run directories write it."""
+        documented = self.documented.model_dump()
+        return {"metric": self.metric, "documented": documented, "measured": self.measured, "held": self.held}
+
 
 @dataclass(frozen=True)
 class ClassResult:

@@ -69,6 +69,16 @@ class RunDir:
         """Where the tensors lie that this run made."""
         return self.path / "weights.safetensors"
 
+    def read_weights(self) -> bytes:
+        """Read weights.safetensors.
+
+        Raises:
+            DataError: the run was not finished.
+        """
+        if not self.weights.is_file():
+            raise DataError(f"{self.path} has no weights", why="the run was not finished", fix="zoo run RECIPE")
+        return self.weights.read_bytes()
+
     def plan(self) -> Plan:
         """Read the plan.
 
@@ -86,7 +96,7 @@ class RunDir:
     def record(self, result: EpochResult) -> None:
         """Add one epoch to metrics.jsonl."""
         line = {"epoch": result.epoch, **result.metrics, "seconds": round(result.seconds, 3)}
-        append_line(self.path / "metrics.jsonl", json.dumps(line))
+        append_line(self.path / "metrics.jsonl", json.dumps(line, allow_nan=False))
 
     def write_predictions(self, predictions: Predictions, classes: Sequence[str]) -> None:
         """Write predictions.csv: image, label, prediction, then one probability per class."""
@@ -96,7 +106,7 @@ class RunDir:
         for image, label, row in zip(predictions.names, predictions.labels, predictions.probabilities, strict=True):
             predicted = classes[row.index(max(row))]
             table.writerow([image, classes[label], predicted, *(f"{probability:.6f}" for probability in row)])
-        atomic_write(self.path / "predictions.csv", text.getvalue().encode())
+        atomic_write(self.path / "predictions.csv", text.getvalue().encode("utf-8", "surrogateescape"))
 
     def write_audit(self, findings: Sequence[Finding]) -> None:
         """Write audit.json, where a folder was audited and something was found."""
@@ -116,10 +126,7 @@ class RunDir:
         comparisons: Sequence[Comparison] = (),
     ) -> None:
         """Write result.json."""
-        documented = [
-            {"metric": c.metric, "documented": c.documented.model_dump(), "measured": c.measured, "held": c.held}
-            for c in comparisons
-        ]
+        documented = [comparison.as_json() for comparison in comparisons]
         self._write_json(
             "result.json", {"status": status, "reason": reason, "metrics": metrics or {}, "documented": documented}
         )
@@ -131,10 +138,12 @@ class RunDir:
 def _new_folder(parent: Path) -> Path:
     """Make a folder named after the time; two runs that start together get two folders."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    with disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
     for attempt in count(1):
         folder = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
         with disk_errors(folder), suppress(FileExistsError):
-            folder.mkdir(parents=True)
+            folder.mkdir()
             return folder
     raise AssertionError("count() never ends")
 

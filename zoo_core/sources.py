@@ -80,9 +80,9 @@ def _download(source: Source, folder: Path, watch: Watch) -> Path:
             client.stream("GET", source.uri) as response,
         ):
             response.raise_for_status()
-            chunks = _watched(response.iter_bytes(CHUNK), source.size, watch)
+            chunks = _watched(response.iter_raw(CHUNK), source.size, watch)
             return atomic_write(folder / "download", chunks, size=source.size, sha256=source.sha256)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:  # the last two: proxy settings
         raise NetworkError(f"{source.uri} could not be fetched", why=f"{type(error).__name__}: {error}") from error
 
 
@@ -128,10 +128,10 @@ def _client_command(requirement: str, folder: Path) -> list[str]:
     """Neither command runs the package's code: wheels only, nothing built."""
     if find_spec("pip"):
         options = ["--quiet", "--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
-        return [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), requirement]
+        return [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "--", requirement]
     if uv := which("uv"):
         options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--python", sys.executable]
-        return [uv, "pip", "install", *options, "--target", str(folder / "wheel"), requirement]
+        return [uv, "pip", "install", *options, "--target", str(folder / "wheel"), "--", requirement]
     raise NetworkError(
         f"{requirement} could not be fetched from the package index",
         why="neither pip nor uv is there to fetch it with",

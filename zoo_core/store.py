@@ -16,13 +16,13 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from zoo_core.cards import File, Source, resolve
-from zoo_core.errors import IntegrityError, NetworkError, ZooError
+from zoo_core.errors import DataError, IntegrityError, NetworkError, PluginError, UsageError, ZooError
 from zoo_core.files import atomic_write, disk_errors, hash_of, read_chunks
 from zoo_core.sources import Watch, is_remote, opened, unwatched
 
 LOCK_PATIENCE = 600  # seconds; after that we fetch for ourselves: the lock saves bandwidth, correctness needs none
-# what readers raise over a file that is not theirs
-NOT_THIS_ONE = (IntegrityError, ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error, struct.error)
+# what readers raise over a file that is not theirs, is encrypted, or packed in a way that is not known
+UNREADABLE = (ValueError, KeyError, OSError, EOFError, RuntimeError, BadZipFile, zlib.error, struct.error)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ class Store:
         """Return the user's store: $ZOO_CACHE, else the platform's cache folder; offline with ZOO_OFFLINE=1."""
         root = os.environ.get("ZOO_CACHE")
         offline = os.environ.get("ZOO_OFFLINE", "").lower() not in ("", "0", "no", "off", "false")
-        return cls(Path(root).expanduser() if root else user_cache_path("zoo"), offline)
+        try:
+            return cls(Path(root).expanduser() if root else user_cache_path("zoo"), offline)
+        except RuntimeError as error:
+            raise UsageError(f"ZOO_CACHE={root} is no folder", why=str(error), fix="export ZOO_CACHE=FOLDER") from error
 
     def path_of(self, file: File) -> Path:
         """Return where the file's content lies, or would lie."""
@@ -71,6 +74,8 @@ class Store:
         """
         if self.has(file):
             return self.path_of(file)
+        if _is_shipped(file.sources[0]):  # needs no lock, and no cache that can be written
+            return self._from_source(file, file.sources[0], name, watch)
         with self._lock(file):
             if self.has(file):  # another process was faster
                 return self.path_of(file)
@@ -82,7 +87,7 @@ class Store:
             for reader in dict.fromkeys([*(source.reader for source in file.sources), None]):
                 try:
                     return atomic_write(self.path_of(file), _content(path, reader), size=file.size, sha256=file.sha256)
-                except NOT_THIS_ONE:
+                except IntegrityError:
                     continue
         return None
 
@@ -123,7 +128,7 @@ class Store:
         for source in file.sources:
             try:
                 return self._from_source(file, source, name, watch)
-            except (NetworkError, IntegrityError) as error:
+            except (NetworkError, IntegrityError, DataError, PluginError) as error:
                 failures.append(error)
         raise _summary(name, failures)
 
@@ -131,7 +136,7 @@ class Store:
         if self.offline and is_remote(source):
             raise NetworkError(f"{source.uri} was not asked", why="ZOO_OFFLINE is set")
         with opened(source, self.root / "scratch", watch) as path:
-            if source.uri.startswith("package:") and source.reader is None:
+            if _is_shipped(source):
                 return path
             return atomic_write(self.path_of(file), _content(path, source.reader), size=file.size, sha256=file.sha256)
 
@@ -152,14 +157,20 @@ class Store:
             lock.release()
 
 
-def _content(path: Path, reader: str | None) -> Iterable[bytes]:
-    read = read_chunks if reader is None else resolve(reader)
-    chunks: Iterable[bytes] = read(path)
-    return chunks
+def _content(path: Path, reader: str | None) -> Iterator[bytes]:
+    """Read a file through its reader; a file that is not the reader's is not the promised one."""
+    try:
+        yield from read_chunks(path) if reader is None else resolve(reader)(path)
+    except UNREADABLE as error:
+        raise IntegrityError(f"{path.name} cannot be read", why=f"{type(error).__name__}: {error}") from error
+
+
+def _is_shipped(source: Source) -> bool:
+    return source.uri.startswith("package:") and source.reader is None
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _summary(name: str, failures: list[ZooError]) -> ZooError:

@@ -84,7 +84,8 @@ def test_show_as_json_is_the_card(zoo: Zoo, pond: Registry) -> None:
 
 def test_check_passes_for_what_is_right_and_fails_by_name(zoo: Zoo) -> None:
     assert zoo("check", "pond-net").code == 0
-    said = zoo("check")
+    assert zoo("check").code == 0
+    said = zoo("check", "horses-cnn")
     assert said.code == 9
     assert "horses-cnn: plan: expected complete, found no model named 'horses-cnn'" in said.err
     assert {one["held"] for one in json.loads(zoo("check", "pond-net", "--json").out)} == {True}
@@ -209,6 +210,30 @@ def test_predict_reads_an_image_from_stdin(zoo: Zoo, run: Path, monkeypatch: pyt
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(content))
     said = zoo("predict", run, "-", "--json")
     assert json.loads(said.out)["image"] == "-"
+
+
+def test_predict_goes_on_over_an_image_that_is_not_there(zoo: Zoo, run: Path) -> None:
+    Image.new("RGB", (9, 9)).save("a.png")
+    said = zoo("predict", run, "a.png", "nothing.png", "a.png")
+    assert said.code == 3
+    assert len(said.out.splitlines()) == 2
+    assert "nothing.png does not exist" in said.err
+
+
+def test_a_terminal_without_the_signs_still_gets_the_table(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "zoo_core", "show", "fashion-cnn", "--layers"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "295,040" in done.stdout
+
+
+def test_an_empty_name_deletes_nothing(zoo: Zoo) -> None:
+    assert zoo("cache", "rm", "").code == 2
+
+
+def test_layers_as_json(zoo: Zoo) -> None:
+    assert json.loads(zoo("show", "pond-net", "--layers", "--json").out)["parameters"] == 259
 
 
 def test_predict_with_no_such_image(zoo: Zoo, run: Path) -> None:

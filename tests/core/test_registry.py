@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zoo_pond
@@ -31,6 +32,30 @@ def test_a_plan_is_complete_and_can_be_read_back(pond: Registry) -> None:
     assert plan.edition.name == "drawn"
     assert plan.classes == ("ducks", "frogs", "newts")
     assert type(plan).model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_another_optimizer_has_its_own_defaults(pond: Registry) -> None:
+    assert pond.plan("pond", {"optimizer.name": "adamw"}).recipe.optimizer.weight_decay == 0.01
+    kept = pond.plan("pond", {"optimizer.name": "sgd", "optimizer.lr": 0.1}).recipe.optimizer
+    assert (kept.name, kept.lr) == ("sgd", 0.1)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"optimizer": {"name": "sgd", "lr": 0.1, "nesterov": True}},
+        {"augment": [{"name": "rotation", "degrees": float("inf")}]},
+        {"augment": [{"name": "affine", "scale": [1.2, 0.8]}]},
+    ],
+)
+def test_what_the_library_would_refuse_is_refused_before_the_run(pond: Registry, overrides: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        pond.plan("pond", overrides)
+
+
+def test_documented_figures_go_when_the_subject_changes(installed: Registry) -> None:
+    assert installed.plan("horses-cnn", {"seed": 3}).recipe.documented is not None
+    assert installed.plan("horses-cnn", {"model": "horses-cnn-300"}).recipe.documented is None
 
 
 def test_every_bad_override_is_named_at_once_with_the_nearest_key(pond: Registry) -> None:

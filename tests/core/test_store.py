@@ -214,6 +214,31 @@ def test_a_file_of_a_package_is_verified_where_it_lies(store: Store) -> None:
         store.fetch(damaged, "x")
 
 
+def test_a_shipped_file_needs_no_cache_that_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where the cache should be")
+    sha = hashlib.sha256(b"pond\n").hexdigest()
+    file = File(sources=(Source(uri="package:zoo_pond/pond.txt", size=5, sha256=sha),), size=5, sha256=sha)
+    assert Store(tmp_path / "file").fetch(file, "x").name == "pond.txt"
+
+
+def test_a_local_source_that_is_not_there_gives_way_to_the_next(server: Server, store: Store, tmp_path: Path) -> None:
+    good = server.file("/good")
+    gone = good.sources[0].model_copy(update={"uri": (tmp_path / "gone").as_uri()})
+    assert store.fetch(good.model_copy(update={"sources": (gone, *good.sources)}), "x").read_bytes() == CONTENT
+
+
+def test_an_archive_that_cannot_be_opened_is_passed_over(store: Store, tmp_path: Path) -> None:
+    source = Source(uri="https://example.org/x.zip", size=9, sha256="1" * 64, reader="zoo_core.readers:rezip")
+    (tmp_path / "no.zip").write_bytes(b"PK\x03\x04 no zip at all")
+    assert store.adopt(File(sources=(source,), size=9, sha256=SHA), [tmp_path / "no.zip", tmp_path]) is None
+
+
+@pytest.mark.parametrize("requirement", ["git+https://x/y", "--index-url=x", "name", "name==1 --pre"])
+def test_an_index_source_names_one_version_and_nothing_else(requirement: str) -> None:
+    with pytest.raises(ValueError, match="uri"):
+        Source(uri=f"index:{requirement}#a/b", size=1, sha256=SHA)
+
+
 def test_a_read_only_cache_is_explained(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file where the cache should be")
     with pytest.raises(ResourceError, match="ZOO_CACHE"):

@@ -197,6 +197,16 @@ def test_a_folder_that_is_no_run_is_named(pond: Registry, store: Store, tmp_path
         predictor_for(tmp_path, pond, store)
 
 
+def test_a_run_from_elsewhere_names_no_code(pond: Registry, store: Store, tmp_path: Path) -> None:
+    """A plan that was changed to build with torch.hub, say, is refused before anything of it is resolved."""
+    result = zoo.run("pond", epochs=1, out=tmp_path / "runs", registry=pond, store=store)
+    plan = result.directory / "plan.json"
+    evil = plan.read_text().replace("zoo_pond.model:PondNet", "torch.hub:load")
+    plan.write_text(evil)
+    with pytest.raises(IntegrityError, match=r"another pond-net .*\nthey differ in: builder"):
+        predictor_for(result.directory, pond, store)
+
+
 def test_a_damaged_plan_is_named(pond: Registry, store: Store, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"recipe": 1}')
     with pytest.raises(DataError, match=r"plan.json cannot be read"):
@@ -246,11 +256,13 @@ def test_a_count_that_is_off_by_one_fails_by_name(pond: Registry) -> None:
         assert [(one.subject, one.what) for one in failed] == [("pond-net", what)]
 
 
-def test_a_check_of_everything_covers_models_datasets_and_recipes(pond: Registry, store: Store) -> None:
+def test_a_check_of_everything_covers_what_is_installed(pond: Registry, store: Store) -> None:
     found = list(check(pond, store))
-    assert {"pond-net", "alexnet", "pond.drawn", "pond", "horses-cnn"} <= {one.subject for one in found}
-    (plan,) = (one for one in found if one.subject == "horses-cnn")
-    assert not plan.held  # its model is not installed in this registry
+    assert {"pond-net", "alexnet", "pond.drawn", "pond"} <= {one.subject for one in found}
+    assert all(one.held for one in found)
+    assert "horses-cnn" not in {one.subject for one in found}  # its plugin is not in this registry
+    (plan,) = check(pond, store, "horses-cnn")
+    assert not plan.held
     assert "no model named 'horses-cnn'" in str(plan.found)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torchvision import transforms as v1
 from zoo_core import ArrayImages, DataError, ImageInput, Registry, Store, ZipImages
 from zoo_core.engine.augment import augmentation, augmented
 from zoo_core.engine.data import decode, load_split, preprocessing, stream
+from zoo_core.engine.examples import examples_of
 from zoo_core.engine.images import decode_image, read_image
 from zoo_core.engine.order import epoch_order, seed_for
 from zoo_core.recipes import Affine, HorizontalFlip, Rotation
@@ -100,6 +102,32 @@ def test_streaming_keeps_the_order_whatever_the_batch(animals: Path, batch_size:
     assert torch.equal(torch.cat([pixels for pixels, _ in batches]), whole.pixels)
     assert whole.labels.tolist() == [0, 1, 1, 2]
     assert whole.pixels.dtype == torch.uint8
+
+
+def test_a_zip_is_streamed_through_workers_as_it_is_held(animals: Path) -> None:
+    """Each process has its own place in the file."""
+    images = ZipImages(animals)
+    assert len(images.fingerprint) == 64  # the file is open here before the workers are forked
+    batches = [torch.tensor([one]) for one in (3, 0, 2, 1) * 5]
+    held = torch.cat(list(examples_of(images, SQUASHED).stream(batches, 0)))
+    streamed = torch.cat(list(examples_of(images, SQUASHED, hold_bytes=0).stream(batches, 0)))
+    assert torch.equal(held, streamed)
+    assert pickle.loads(pickle.dumps(images)) == images
+    assert pickle.loads(pickle.dumps(preprocessing(SQUASHED)))(images[0][0]).shape == (3, 8, 8)
+
+
+def test_bit_rot_in_a_zip_is_a_data_error(animals: Path) -> None:
+    content = bytearray(animals.read_bytes())
+    content[60] ^= 0xFF  # inside the first image
+    animals.write_bytes(content)
+    with pytest.raises(DataError, match="zoo cache verify"):
+        decode(ZipImages(animals), SQUASHED)
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+    ramp = Image.fromarray(np.linspace(0, 65_535, 64).reshape(8, 8).astype(np.uint16))
+    grey = ImageInput(size=8, channels=1, mean=(0,), std=(1,))
+    torch.testing.assert_close(preprocessing(grey)(ramp).flatten(), torch.linspace(0, 1, 64), atol=0.01, rtol=0)
 
 
 def test_a_damaged_image_in_a_set_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -149,6 +150,14 @@ def test_notes_are_kept_with_the_run(split_folder: Path, pond: Registry, store: 
     result = zoo.run("pond", data=split_folder, epochs=1, out=tmp_path / "runs", registry=pond, store=store)
     (finding,) = json.loads((result.directory / "audit.json").read_text())["findings"]
     assert finding["paths"] == ["train/.hidden"]
+
+
+def test_names_that_are_no_text_are_no_obstacle(
+    split_folder: Path, pond: Registry, store: Store, tmp_path: Path
+) -> None:
+    shutil.copy(split_folder / "val/sky/0.png", Path(os.fsdecode(bytes(split_folder / "val/sky") + b"/\xff.png")))
+    result = zoo.run("pond-features", data=split_folder, epochs=1, out=tmp_path / "r", registry=pond, store=store)
+    assert b"val/sky/\xff.png" in (result.directory / "predictions.csv").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from zoo_core import (
     Progress,
     Recipe,
     Registry,
+    ResourceError,
     Store,
     TrainState,
     UsageError,
@@ -338,9 +339,33 @@ def test_two_runs_at_once_get_a_directory_each(pond: Registry, tmp_path: Path) -
     assert len({RunDir.create(tmp_path, plan, {}).path for _ in range(5)}) == 5
 
 
-def test_a_device_that_is_not_there_is_named(pond: Registry, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no device 'cuda:77' here"):
-        execute(pond.plan("pond", device="cuda:77"), store=store, out=tmp_path)
+def test_a_link_that_leads_nowhere_does_not_hang_a_run(pond: Registry, tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ResourceError):
+        RunDir.create(tmp_path / "runs", pond.plan("pond"), {})
+
+
+def test_a_last_step_that_diverges_is_no_finished_run(pond: Registry, store: Store, tmp_path: Path) -> None:
+    plan = pond.plan("pond", {"epochs": 1, "batch_size": 48, "optimizer": {"name": "sgd", "lr": 1e38}})
+    with pytest.raises(Diverged):
+        execute(plan, store=store, out=tmp_path)
+
+
+def test_observers_are_not_in_inference_mode(pond: Registry, store: Store) -> None:
+    modes = {torch.is_inference_mode_enabled() for _ in Supervised().fit(job_for(pond, "pond", store))}
+    assert modes == {False}
+
+
+def test_freezing_everything_is_refused(pond: Registry, store: Store) -> None:
+    job = job_for(pond, "pond", store, **{"settings.freeze_until": "fc.bias"})
+    with pytest.raises(UsageError, match="leaves nothing to train"):
+        list(Supervised().fit(job))
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:77"])
+def test_a_device_that_is_not_there_is_named(pond: Registry, store: Store, tmp_path: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=f"there is no device '{device}' here"):
+        execute(pond.plan("pond", device=device), store=store, out=tmp_path)
     assert not tmp_path.joinpath("pond").exists()
 
 

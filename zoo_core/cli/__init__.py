@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -12,6 +13,9 @@ from zoo_core.errors import ZooError
 
 def main() -> None:
     """Run `zoo`; every failure ends in a message and an exit code of its own kind."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no × must not stop a run
     try:
         app()
     except Exception as error:

@@ -13,6 +13,8 @@ from zoo_core.pull import labels
 from zoo_core.registry import Registry
 from zoo_core.store import Entry, Store
 
+SHORTEST_KEY = 6  # characters of a key
+
 app = typer.Typer(help="List, verify and delete what is kept: weights, data, features.", no_args_is_help=True)
 
 
@@ -33,12 +35,14 @@ def ls(context: typer.Context, json: Json = False) -> None:
 @app.command()
 def rm(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A name or key that ls lists (or how it begins), features, or all.")],
+    name: Annotated[str, typer.Argument(help="A name or key that ls lists, features, or all.")],
 ) -> None:
     """Delete from what is kept; it is fetched or computed again when needed."""
     store = Store.default()
     entries = _labelled(registry(context), store)
-    chosen = [e for label, e in entries if name == "all" or label.startswith(name) or e.key.startswith(name)]
+    by_key = len(name) >= SHORTEST_KEY
+    chosen = [e for label, e in entries if name in ("all", label) or (by_key and e.key.startswith(name))]
+    chosen = chosen or [e for label, e in entries if name and label.startswith(f"{name}.")]
     if not chosen:
         raise UnknownName("kept file", name, [label for label, _ in entries], fix="zoo cache ls")
     for entry in chosen:

@@ -35,7 +35,8 @@ def check(
         for one in found
         if not one.held
     ]
-    if failed or known.problems:
+    failed += [f"{problem.subject}: {problem.cause}" for problem in known.problems]
+    if failed:
         raise CheckFailed(f"{len(failed)} of {len(found)} checks failed", why="\n".join(f"  {line}" for line in failed))
 
 

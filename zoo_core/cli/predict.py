@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,14 +47,28 @@ def _readable(places: list[str], bad: list[DataError]) -> Iterator[tuple[str, Im
     from zoo_core.engine.images import decode_image, read_image
     from zoo_core.engine.predict import image_files
 
+    def images_at(place: str) -> Iterator[Callable[[], tuple[str, Image]]]:
+        if place == "-":
+            yield lambda: ("-", decode_image(sys.stdin.buffer.read(), "-"))
+        else:
+            yield from (lambda path=path: (str(path), read_image(path)) for path in image_files(Path(place)))
+
     for place in places:
-        for path in [Path("-")] if place == "-" else image_files(Path(place)):
+        try:
+            ready = list(images_at(place))
+        except DataError as error:
+            ready = []
+            _complain(error, bad)
+        for read in ready:
             try:
-                image = decode_image(sys.stdin.buffer.read(), "-") if place == "-" else read_image(path)
-                yield str(path), image
+                yield read()
             except DataError as error:
-                note(f"{error.what}: {error.why}")
-                bad.append(error)
+                _complain(error, bad)
+
+
+def _complain(error: DataError, bad: list[DataError]) -> None:
+    note(f"{error.what}: {error.why}" if error.why else error.what)
+    bad.append(error)
 
 
 def _line(prediction: Prediction, top_k: int) -> str:

@@ -78,10 +78,7 @@ def _execute(plan: Plan, folder: Path) -> RunResult:
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:
-    documented = [
-        {"metric": c.metric, "documented": c.documented.model_dump(), "measured": c.measured, "held": c.held}
-        for c in result.comparisons
-    ]
+    documented = [comparison.as_json() for comparison in result.comparisons]
     return {
         "run": str(result.directory),
         "metrics": dict(result.metrics),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ def show(
     """Show a card or a recipe."""
     known = registry(context)
     if layers:
-        print_layers(known.model(name), known.figures.get(name, Figures()))
+        print_layers(known.model(name), known.figures.get(name, Figures()), json=json)
     elif json:
         print_json({kind: value.model_dump(mode="json") for kind, value in _named(known, name)})
     else:
@@ -91,11 +92,13 @@ def _print_editions(card: DatasetCard) -> None:
     print_table(("edition", "images", "size", "summary"), rows)
 
 
-def print_layers(card: ModelCard, figures: Figures) -> None:
+def print_layers(card: ModelCard, figures: Figures, *, json: bool) -> None:
     """Print every layer with its output shape, its parameters, and how they are counted."""
     from zoo_core.engine.layers import layers_of  # torch starts here, and nowhere sooner
 
     model = layers_of(card)
+    if json:
+        return print_json(asdict(model))
     rows = [
         (one.path, one.kind, " × ".join(map(str, one.shape)), f"{one.parameters:,}", one.arithmetic)
         for one in model.layers
@@ -105,3 +108,4 @@ def print_layers(card: ModelCard, figures: Figures) -> None:
     out().print(f"\n{model.parameters:,} parameters. MB for one image: {sizes}", soft_wrap=True)
     for path, slip in figures.errata.items():
         out().print(f"\nThe source on {path}: {slip}", markup=False)
+    return None

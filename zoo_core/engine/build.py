@@ -112,7 +112,7 @@ def load_tensors(content: bytes, name: str) -> dict[str, Tensor]:
 
 def save_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     """Return the bytes of a safetensors file."""
-    content: bytes = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    content: bytes = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
     return content
 
 
@@ -144,9 +144,12 @@ def freeze_until(model: nn.Module, part: str) -> None:
         UsageError: no parameter's name contains it.
     """
     names = [name for name, _ in model.named_parameters()]
-    if not any(part in name for name in names):
-        modules = sorted({name.split(".")[0] for name in names})
-        raise UsageError(f"no parameter's name contains {part!r}{did_you_mean(part, modules)}", fix="zoo show --layers")
+    last = next((name for name in names if part in name), None)
+    hint, fix = did_you_mean(part, {name.split(".")[0] for name in names}), "zoo show NAME --layers"
+    if last is None:
+        raise UsageError(f"no parameter's name contains {part!r}{hint}", fix=fix)
+    if last == names[-1]:
+        raise UsageError(f"freezing up to {part!r} leaves nothing to train", fix=fix)
     for name, parameter in model.named_parameters():
         parameter.requires_grad = False
         if part in name:

@@ -14,7 +14,7 @@ from zoo_core.engine.evaluate import evaluate
 from zoo_core.engine.layers import layers_of
 from zoo_core.engine.predict import Predictor
 from zoo_core.errors import UnknownName, ZooError
-from zoo_core.recipes import Counts, Figures
+from zoo_core.recipes import Counts, Figures, Recipe
 from zoo_core.registry import Registry
 from zoo_core.results import observed, unobserved
 from zoo_core.sources import is_remote
@@ -58,7 +58,7 @@ def check(registry: Registry, store: Store, name: str | None = None, *, full: bo
             yield from check_probes(registry, registry.models[one], store, full=full)
         if one in registry.datasets:
             yield from check_dataset(registry.datasets[one], store)
-        if one in registry.recipes:
+        if one in registry.recipes and (name is not None or _is_complete(registry, registry.recipes[one])):
             yield _check_recipe(registry, one)
 
 
@@ -84,9 +84,10 @@ def check_probes(registry: Registry, card: ModelCard, store: Store, *, full: boo
                 images = load_split(registry.dataset(probe.dataset), edition, probe.split, store)
                 predictor = Predictor.from_card(card, store, weights=weights.name)
                 steps = evaluate(predictor.model, images, predictor.input, torch.device("cpu"))
-                found = observed(steps, unobserved).accuracy
-                what = f"{weights.name}: accuracy on {probe.n:,} of {probe.dataset}.{edition.name} ({probe.split})"
-                yield Check(card.name, what, probe.accuracy, found)
+                measured = observed(steps, unobserved)
+                what = f"{weights.name}: accuracy on {probe.dataset}.{edition.name} ({probe.split})"
+                yield Check(card.name, what, probe.accuracy, measured.accuracy)
+                yield Check(card.name, f"{what}: images", probe.n, measured.images)
 
 
 def check_dataset(card: DatasetCard, store: Store) -> Iterator[Check]:
@@ -119,6 +120,11 @@ def _check_counts(card: ModelCard, kind: str, counts: Counts) -> Iterator[Check]
         yield Check(card.name, f"{path}: output shape", shapes, layers.shapes.get(path))
     for what, size in counts.megabytes.items():
         yield Check(card.name, f"MB of {what.replace('_', ' and ')}", size, round(layers.megabytes[what], 2))
+
+
+def _is_complete(registry: Registry, recipe: Recipe) -> bool:
+    """Tell whether the plugins are installed that a recipe needs; without them there is nothing to check."""
+    return recipe.model in registry.models and recipe.dataset in registry.datasets
 
 
 def _check_recipe(registry: Registry, name: str) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -56,13 +57,28 @@ class ZipImages:
 
     path: Path
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return ZipImages, (self.path,)  # open files do not travel between processes
+
     @cached_property
+    def _archives(self) -> dict[int, ZipFile]:
+        return {}
+
     def _archive(self) -> ZipFile:
-        return ZipFile(self.path)  # reads under a lock of its own: threads may share it
+        """Return this process's own handle: forked processes would share one's place in the file; threads may."""
+        if os.getpid() not in self._archives:
+            self._archives[os.getpid()] = ZipFile(self.path)
+        return self._archives[os.getpid()]
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self._archive().read(name)
+        except (BadZipFile, zlib.error, OSError) as error:
+            raise DataError(f"{name} cannot be read", why=f"{self.path}: {error}", fix="zoo cache verify") from error
 
     @cached_property
     def _members(self) -> tuple[str, ...]:
-        return tuple(sorted(name for name in self._archive.namelist() if "/" in name and not name.endswith("/")))
+        return tuple(sorted(name for name in self._archive().namelist() if "/" in name and not name.endswith("/")))
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -74,7 +90,7 @@ class ZipImages:
         """A hash of every image's bytes and name."""
         digest = hashlib.sha256()
         for name in self._members:
-            digest.update(f"{name}\0".encode() + hashlib.sha256(self._archive.read(name)).digest())
+            digest.update(f"{name}\0".encode() + hashlib.sha256(self._read(name)).digest())
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -82,7 +98,7 @@ class ZipImages:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         name = self._members[index]
-        return decode_image(self._archive.read(name), name), self.label(index)
+        return decode_image(self._read(name), name), self.label(index)
 
     def label(self, index: int) -> int:
         """Return the place of the image's folder among the classes."""
@@ -104,7 +120,8 @@ class ArrayImages:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all pixels and labels."""
-        return hashlib.sha256(self.pixels.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()
+        shape = repr(self.pixels.shape).encode()
+        return hashlib.sha256(shape + self.pixels.tobytes() + self.labels.astype("<i8").tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -153,16 +170,28 @@ def load_split(card: DatasetCard, edition: Edition, split: Split, store: Store, 
     return images
 
 
+@dataclass(frozen=True)
+class Mode:
+    """Converts a PIL image to a mode; 16-bit grey is scaled to 8 bits, where PIL would clip it."""
+
+    mode: str
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the image in the mode."""
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image).clip(0, 65_535) // 257).astype(np.uint8))
+        return image.convert(self.mode)
+
+
 def sizing(spec: ImageInput) -> T.Compose:
     """Return the steps from a PIL image to (C, size, size) uint8."""
     filters = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR}
     how = filters.get(spec.interpolation, InterpolationMode.BICUBIC)
-    mode = T.Lambda(lambda image: image.convert("RGB" if spec.channels == 3 else "L"))
     if spec.resize == "squash":
         steps = [T.Resize((spec.size, spec.size), how)]
     else:
         steps = [T.Resize(int(spec.size / spec.crop_fraction), how), T.CenterCrop(spec.size)]
-    return T.Compose([mode, *steps, T.PILToTensor()])
+    return T.Compose([Mode("RGB" if spec.channels == 3 else "L"), *steps, T.PILToTensor()])
 
 
 def scaling(spec: ImageInput) -> T.Compose:
@@ -194,9 +223,13 @@ def stream(images: ImageSet, spec: ImageInput, batch_size: int) -> Iterator[tupl
 
 def decode(images: ImageSet, spec: ImageInput) -> Pixels:
     """Decode and size a whole set, to be held in memory: size² · channels bytes an image."""
-    batches = list(stream(images, spec, batch_size=64))
-    names = tuple(images.name(index) for index in range(len(images)))
-    return Pixels(torch.cat([p for p, _ in batches]), torch.cat([labels for _, labels in batches]), names)
+    pixels = torch.empty(len(images), spec.channels, spec.size, spec.size, dtype=torch.uint8)
+    labels = torch.empty(len(images), dtype=torch.int64)
+    done = 0
+    for batch, batch_labels in stream(images, spec, batch_size=64):
+        pixels[done : done + len(batch)], labels[done : done + len(batch)] = batch, batch_labels
+        done += len(batch)
+    return Pixels(pixels, labels, tuple(images.name(index) for index in range(len(images))))
 
 
 def _ahead(

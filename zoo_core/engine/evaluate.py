@@ -26,13 +26,13 @@ def evaluate(
     """
     model.eval()
     scale, rows, labels, total = scaling(spec), [], [], 0.0
-    with torch.inference_mode():
-        for pixels, batch_labels in stream(images, spec, BATCH):
+    for pixels, batch_labels in stream(images, spec, BATCH):
+        with torch.inference_mode():  # never across a yield: the mode is the thread's, not the generator's
             logits = model(scale(pixels.to(device)))
             total += loss_of(logits, batch_labels.to(device)).item() * len(batch_labels)
             rows.append(probabilities(logits).cpu())
-            labels.append(batch_labels)
-            yield Progress("evaluating", sum(map(len, labels)), len(images))
+        labels.append(batch_labels)
+        yield Progress("evaluating", sum(map(len, labels)), len(images))
     names = tuple(images.name(index) for index in range(len(images)))
     return summarise(torch.cat(rows), torch.cat(labels), names, images.classes, loss=total / len(images))
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from zoo_core.engine.data import preprocessing, sizing
 from zoo_core.engine.predict import Predictor
+from zoo_core.errors import UsageError
 from zoo_core.results import Prediction
 
 VERTICAL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))  # negative left, positive right, zero between
@@ -48,7 +49,10 @@ def explain(predictor: Predictor, image: Image.Image, name: str) -> Explanation:
     """Send one image through the model, and keep what comes out of each step."""
     (prediction,) = predictor.predict([(name, image)])
     seen = sizing(predictor.input)(image)
-    path, first = next((p, m) for p, m in predictor.model.named_modules() if isinstance(m, nn.Conv2d))
+    convolutions = [(p, m) for p, m in predictor.model.named_modules() if isinstance(m, nn.Conv2d)]
+    if not convolutions:
+        raise UsageError(f"{predictor.origin} has no convolution to show", fix="zoo show NAME --layers")
+    path, first = convolutions[0]
     with _recorded(predictor.model) as stages, torch.inference_mode():
         predictor.model(preprocessing(predictor.input)(image).unsqueeze(0))
     return Explanation(prediction, image, seen, vertical_lines(seen), first.weight.detach(), path, tuple(stages))
@@ -64,6 +68,8 @@ def size_arithmetic(module: nn.Module, before: tuple[int, ...], after: tuple[int
     """Say in one line how a layer's output size follows from its input's."""
     if not isinstance(module, KINDS):
         return f"{before[1]} → {after[1]}, inside this block"
+    if isinstance(module.padding, str) or getattr(module, "dilation", 1) not in (1, (1, 1)):
+        return f"{before[1]} → {after[1]}"
     kernel, stride, padding = (_side(getattr(module, name)) for name in ("kernel_size", "stride", "padding"))
     if isinstance(module, nn.Conv2d) and stride == 1:
         return _convolution(before[1], after[1], kernel, padding)

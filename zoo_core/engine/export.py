@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file
 
-from zoo_core.engine.build import is_in_head, save_tensors
-from zoo_core.errors import DataError
+from zoo_core.engine.build import is_in_head, load_tensors, save_tensors
 from zoo_core.files import atomic_write
 from zoo_core.rundir import RunDir
 
@@ -39,9 +37,7 @@ def export(run_path: Path, target: Path, *, dtype: Dtype = "float32") -> Exporte
     """
     run = RunDir.open(run_path)
     plan = run.plan()
-    if not run.weights.is_file():
-        raise DataError(f"{run_path} has no weights", why="the run was not finished", fix=f"zoo run {plan.recipe.name}")
-    tensors = load_file(run.weights)
+    tensors = load_tensors(run.read_weights(), str(run.weights))
     whole = not plan.weights or not all(is_in_head(name, plan.model) for name in tensors)
     rounded = {name: t.to(getattr(torch, dtype)) if t.is_floating_point() else t for name, t in tensors.items()}
     content = save_tensors(rounded)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from zoo_core.engine.explain import VERTICAL, Explanation, Stage
-from zoo_core.engine.layers import Layer
+from zoo_core.engine.layers import Layers
 from zoo_core.files import atomic_write
 
 FILTERS, MAPS = 64, 16  # shown of a layer at most
@@ -23,7 +23,7 @@ MAPS_COLOURS, IMAGE_COLOURS = "magma", "gray"  # of maps, and of what has one ch
 STYLE = {"font.size": 8, "axes.titlesize": 9, "image.interpolation": "nearest", "savefig.dpi": 110}
 
 
-def write_page(explanation: Explanation, layers: Sequence[Layer], title: str, target: Path) -> Path:
+def write_page(explanation: Explanation, layers: Layers, title: str, target: Path) -> Path:
     """Write an explanation as a page (.html) or as one picture (.png)."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         if target.suffix.lower() == ".png":
@@ -31,7 +31,7 @@ def write_page(explanation: Explanation, layers: Sequence[Layer], title: str, ta
         return atomic_write(target, _page(explanation, layers, title).encode())
 
 
-def _page(explanation: Explanation, layers: Sequence[Layer], title: str) -> str:
+def _page(explanation: Explanation, layers: Layers, title: str) -> str:
     environment = Environment(loader=PackageLoader("zoo_core"), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("explain.html").render(
         title=title,
@@ -46,8 +46,8 @@ def _page(explanation: Explanation, layers: Sequence[Layer], title: str) -> str:
         first=explanation.first,
         stages=[(stage, _data_uri(_maps(stage)), tuple(stage.maps.shape)) for stage in explanation.stages],
         shown_maps=MAPS,
-        layers=[layer for layer in layers if layer.parameters],
-        total=sum({layer.path: layer.parameters for layer in layers}.values()),
+        layers=[layer for layer in layers.layers if layer.parameters],
+        total=layers.parameters,
     )
 
 
@@ -87,7 +87,7 @@ def _filters(filters: Tensor) -> Figure:
 
 def _maps(stage: Stage) -> Figure:
     figure = Figure(figsize=(9, 2.4), layout="constrained")
-    strongest = stage.maps.flatten(1).std(dim=1).topk(min(MAPS, len(stage.maps))).indices.sort().values
+    strongest = stage.maps.flatten(1).std(dim=1, correction=0).topk(min(MAPS, len(stage.maps))).indices.sort().values
     _draw(figure, list(stage.maps[strongest]), [], columns=MAPS // 2)
     return figure
 

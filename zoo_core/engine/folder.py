@@ -37,7 +37,7 @@ class FolderImages:
         """A hash of every image's bytes, path and label."""
         digest = hashlib.sha256()
         for index, (path, label) in enumerate(self.files):
-            digest.update(f"{self.name(index)}\0{label}\0{hash_of(path)}".encode())
+            digest.update(f"{self.name(index)}\0{label}\0{hash_of(path)}".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def __len__(self) -> int:

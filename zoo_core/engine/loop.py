@@ -72,6 +72,7 @@ def train(
     model.to(device)
     optimizer = make_optimizer(recipe.optimizer, model.parameters())
     if resume is not None:
+        assert resume.step == 0, "this loop saves between epochs only"
         _restore(model, optimizer, resume)
     for epoch in range(resume.epoch if resume else 0, recipe.epochs):
         started = perf_counter()
@@ -79,6 +80,7 @@ def train(
         predictions = None
         for name, measured_on in measures.items():
             measured = yield from measure(model, measured_on, epoch, device, what=f"epoch {epoch + 1}: {name}")
+            _finite(measured.loss, recipe, epoch, len(examples.labels) // recipe.batch_size)
             metrics[name] = measured.accuracy
             predictions = measured.predictions if name == "validation_accuracy" else predictions
         yield EpochResult(epoch + 1, recipe.epochs, metrics, perf_counter() - started, predictions)
@@ -92,13 +94,13 @@ def measure(
     model.eval()
     rows, total = [], 0.0
     batches = torch.split(torch.arange(len(examples.labels)), EVALUATION_BATCH)
-    with torch.inference_mode():
-        inputs = examples.stream(batches, epoch)
-        for done, (indices, batch) in enumerate(zip(batches, inputs, strict=True), start=1):
+    inputs = examples.stream(batches, epoch)
+    for done, (indices, batch) in enumerate(zip(batches, inputs, strict=True), start=1):
+        with torch.inference_mode():  # never across a yield: the mode is the thread's, not the generator's
             logits = model(batch.to(device))
             total += loss_of(logits, examples.labels[indices].to(device)).item() * len(indices)
             rows.append(probabilities(logits).cpu())
-            yield Progress(what, done, len(batches))
+        yield Progress(what, done, len(batches))
     return _measured(torch.cat(rows), examples, total)
 
 

@@ -14,8 +14,10 @@ from zoo_core.cards import ImageInput, ModelCard
 from zoo_core.engine.build import build_model, fit_tensors, load_tensors, load_weights
 from zoo_core.engine.data import preprocessing
 from zoo_core.engine.objective import probabilities
-from zoo_core.errors import DataError, PluginError
+from zoo_core.errors import DataError, IntegrityError, PluginError
 from zoo_core.folders import SUFFIXES, images_below
+from zoo_core.plans import Plan
+from zoo_core.registry import Registry
 from zoo_core.results import Prediction
 from zoo_core.rundir import RunDir
 from zoo_core.sources import Watch, unwatched
@@ -53,19 +55,23 @@ class Predictor:
         return cls(model, card.input_for(picked), classes, f"{card.name} with weights {picked[-1].name}")
 
     @classmethod
-    def from_run(cls, path: Path, store: Store, *, watch: Watch = unwatched) -> Predictor:
+    def from_run(cls, path: Path, registry: Registry, store: Store, *, watch: Watch = unwatched) -> Predictor:
         """Return the model as a run left it.
+
+        What code to run and which files to fetch is taken from the installed card alone: a run directory may come from
+        anyone, and names no code.
 
         Raises:
             DataError: it is no run directory, or one that was not finished.
+            IntegrityError: its plan names other code or other weights than the installed card.
         """
         run = RunDir.open(path)
         plan = run.plan()
-        if not run.weights.is_file():
-            raise DataError(f"{path} has no weights", why="the run was not finished", fix=f"zoo run {plan.recipe.name}")
+        content = run.read_weights()
+        _agree(plan, registry, path)
         model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
         tensors = load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head, watch=watch)
-        tensors |= load_tensors(run.weights.read_bytes(), str(run.weights))
+        tensors |= load_tensors(content, str(run.weights))
         fit_tensors(model, tensors, str(run.weights))
         return cls(model, plan.input, plan.classes, f"run {path.resolve()}")
 
@@ -86,6 +92,21 @@ class Predictor:
             rows = probabilities(self.model(torch.stack([transform(image) for _, image in batch]))).tolist()
         for (name, _), row in zip(batch, rows, strict=True):
             yield Prediction(name, tuple(sorted(zip(self.classes, row, strict=True), key=lambda pair: -pair[1])))
+
+
+def _agree(plan: Plan, registry: Registry, path: Path) -> None:
+    """Raise IntegrityError unless the plan's model is the installed one, reference by reference and file by file."""
+    installed = registry.model(plan.model.name)
+    card = installed.variant(plan.recipe.model_options)
+    names = ("builder", "adapt", "head", "weights")
+    other = [name for name in names if getattr(card, name) != getattr(plan.model, name)]
+    foreign = [one.name for one in plan.weights if one not in card.weights]
+    if other or foreign:
+        raise IntegrityError(
+            f"{path} was made by another {plan.model.name} than the one that is installed",
+            why=f"they differ in: {', '.join([*other, *foreign])}",
+            fix=f"zoo run {plan.recipe.name}, or install the version that environment.json names",
+        )
 
 
 def image_files(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from zoo_core.engine.order import seed_for
 from zoo_core.engine.splits import Splits, open_splits
 from zoo_core.engine.trainer import Job
 from zoo_core.environment import environment
-from zoo_core.errors import UsageError
+from zoo_core.errors import Diverged, UsageError
 from zoo_core.plans import Plan
+from zoo_core.recipes import Recipe
 from zoo_core.results import EpochResult, Observe, Predictions, Progress, RunResult, compare, observed, unobserved
 from zoo_core.rundir import RunDir
 from zoo_core.sources import Watch
@@ -45,6 +47,7 @@ def execute(plan: Plan, *, store: Store, out: Path = Path("runs"), observe: Obse
     try:
         history = _train(job, run, observe)
         metrics = {**(history[-1] if history else {}), **_test(job, images.get("test"), observe)}
+        _all_finite(metrics, plan.recipe)
         run.write_weights(save_tensors(_made(job.model, base)))
     except KeyboardInterrupt:
         run.finish("interrupted", reason="Ctrl-C")
@@ -66,9 +69,9 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(1, device=name)
+        torch.ones(1, device=name).item()  # "meta" is a device, but computes nothing
         return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         why = str(error).partition("\n")[0]
         raise UsageError(f"there is no device {name!r} here", why=why, fix="--device auto") from error
 
@@ -98,6 +101,13 @@ def _train(job: Job, run: RunDir, observe: Observe) -> tuple[Mapping[str, float]
             run.record(event)
             _write_predictions(event.predictions, job, run)
     return tuple(history)
+
+
+def _all_finite(metrics: Mapping[str, float], recipe: Recipe) -> None:
+    """Raise Diverged where the last step left what no measurement can be made with."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value}", why="training diverged", fix=f"zoo run {recipe.name} --lr SMALLER")
 
 
 def _write_predictions(predictions: Predictions | None, job: Job, run: RunDir) -> None:
