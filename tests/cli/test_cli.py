@@ -48,6 +48,13 @@ def test_list_prints_a_table(zoo: Zoo) -> None:
     ]
 
 
+def test_names_stay_whole_on_a_narrow_terminal(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    said = zoo("list")
+    for name in ("pond-features", "horses-inception-as-printed"):
+        assert name in said.out
+
+
 def test_list_as_json_holds_every_kind(zoo: Zoo) -> None:
     listed = json.loads(zoo("list", "--json").out)
     assert [one["name"] for one in listed["models"]] == ["alexnet", "pond-net"]

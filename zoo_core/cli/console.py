@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from zoo_core.errors import ZooError
 
 if TYPE_CHECKING:  # Rich is loaded when something is printed: --json and completion do without
     from rich.console import Console
 
+WHOLE = ("kind", "name", "layer", "weights", "edition", "key")  # columns of what people copy into commands
 PIPE_WIDTH = 160  # columns, where no terminal says how many it has
 
 
@@ -29,13 +30,14 @@ def err() -> Console:
 def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Sequence[str] = ()
 ) -> None:
-    """Print rows under headers; `right` names the headers whose columns are numbers."""
+    """Print rows under headers; `right` names the headers whose columns are numbers. Names never break."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
     for header in headers:
-        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if header in right else "left"
+        table.add_column(header, justify=justify, overflow="fold", no_wrap=header in WHOLE)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     out().print(table)
