@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import zoo_core as zoo
+
 pytestmark = pytest.mark.index
 
 
@@ -46,8 +48,6 @@ def test_the_same_seed_gives_the_same_result_from_kept_features(first: tuple[Pat
 
 
 def test_its_run_predicts_a_validation_image(first: tuple[Path, dict[str, Any]]) -> None:
-    import zoo_core as zoo
-
     folder, told = first
     zoo.load_dataset("horses-or-humans", "validation")[200][0].save(folder / "photo.png")
     said = run(folder, "predict", told["run"], "photo.png", "--json")
@@ -60,8 +60,8 @@ def test_sixteen_bits_are_as_right_as_thirty_two_over_five_seeds(first: tuple[Pa
     right: dict[str, list[float]] = {}
     for precision in ("bfloat16", "float32"):
         for seed in range(5):
-            options = ["--seed", str(seed), "--set", f"settings.precision={precision}", "--json"]
-            told = json.loads(run(folder, "run", "horses-inception", *options).stdout)
-            right.setdefault(precision, []).append(told["metrics"]["validation_accuracy"])
+            chosen = {"settings.precision": precision}
+            result = zoo.run("horses-inception", seed=seed, overrides=chosen, out=folder / "precision")
+            right.setdefault(precision, []).append(result.metrics["validation_accuracy"])
     assert min(right["bfloat16"]) >= 0.99
     assert abs(sum(right["bfloat16"]) - sum(right["float32"])) <= 5 * 1 / 256
