@@ -21,14 +21,15 @@ def environment(store: Store) -> dict[str, Any]:
         "executable": sys.executable,
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "cache": str(store.root),
         "offline": store.offline,
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Return a distribution's version, or "not installed"."""
     try:
         return version(package)
     except PackageNotFoundError:

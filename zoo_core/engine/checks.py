@@ -11,7 +11,7 @@ from zoo_core.cards import DatasetCard, File, ModelCard
 from zoo_core.engine.build import build_model, is_in_head
 from zoo_core.engine.data import load_split
 from zoo_core.engine.evaluate import evaluate
-from zoo_core.engine.layers import layers_of
+from zoo_core.engine.layers import Layers, layers_of
 from zoo_core.engine.predict import Predictor
 from zoo_core.errors import UnknownName, ZooError
 from zoo_core.recipes import Counts, Figures, Recipe
@@ -68,9 +68,10 @@ def check_model(card: ModelCard, figures: Figures) -> Iterator[Check]:
     yield Check(card.name, "parameters: declared = counted", card.parameters, layers.parameters)
     if card.trainable_parameters is not None:
         yield Check(card.name, "trainable: declared = counted", card.trainable_parameters, _count_head(card))
-    yield Check(card.name, "logits of two images", (2, _logits(card)), _output_shape(card))
+    shape = _output_shape(card)
+    yield Check(card.name, "logits of two images", (2, _logits(card, shape)), shape)
     for kind, counts in figures.given:
-        yield from _check_counts(card, kind, counts)
+        yield from _check_counts(card, layers, kind, counts)
 
 
 def check_probes(registry: Registry, card: ModelCard, store: Store, *, full: bool = False) -> Iterator[Check]:
@@ -107,8 +108,7 @@ def _at_hand(file: File, store: Store) -> bool:
     return store.has(file) or not is_remote(file.sources[0])
 
 
-def _check_counts(card: ModelCard, kind: str, counts: Counts) -> Iterator[Check]:
-    layers = layers_of(card)
+def _check_counts(card: ModelCard, layers: Layers, kind: str, counts: Counts) -> Iterator[Check]:
     if counts.parameters is not None:
         yield Check(card.name, f"parameters: {kind} = declared", counts.parameters, card.parameters)
     if counts.trainable_parameters is not None:
@@ -141,9 +141,8 @@ def _count_head(card: ModelCard) -> int:
     return sum(p.numel() for name, p in model.named_parameters() if is_in_head(name, card))
 
 
-def _logits(card: ModelCard) -> int:
-    """With two classes a model may have one logit or two; we learn which from its head."""
-    shape = _output_shape(card)
+def _logits(card: ModelCard, shape: tuple[int, ...]) -> int:
+    """With two classes a model may have one logit or two; we learn which from its output's shape."""
     return 1 if card.num_classes == 2 and shape[-1:] == (1,) else card.num_classes
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from zoo_core.engine.data import ImageSet, scaling, stream
 from zoo_core.engine.inference import for_inference, pick_precision
 from zoo_core.engine.loop import train
 from zoo_core.engine.trainer import Job
+from zoo_core.environment import package_version
 from zoo_core.errors import UsageError
 from zoo_core.results import Event, Progress, TrainState
 from zoo_core.trainers import FrozenFeaturesSettings
@@ -71,21 +71,14 @@ def feature_key(trunk: nn.Module, images: ImageSet, job: Job) -> str:
     depends = {
         "weights": state_hash(trunk),
         "trunk": [job.plan.model.builder, dict(job.plan.recipe.model_options)],
-        "code": {name: _version(name) for name in ("torch", "timm", "torchvision", "pillow", "zoo-core")},
-        "plugin": _version(job.plan.model.builder.partition(".")[0].replace("_", "-")),
+        "code": {name: package_version(name) for name in ("torch", "timm", "torchvision", "pillow", "zoo-core")},
+        "plugin": package_version(job.plan.model.builder.partition(".")[0].replace("_", "-")),
         "input": job.plan.input.model_dump(mode="json"),
         "precision": pick_precision(_settings(job).precision, job.device),
         "device": job.device.type,
         "images": images.fingerprint,
     }
     return sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _settings(job: Job) -> FrozenFeaturesSettings:
