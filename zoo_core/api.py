@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import nn
 from torchvision.transforms import v2 as T
 
 from zoo_core.cards import Split
+from zoo_core.engine.allocator import freed_memory_kept
+from zoo_core.engine.arithmetic import Arithmetic
 from zoo_core.engine.build import build_model, load_weights
 from zoo_core.engine.data import ImageSet, load_split, preprocessing
 from zoo_core.engine.evaluate import evaluate
@@ -19,10 +21,12 @@ from zoo_core.engine.explain import explain
 from zoo_core.engine.figures import write_page
 from zoo_core.engine.images import read_image
 from zoo_core.engine.layers import layers_in
-from zoo_core.engine.predict import Predictor, image_files
+from zoo_core.engine.predict import Predictor, image_files, to_read
+from zoo_core.engine.ranks import ALONE, Ranks, joined
 from zoo_core.engine.run import execute
 from zoo_core.engine.subject import in_order_of, labelled_images
-from zoo_core.errors import UnknownName, UsageError
+from zoo_core.errors import DataError, UnknownName, UsageError
+from zoo_core.recipes import Precision
 from zoo_core.registry import Registry, load_registry
 from zoo_core.results import Evaluation, Observe, Prediction, RunResult, observed, unobserved
 from zoo_core.sources import Watch, unwatched
@@ -132,13 +136,15 @@ def run(
     given = {key: value for key, value in common.items() if value is not None} | dict(overrides or {})
     folder = None if data is None else Path(data)
     plan = (registry or load_registry()).plan(recipe, given, device=device, data=folder)
-    return execute(plan, store=store or Store.default(), out=Path(out))
+    with joined() as ranks:
+        return execute(plan, store=store or Store.default(), out=Path(out), ranks=ranks)
 
 
 def predict(
     target: str | Path,
     images: Iterable[Path | str] | Path | str,
     *,
+    precision: Precision = "auto",
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> list[Prediction]:
@@ -147,13 +153,23 @@ def predict(
     Args:
         target: a model's name (its published weights), or the path of a run directory.
         images: an image file, a folder, or several of them.
+        precision: "auto" computes in 16 bits where the processor has them; "float32" is the plain path.
         registry: None loads what is installed.
         store: None is the user's.
+
+    Raises:
+        DataError: an image cannot be read.
     """
-    predictor = predictor_for(target, registry or load_registry(), store or Store.default())
+    predictor = predictor_for(target, registry or load_registry(), store or Store.default(), precision=precision)
     paths = [images] if isinstance(images, (str, Path)) else images
     files = [file for path in paths for file in image_files(Path(path))]
-    return list(predictor.predict((str(file), read_image(file)) for file in files))
+    return [_read(one) for one in predictor.predict([to_read(file) for file in files])]
+
+
+def _read(prediction: Prediction | DataError) -> Prediction:
+    if isinstance(prediction, DataError):
+        raise prediction
+    return prediction
 
 
 @dataclass(frozen=True)
@@ -173,19 +189,23 @@ def evaluate_on(
     data: Path | None = None,
     dataset: str | None = None,
     split: Split | None = None,
+    precision: Precision = "auto",
     observe: Observe = unobserved,
     watch: Watch = unwatched,
+    ranks: Ranks = ALONE,
 ) -> Told:
     """Evaluate a model's published weights, or a run, on labelled images; see `labelled_images` for which.
 
     Raises:
         DataError: the images' classes are not the model's.
     """
-    predictor = predictor_for(target, registry, store, watch=watch)
+    predictor = predictor_for(target, registry, store, watch=watch, precision=precision)
     name, images = labelled_images(registry, store, target, data=data, dataset=dataset, split=split)
     in_order_of(predictor, images)
-    steps = evaluate(predictor.model, images, predictor.input, torch.device("cpu"))
-    return Told(predictor.origin, name, observed(steps, observe))
+    cpu = torch.device("cpu")
+    steps = evaluate(predictor.model, images, predictor.input, cpu, arithmetic=predictor.arithmetic, ranks=ranks)
+    with freed_memory_kept():
+        return Told(predictor.origin, name, observed(steps, observe))
 
 
 def explain_image(
@@ -203,10 +223,15 @@ def explain_image(
     return write_page(explanation, layers_in(predictor.model, predictor.input), predictor.origin, out)
 
 
-def predictor_for(target: str | Path, registry: Registry, store: Store, *, watch: Watch = unwatched) -> Predictor:
+def predictor_for(
+    target: str | Path, registry: Registry, store: Store, *, precision: Precision = "auto", watch: Watch = unwatched
+) -> Predictor:
     """Return the predictor for a model's name or a run directory; a name that is a model's is never a path."""
+    arithmetic = Arithmetic.pick(precision, torch.device("cpu"))
     if target in registry.models:
-        return Predictor.from_card(registry.model(str(target)), store, watch=watch)
-    if (Path(target) / "plan.json").is_file() or Path(target).is_dir():
-        return Predictor.from_run(Path(target), registry, store, watch=watch)
-    raise UnknownName("model or run", str(target), registry.models, fix="zoo list, or ls runs/*")
+        found = Predictor.from_card(registry.model(str(target)), store, watch=watch)
+    elif (Path(target) / "plan.json").is_file() or Path(target).is_dir():
+        found = Predictor.from_run(Path(target), registry, store, watch=watch)
+    else:
+        raise UnknownName("model or run", str(target), registry.models, fix="zoo list, or ls runs/*")
+    return replace(found, arithmetic=arithmetic)

@@ -11,6 +11,7 @@ from zoo_core.cards import Name, Unit, Value
 
 Factor = Annotated[FiniteFloat, Field(gt=0)]
 Rate = Annotated[FiniteFloat, Field(gt=0)]  # learning rate
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Adam(Value):
@@ -127,6 +128,7 @@ class Recipe(Value):
     batch_size: PositiveInt
     optimizer: Optimizer = Adam()
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine falls to 0 at the last step
+    precision: Precision = "auto"  # auto: 16-bit where the processor has it; float32: the plain path
     settings: Mapping[str, Any] = {}  # the trainer's own
     seed: NonNegativeInt = 0
     documented: Documented | None = None

@@ -38,6 +38,7 @@ class RunDir:
     """
 
     path: Path
+    writes: bool = True  # False: another process writes the same run
 
     @classmethod
     def create(cls, root: Path, plan: Plan, environment: Mapping[str, Any]) -> RunDir:
@@ -47,7 +48,7 @@ class RunDir:
             ResourceError: the folder cannot be made.
         """
         run = cls(_new_folder(root / plan.recipe.name))
-        atomic_write(run.path / "plan.json", plan.model_dump_json(indent=2).encode())
+        run._write("plan.json", plan.model_dump_json(indent=2).encode())
         run._write_json("environment.json", environment)
         run.finish("running")
         _point(run.path.parent / "latest", run.path.name)
@@ -96,7 +97,8 @@ class RunDir:
     def record(self, result: EpochResult) -> None:
         """Add one epoch to metrics.jsonl."""
         line = {"epoch": result.epoch, **result.metrics, "seconds": round(result.seconds, 3)}
-        append_line(self.path / "metrics.jsonl", json.dumps(line, allow_nan=False))
+        if self.writes:
+            append_line(self.path / "metrics.jsonl", json.dumps(line, allow_nan=False))
 
     def write_predictions(self, predictions: Predictions, classes: Sequence[str]) -> None:
         """Write predictions.csv: image, label, prediction, then one probability per class."""
@@ -106,7 +108,7 @@ class RunDir:
         for image, label, row in zip(predictions.names, predictions.labels, predictions.probabilities, strict=True):
             predicted = classes[row.index(max(row))]
             table.writerow([image, classes[label], predicted, *(f"{probability:.6f}" for probability in row)])
-        atomic_write(self.path / "predictions.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+        self._write("predictions.csv", text.getvalue().encode("utf-8", "surrogateescape"))
 
     def write_audit(self, findings: Sequence[Finding]) -> None:
         """Write audit.json, where a folder was audited and something was found."""
@@ -115,7 +117,7 @@ class RunDir:
 
     def write_weights(self, content: bytes) -> None:
         """Write weights.safetensors."""
-        atomic_write(self.weights, content)
+        self._write(self.weights.name, content)
 
     def finish(
         self,
@@ -132,7 +134,11 @@ class RunDir:
         )
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        atomic_write(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+        self._write(name, (json.dumps(value, indent=2) + "\n").encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        if self.writes:
+            atomic_write(self.path / name, content)
 
 
 def _new_folder(parent: Path) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import NonNegativeInt, PositiveInt
 
 from zoo_core.cards import TrainerCard, Value
@@ -14,7 +12,7 @@ class SupervisedSettings(Value):
     """Settings of the `supervised` trainer."""
 
     freeze_until: str | None = None  # freeze parameters in order, up to the first whose name contains this
-    hold_bytes: NonNegativeInt | None = None  # decoded images up to this are held in memory; None: a quarter of it
+    hold_bytes: NonNegativeInt | None = None  # decoded images up to this are held in memory; None: an eighth of it
     validate_through_augmentation: bool = False  # measure also as a shared training transform would: a known mistake
 
 
@@ -22,7 +20,6 @@ class FrozenFeaturesSettings(Value):
     """Settings of the `frozen-features` trainer."""
 
     feature_batch_size: PositiveInt = 32  # images that go through the trunk together
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the trunk; auto: 16-bit where the processor has it
 
 
 @hookimpl

@@ -158,10 +158,11 @@ def test_a_folders_images_are_found_in_order(folder: Path) -> None:
 @pytest.mark.parametrize("recipe", ["pond", "pond-features"])
 def test_a_run_predicts_what_it_measured(pond: Registry, store: Store, tmp_path: Path, recipe: str) -> None:
     """Saved and loaded again, the model says of each validation image exactly what the run wrote down."""
-    result = zoo.run(recipe, epochs=4, lr=0.05, out=tmp_path / "runs", registry=pond, store=store)
-    predictor = predictor_for(result.directory, pond, store)
+    plain = {"precision": "float32"}
+    result = zoo.run(recipe, epochs=4, lr=0.05, overrides=plain, out=tmp_path / "runs", registry=pond, store=store)
+    predictor = predictor_for(result.directory, pond, store, precision="float32")
     images = zoo.load_dataset("pond", "validation", registry=pond, store=store)
-    found = list(predictor.predict((images.name(i), images[i][0]) for i in range(len(images))))
+    found = list(predictor.predict([(images.name(i), lambda i=i: images[i][0]) for i in range(len(images))]))
     _, *lines = (result.directory / "predictions.csv").read_text().splitlines()
     assert [(p.image, p.label) for p in found] == [(line.split(",")[0], line.split(",")[2]) for line in lines]
     right = sum(p.label == images.classes[images[i][1]] for i, p in enumerate(found))
@@ -177,7 +178,7 @@ def test_a_run_on_a_frozen_trunk_keeps_only_what_it_made(registry: Registry, sto
 
     assert set(load_file(result.directory / "weights.safetensors")) == {"fc.weight", "fc.bias"}
     picture = Image.new("RGB", (9, 9), (220, 50, 50))
-    (prediction,) = predictor_for(result.directory, registry, store).predict([("x", picture)])
+    (prediction,) = predictor_for(result.directory, registry, store).predict([("x", lambda: picture)])
     assert prediction.image == "x"
 
 

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from zoo_core import Registry
+from zoo_core.engine.arithmetic import PLAIN, Arithmetic
 from zoo_core.engine.build import build_model, state_hash
-from zoo_core.engine.inference import fold_batchnorm, for_inference, pick_precision
+from zoo_core.engine.inference import fold_batchnorm, for_inference
 
 CPU = torch.device("cpu")
+BFLOAT16 = Arithmetic(torch.bfloat16)
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def network(pond: Registry) -> nn.Module:
 
 
 def test_float32_is_the_plain_path(network: nn.Module) -> None:
-    assert for_inference(network, torch.randn(2, 3, 8, 8), "float32") is network
+    assert for_inference(network, torch.randn(2, 3, 8, 8), PLAIN) is network
 
 
 def test_folding_gives_the_same_answers_with_fewer_modules(network: nn.Module) -> None:
@@ -49,7 +51,7 @@ def test_folding_holds_for_networks_of_timm(name: str) -> None:
 def test_sixteen_bits_are_near_and_the_network_is_untouched(network: nn.Module) -> None:
     images, before = torch.randn(4, 3, 8, 8), state_hash(network)
     with torch.inference_mode():
-        fast = for_inference(network, images, "bfloat16")(images.to(torch.bfloat16)).float()
+        fast = for_inference(network, images, BFLOAT16)(images)
         torch.testing.assert_close(fast, network(images), atol=0.05, rtol=0.05)
     assert state_hash(network) == before
 
@@ -70,12 +72,12 @@ def test_where_folding_would_be_wrong_it_is_not_done() -> None:
     torch.manual_seed(0)
     model, images = Misleading().eval(), torch.randn(2, 3, 8, 8) + 5
     with torch.inference_mode():
-        fast = for_inference(model, images, "bfloat16")(images.to(torch.bfloat16)).float()
+        fast = for_inference(model, images, BFLOAT16)(images)
         torch.testing.assert_close(fast, model(images), atol=0.05, rtol=0.05)
 
 
 def test_what_is_asked_for_is_taken() -> None:
-    assert pick_precision("float32", CPU) == "float32"
-    assert pick_precision("bfloat16", CPU) == "bfloat16"
-    assert pick_precision("auto", CPU) in ("float32", "bfloat16")
-    assert pick_precision("auto", torch.device("meta")) == "float32"
+    assert Arithmetic.pick("float32", CPU) == PLAIN
+    assert Arithmetic.pick("bfloat16", CPU) == BFLOAT16
+    assert Arithmetic.pick("auto", CPU) in (BFLOAT16, Arithmetic())
+    assert Arithmetic.pick("auto", torch.device("meta")) == Arithmetic()

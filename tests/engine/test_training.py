@@ -30,11 +30,12 @@ from zoo_core import (
     ZooError,
 )
 from zoo_core.cards import resolve
+from zoo_core.engine.arithmetic import PLAIN
 from zoo_core.engine.build import build_model, split_head, state_hash
-from zoo_core.engine.data import decode, load_split, scaling
+from zoo_core.engine.data import decode, load_split
 from zoo_core.engine.examples import HeldImages
 from zoo_core.engine.frozen_features import FrozenFeatures, feature_key
-from zoo_core.engine.loop import train
+from zoo_core.engine.loop import Loop
 from zoo_core.engine.objective import loss, probabilities
 from zoo_core.engine.optimizers import make_optimizer, scheduled_rate
 from zoo_core.engine.order import epoch_order
@@ -58,6 +59,10 @@ class Rows:
     def names(self) -> tuple[str, ...]:
         return tuple(map(str, range(len(self.labels))))
 
+    @property
+    def at_once(self) -> int:
+        return 3
+
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         return (self.rows[indices] for indices in batches)
 
@@ -66,6 +71,10 @@ def rows(classes: int = 2) -> Rows:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(8) % classes
     return Rows(torch.randn(8, 4, generator=generator) + labels[:, None], labels)
+
+
+def loop(model: nn.Module) -> Loop:
+    return Loop(model, RECIPE, CPU, PLAIN)
 
 
 def small_model() -> nn.Module:
@@ -115,7 +124,7 @@ def test_the_loop_is_plain_pytorch() -> None:
             optimizer.step()
             batch_losses.append(one.item())
         losses.append(sum(batch_losses) / 3)
-    found = results(train(model, data, {"train_accuracy": data}, RECIPE, device=CPU))
+    found = results(loop(model).train(data, {"train_accuracy": data}))
     assert [result.metrics["loss"] for result in found] == pytest.approx(losses, abs=1e-7)
     torch.testing.assert_close(model.weight, by_hand.weight)
     accuracy = (by_hand(data.rows).argmax(1) == data.labels).float().mean().item()
@@ -123,22 +132,22 @@ def test_the_loop_is_plain_pytorch() -> None:
 
 
 def test_events_come_in_order() -> None:
-    kinds = [type(event) for event in train(small_model(), rows(), {}, RECIPE, device=CPU)]
+    kinds = [type(event) for event in loop(small_model()).train(rows(), {})]
     assert kinds == ([Progress] * 3 + [EpochResult, Checkpoint]) * 3
 
 
 def test_going_on_from_a_checkpoint_gives_what_going_through_gives() -> None:
     """With dropout and Adam's moments: bit for bit."""
     through = small_model()
-    straight = results(train(through, rows(), {}, RECIPE, device=CPU))
+    straight = results(loop(through).train(rows(), {}))
     kept: list[TrainState] = []
-    for event in train(small_model(), rows(), {}, RECIPE, device=CPU):
+    for event in loop(small_model()).train(rows(), {}):
         if isinstance(event, Checkpoint):
             kept.append(replace(event.state, tensors={k: v.clone() for k, v in event.state.tensors.items()}))
             break
     torch.manual_seed(99)
     resumed = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
-    rest = results(train(resumed, rows(), {}, RECIPE, device=CPU, resume=kept[0]))
+    rest = results(loop(resumed).train(rows(), {}, kept[0]))
     assert [r.metrics["loss"] for r in rest] == [r.metrics["loss"] for r in straight[1:]]
     assert state_hash(resumed) == state_hash(through)
 
@@ -166,7 +175,7 @@ def test_a_loss_that_is_no_number_stops_the_run(bad: float) -> None:
     data = rows()
     data.rows[3, 0] = bad
     with pytest.raises(Diverged, match=r"the loss is nan at epoch 1, step [123]") as raised:
-        list(train(small_model(), data, {}, RECIPE, device=CPU))
+        list(loop(small_model()).train(data, {}))
     assert raised.value.fix == "zoo run r --lr 0.001"
     assert raised.value.exit_code == 7
 
@@ -189,7 +198,7 @@ def test_the_clean_validation_does_not_see_the_augmentation(pond: Registry, stor
     job = job_for(pond, "pond", store, augment=[{"name": "rotation", "degrees": 90}])
     (*_, last) = results(Supervised().fit(job))
     assert job.validation is not None
-    examples = HeldImages(decode(job.validation, job.plan.input), scaling(job.plan.input))
+    examples = HeldImages(decode(job.validation, job.plan.input), job.plan.input)
     with torch.inference_mode():
         rows = job.model.eval()(examples.inputs(torch.arange(24), 0))
     assert last.metrics["validation_accuracy"] == (rows.argmax(1) == examples.labels).float().mean().item()
@@ -207,10 +216,10 @@ def test_a_frozen_trunk_stays_as_it_is_parameters_and_buffers(pond: Registry, st
 
 def test_frozen_features_equal_training_without_them(pond: Registry, store: Store) -> None:
     """Against the whole model with its trunk in evaluation mode, step by step: equal within 1e-5."""
-    job = job_for(pond, "pond-features", store, epochs=3, **{"settings.precision": "float32"})
+    job = job_for(pond, "pond-features", store, epochs=3, **{"precision": "float32"})
     plain = copy.deepcopy(job.model)
     list(FrozenFeatures().fit(job))
-    examples = HeldImages(decode(job.train, job.plan.input), scaling(job.plan.input))
+    examples = HeldImages(decode(job.train, job.plan.input), job.plan.input)
     for parameter in [*plain.conv.parameters(), *plain.bn.parameters()]:
         parameter.requires_grad = False
     optimizer = torch.optim.Adam(plain.fc.parameters(), lr=1e-3)

@@ -60,7 +60,7 @@ def test_sixteen_bits_are_as_right_as_thirty_two_over_five_seeds(first: tuple[Pa
     right: dict[str, list[float]] = {}
     for precision in ("bfloat16", "float32"):
         for seed in range(5):
-            chosen = {"settings.precision": precision}
+            chosen = {"precision": precision}
             result = zoo.run("horses-inception", seed=seed, overrides=chosen, out=folder / "precision")
             right.setdefault(precision, []).append(result.metrics["validation_accuracy"])
     assert min(right["bfloat16"]) >= 0.99

@@ -7,7 +7,7 @@ import os
 import sys
 
 from zoo_core.cli.app import app
-from zoo_core.cli.console import print_error
+from zoo_core.cli.console import is_first_rank, print_error
 from zoo_core.errors import ZooError
 
 
@@ -21,5 +21,6 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
-        print_error(error)
+        if is_first_rank() or hasattr(error, "__notes__"):  # what came to one rank alone is noted with its number
+            print_error(error)
         sys.exit(error.exit_code if isinstance(error, ZooError) else 1)

@@ -18,8 +18,9 @@ PLAIN_EVERY = 10.0  # seconds between plain lines
 class Bars:
     """An observer of events, to be used as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shown: bool = True) -> None:
         console = err()
+        self._shown = shown
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"))
         self._bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
         self._plain = not console.is_terminal
@@ -27,7 +28,7 @@ class Bars:
         self._what, self._said = "", 0.0
 
     def __enter__(self) -> Self:
-        if not self._plain:
+        if self._shown and not self._plain:
             self._bars.start()
         return self
 
@@ -38,6 +39,8 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        if not self._shown:
+            return
         if isinstance(event, EpochResult):
             self._say(epoch_line(event))
         elif isinstance(event, Step):

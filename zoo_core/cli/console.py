@@ -49,16 +49,29 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
 
 
 def note(text: str) -> None:
-    """Say something to the person, beside the data."""
-    err().print(text, markup=False, highlight=False, soft_wrap=True)
+    """Say something to the person, beside the data; of several ranks, only the first does."""
+    if is_first_rank():
+        _say(text)
+
+
+def is_first_rank() -> bool:
+    """Tell whether we are the process that prints: alone, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def print_error(error: Exception) -> None:
     """Say what failed, why, and what to type next."""
+    where = "".join(f" ({one})" for one in getattr(error, "__notes__", ()))
     if isinstance(error, ZooError):
-        note(f"Error: {error}")
+        _say(f"Error{where}: {error}")
     else:
-        note(f"Error: {type(error).__name__}: {error}\nThis is a bug in zoo.\nTry: ZOO_DEBUG=1 for the traceback")
+        _say(
+            f"Error{where}: {type(error).__name__}: {error}\nThis is a bug in zoo.\nTry: ZOO_DEBUG=1 for the traceback"
+        )
+
+
+def _say(text: str) -> None:
+    err().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def percent(fraction: float) -> str:

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from zoo_core.cli.console import note
+from zoo_core.recipes import Precision
 from zoo_core.registry import Registry, load_registry, matching
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto, float32 (the plain path), bfloat16.")]
 
 
 def registry(context: typer.Context) -> Registry:

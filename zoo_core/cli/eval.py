@@ -11,7 +11,7 @@ import typer
 from zoo_core.cards import Split
 from zoo_core.cli.bars import Bars
 from zoo_core.cli.console import note, out, percent, print_json, print_table
-from zoo_core.cli.context import Json, all_names, registry
+from zoo_core.cli.context import Json, PrecisionOption, all_names, registry
 from zoo_core.results import Evaluation
 from zoo_core.store import Store
 
@@ -22,16 +22,29 @@ def eval_(
     data: Annotated[Path | None, typer.Option(help="A folder of your own images.")] = None,
     dataset: Annotated[str | None, typer.Option(help="NAME or NAME.EDITION.")] = None,
     split: Annotated[Split | None, typer.Option(help="test, validation or train.")] = None,
+    precision: PrecisionOption = "auto",
     json: Json = False,
 ) -> None:
     """Evaluate a model or a run on labelled images."""
     known = registry(context)
     from zoo_core.api import evaluate_on  # torch starts here, and nowhere sooner
+    from zoo_core.engine.ranks import joined
 
-    with Bars() as bars:
+    with joined() as ranks, Bars(shown=ranks.is_first) as bars:
         told = evaluate_on(
-            known, Store.default(), target, data=data, dataset=dataset, split=split, observe=bars, watch=bars.fetched
+            known,
+            Store.default(),
+            target,
+            data=data,
+            dataset=dataset,
+            split=split,
+            precision=precision,
+            observe=bars,
+            watch=bars.fetched,
+            ranks=ranks,
         )
+    if not ranks.is_first:
+        return
     note(f"Using {told.origin} on {told.images}")
     if json:
         print_json({"model": told.origin, "images": told.images, **_as_json(told.evaluation)})

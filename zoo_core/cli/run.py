@@ -13,7 +13,7 @@ from zoo_core.cli.console import note, out, print_json, print_table
 from zoo_core.cli.context import Json, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
 from zoo_core.plans import Plan
-from zoo_core.recipes import Figure
+from zoo_core.recipes import Figure, Precision
 from zoo_core.results import RunResult
 
 
@@ -28,6 +28,7 @@ def run(
     data: Annotated[Path | None, typer.Option(help="A folder of your own images, in place of the dataset.")] = None,
     edition: Annotated[str | None, typer.Option(help="Of the dataset.")] = None,
     weights: Annotated[str | None, typer.Option(help="To start from: none, pretrained, trained, or a name.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="auto, float32 (the plain path), bfloat16.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and do nothing.")] = False,
@@ -37,14 +38,17 @@ def run(
     json: Json = False,
 ) -> None:
     """Carry out a recipe."""
-    flags = {"epochs": epochs, "batch_size": batch_size, "optimizer.lr": lr, "seed": seed, "edition": edition}
+    flags: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "optimizer.lr": lr, "seed": seed}
+    flags |= {"edition": edition, "precision": precision}
     overrides = parse_overrides(set_ or []) | {key: value for key, value in flags.items() if value is not None}
     if weights is not None:
         overrides["weights"] = None if weights == "none" else weights
     plan = registry(context).plan(recipe, overrides, device=device, data=data)
     if dry_run:
         return print_json(plan.model_dump(mode="json"))
-    result = _execute(plan, out)
+    result, first = _execute(plan, out)
+    if not first:
+        return None
     print_json(_as_json(result)) if json else print_result(plan, result)
     if strict and not result.held:
         raise CheckFailed(f"a documented figure of {recipe} did not hold", fix=f"cat {result.directory}/result.json")
@@ -69,12 +73,14 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def _execute(plan: Plan, folder: Path) -> RunResult:
+def _execute(plan: Plan, folder: Path) -> tuple[RunResult, bool]:
+    """Return the result, and whether we are the process that prints it."""
+    from zoo_core.engine.ranks import joined
     from zoo_core.engine.run import execute  # torch starts here, and nowhere sooner
     from zoo_core.store import Store
 
-    with Bars() as bars:
-        return execute(plan, store=Store.default(), out=folder, observe=bars)
+    with joined() as ranks, Bars(shown=ranks.is_first) as bars:
+        return execute(plan, store=Store.default(), out=folder, observe=bars, ranks=ranks), ranks.is_first
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:

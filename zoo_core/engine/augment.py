@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import v2 as T
 from torchvision.transforms.v2 import functional as F
 
-from zoo_core.engine.order import seed_for
+from zoo_core.engine.order import seed_torch
 from zoo_core.recipes import Affine, HorizontalFlip, Rotation
 
 
@@ -26,7 +26,7 @@ def augmented(pixels: Tensor, steps: T.Compose, place: tuple[int | str, ...], in
 
 
 def _one(image: Tensor, steps: T.Compose, place: tuple[int | str, ...]) -> Tensor:
-    torch.manual_seed(seed_for(*place))
+    seed_torch(*place)
     array = image.permute(1, 2, 0).numpy()
     changed: Tensor = F.pil_to_tensor(steps(Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)))
     return changed

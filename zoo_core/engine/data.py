@@ -6,26 +6,29 @@ import hashlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import v2 as T
+from torchvision.transforms import InterpolationMode, v2
 
 from zoo_core.cards import DatasetCard, Edition, ImageInput, Split, resolve
 from zoo_core.engine.images import decode_image
 from zoo_core.errors import DataError
 from zoo_core.sources import Watch, unwatched
 from zoo_core.store import Store
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class ImageSet(Protocol):
@@ -183,63 +186,71 @@ class Mode:
         return image.convert(self.mode)
 
 
-def sizing(spec: ImageInput) -> T.Compose:
+def sizing(spec: ImageInput) -> v2.Compose:
     """Return the steps from a PIL image to (C, size, size) uint8."""
     filters = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR}
     how = filters.get(spec.interpolation, InterpolationMode.BICUBIC)
     if spec.resize == "squash":
-        steps = [T.Resize((spec.size, spec.size), how)]
+        steps = [v2.Resize((spec.size, spec.size), how)]
     else:
-        steps = [T.Resize(int(spec.size / spec.crop_fraction), how), T.CenterCrop(spec.size)]
-    return T.Compose([Mode("RGB" if spec.channels == 3 else "L"), *steps, T.PILToTensor()])
+        steps = [v2.Resize(int(spec.size / spec.crop_fraction), how), v2.CenterCrop(spec.size)]
+    return v2.Compose([Mode("RGB" if spec.channels == 3 else "L"), *steps, v2.PILToTensor()])
 
 
-def scaling(spec: ImageInput) -> T.Compose:
+def scaling(spec: ImageInput) -> v2.Compose:
     """Return the steps from uint8 (…, C, H, W) to normalised float32."""
-    return T.Compose([T.ToDtype(torch.float32, scale=True), T.Normalize(list(spec.mean), list(spec.std))])
+    return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(spec.mean), list(spec.std))])
 
 
-def preprocessing(spec: ImageInput) -> T.Compose:
+def preprocessing(spec: ImageInput) -> v2.Compose:
     """Return the steps from a PIL image to the (C, size, size) float32 tensor that a model sees."""
-    return T.Compose([*sizing(spec).transforms, *scaling(spec).transforms])
+    return v2.Compose([*sizing(spec).transforms, *scaling(spec).transforms])
 
 
-def stream(images: ImageSet, spec: ImageInput, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield ((n, C, H, W) uint8, (n,) int64) batch after batch, in order, decoding ahead in threads.
+def at_once(spec: ImageInput) -> int:
+    """Return how many images go well through a model together when nothing is learned: some 8 million values."""
+    return max(1, min(1024, 2**23 // (spec.channels * spec.size**2)))
+
+
+def labels_of(images: ImageSet) -> Tensor:
+    """Return all labels, (N,) int64, without decoding an image."""
+    return torch.tensor([images.label(index) for index in range(len(images))])
+
+
+def names_of(images: ImageSet) -> tuple[str, ...]:
+    """Return what to call each image."""
+    return tuple(images.name(index) for index in range(len(images)))
+
+
+def stream(images: ImageSet, spec: ImageInput, indices: Sequence[int], batch_size: int) -> Iterator[Tensor]:
+    """Yield (n, C, H, W) uint8 batch after batch, in the order of the indices, decoding ahead in threads.
 
     Raises:
         DataError: an image is damaged.
     """
     size = sizing(spec)
-
-    def one(index: int) -> tuple[Tensor, int]:
-        image, label = images[index]
-        return size(image), label
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for batch in _ahead(pool, one, len(images), batch_size):
-            yield torch.stack([pixels for pixels, _ in batch]), torch.tensor([label for _, label in batch])
+    return map(torch.stack, ahead(lambda index: size(images[index][0]), indices, batch_size))
 
 
 def decode(images: ImageSet, spec: ImageInput) -> Pixels:
     """Decode and size a whole set, to be held in memory: size² · channels bytes an image."""
     pixels = torch.empty(len(images), spec.channels, spec.size, spec.size, dtype=torch.uint8)
-    labels = torch.empty(len(images), dtype=torch.int64)
     done = 0
-    for batch, batch_labels in stream(images, spec, batch_size=64):
-        pixels[done : done + len(batch)], labels[done : done + len(batch)] = batch, batch_labels
+    for batch in stream(images, spec, range(len(images)), batch_size=64):
+        pixels[done : done + len(batch)] = batch
         done += len(batch)
-    return Pixels(pixels, labels, tuple(images.name(index) for index in range(len(images))))
+    return Pixels(pixels, labels_of(images), names_of(images))
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, one: Callable[[int], tuple[Tensor, int]], count: int, batch_size: int
-) -> Iterator[list[tuple[Tensor, int]]]:
-    """Yield batches of results in order, with the next batch always under way."""
-    pending: deque[Future[tuple[Tensor, int]]] = deque()
-    submitted = 0
-    while submitted < count or pending:
-        while submitted < count and len(pending) < 2 * batch_size:
-            pending.append(pool.submit(one, submitted))
-            submitted += 1
-        yield [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], batch_size: int) -> Iterator[list[Made]]:
+    """Yield what `make` makes of the items, in order and in batches, the next batch always under way in threads."""
+    waiting, pending = iter(items), deque[Future[Made]]()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            while True:
+                pending.extend(pool.submit(make, item) for item in islice(waiting, 2 * batch_size - len(pending)))
+                if not pending:
+                    return
+                yield [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -2,39 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from zoo_core.cards import ImageInput
-from zoo_core.engine.data import ImageSet, scaling, stream
+from zoo_core.engine.arithmetic import PLAIN, Arithmetic
+from zoo_core.engine.data import ImageSet, at_once, labels_of, names_of, scaling, stream
+from zoo_core.engine.forward import answers
+from zoo_core.engine.inference import inferring
 from zoo_core.engine.objective import loss as loss_of
 from zoo_core.engine.objective import probabilities
-from zoo_core.results import ClassResult, Evaluation, Event, Predictions, Progress
-
-BATCH = 64  # images that go through the model together
+from zoo_core.engine.ranks import ALONE, Ranks
+from zoo_core.results import ClassResult, Evaluation, Event, Predictions
 
 
 def evaluate(
-    model: nn.Module, images: ImageSet, spec: ImageInput, device: torch.device
+    model: nn.Module,
+    images: ImageSet,
+    spec: ImageInput,
+    device: torch.device,
+    *,
+    arithmetic: Arithmetic = PLAIN,
+    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, Evaluation]:
     """Send every image, clean, through the model in evaluation mode.
 
     Raises:
         DataError: an image is damaged.
     """
-    model.eval()
-    scale, rows, labels, total = scaling(spec), [], [], 0.0
-    for pixels, batch_labels in stream(images, spec, BATCH):
-        with torch.inference_mode():  # never across a yield: the mode is the thread's, not the generator's
-            logits = model(scale(pixels.to(device)))
-            total += loss_of(logits, batch_labels.to(device)).item() * len(batch_labels)
-            rows.append(probabilities(logits).cpu())
-        labels.append(batch_labels)
-        yield Progress("evaluating", sum(map(len, labels)), len(images))
-    names = tuple(images.name(index) for index in range(len(images)))
-    return summarise(torch.cat(rows), torch.cat(labels), names, images.classes, loss=total / len(images))
+    logits = yield from through(model, images, spec, device, arithmetic=arithmetic, ranks=ranks, what="evaluating")
+    labels = labels_of(images)
+    mean = loss_of(logits, labels).item()
+    return summarise(probabilities(logits), labels, names_of(images), images.classes, loss=mean)
+
+
+def through(
+    model: nn.Module,
+    images: ImageSet,
+    spec: ImageInput,
+    device: torch.device,
+    *,
+    arithmetic: Arithmetic,
+    ranks: Ranks,
+    what: str,
+    batch_size: int | None = None,
+) -> Generator[Event, None, Tensor]:
+    """Return what the model makes of every image, (N, …) float32 in order; each rank sends its share.
+
+    Raises:
+        DataError: an image is damaged.
+    """
+    mine = ranks.share(torch.arange(len(images)))
+    some = mine if len(mine) else torch.tensor([0])  # more ranks than images: what comes of it is not gathered
+    batches = _scaled(images, spec, some.tolist(), batch_size or at_once(spec), device)
+    network = inferring(model.eval().to(device), spec, arithmetic)
+    rows = yield from answers(network, batches, device, PLAIN, what=what, total=len(some))
+    return ranks.gathered(rows[: len(mine)], len(images))
+
+
+def _scaled(
+    images: ImageSet, spec: ImageInput, indices: Sequence[int], batch_size: int, device: torch.device
+) -> Iterator[Tensor]:
+    scale = scaling(spec)
+    return (scale(pixels.to(device)) for pixels in stream(images, spec, indices, batch_size))
 
 
 def summarise(

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2 as T
+from torchvision.transforms import v2
 
 from zoo_core.cards import ImageInput
 from zoo_core.engine.augment import augmented
-from zoo_core.engine.data import ImageSet, Pixels, decode, scaling, sizing
+from zoo_core.engine.data import ImageSet, Pixels, at_once, decode, labels_of, names_of, scaling, sizing
+from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.errors import DataError
 
-SHARE = 4  # one part in this many of the machine's memory may hold decoded images
+SHARE = 8  # one part in this many of the memory may hold a split's decoded images: training and validation, a quarter
 Place = tuple[int | str, ...]
 
 
@@ -25,8 +29,8 @@ class HeldImages:
     """Decoded images, augmented where `steps` are given, then normalised."""
 
     decoded: Pixels
-    scale: T.Compose
-    steps: T.Compose | None = None
+    input: ImageInput
+    steps: v2.Compose | None = None
     place: Place = ()  # what the random draws depend on, beside epoch and index
 
     @property
@@ -39,6 +43,15 @@ class HeldImages:
         """What to call each image."""
         return self.decoded.names
 
+    @property
+    def at_once(self) -> int:
+        """How many go well through a model together."""
+        return at_once(self.input)
+
+    @cached_property
+    def _scale(self) -> v2.Compose:
+        return scaling(self.input)
+
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         """Yield (n, C, H, W) float32 for each batch of indices."""
         return (self.inputs(indices, epoch) for indices in batches)
@@ -48,10 +61,10 @@ class HeldImages:
         pixels = self.decoded.pixels[indices]
         if self.steps is not None:
             pixels = augmented(pixels, self.steps, (*self.place, epoch), indices)
-        scaled: Tensor = self.scale(pixels)
+        scaled: Tensor = self._scale(pixels)
         return scaled
 
-    def drawn(self, steps: T.Compose | None, place: Place) -> HeldImages:
+    def drawn(self, steps: v2.Compose | None, place: Place) -> HeldImages:
         """Return the same images through other random steps, or none."""
         return replace(self, steps=steps, place=place)
 
@@ -64,8 +77,13 @@ class StreamedImages:
     input: ImageInput
     labels: Tensor
     names: tuple[str, ...]
-    steps: T.Compose | None = None
+    steps: v2.Compose | None = None
     place: Place = ()
+
+    @property
+    def at_once(self) -> int:
+        """How many go well through a model together."""
+        return at_once(self.input)
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         """Yield (n, C, H, W) float32 for each batch of indices, the next ones always under way.
@@ -83,7 +101,7 @@ class StreamedImages:
                 raise damaged[0]
             yield scale(torch.stack(batch))
 
-    def drawn(self, steps: T.Compose | None, place: Place) -> StreamedImages:
+    def drawn(self, steps: v2.Compose | None, place: Place) -> StreamedImages:
         """Return the same images through other random steps, or none."""
         return replace(self, steps=steps, place=place)
 
@@ -107,20 +125,27 @@ class _Decoding(Dataset[Tensor | DataError]):
         return augmented(pixels.unsqueeze(0), streamed.steps, place, torch.tensor([index]))[0]
 
 
-def examples_of(images: ImageSet, spec: ImageInput, *, hold_bytes: int | None = None) -> HeldImages | StreamedImages:
+def examples_of(
+    images: ImageSet, spec: ImageInput, *, hold_bytes: int | None = None, ranks: Ranks = ALONE
+) -> HeldImages | StreamedImages:
     """Return a set's images held in memory if they fit, else streamed.
 
     Args:
         images: the set.
         spec: the model's preprocessing.
-        hold_bytes: how many bytes of decoded images fit; None: a quarter of the machine's memory.
+        hold_bytes: how many bytes of decoded images fit; None: an eighth of the memory there is.
+        ranks: the processes on one machine share its memory.
     """
-    budget = _memory() // SHARE if hold_bytes is None else hold_bytes
+    budget = _memory() // SHARE // ranks.local_count if hold_bytes is None else hold_bytes
     if len(images) * spec.channels * spec.size**2 <= budget:
-        return HeldImages(decode(images, spec), scaling(spec))
-    labels = torch.tensor([images.label(index) for index in range(len(images))])
-    return StreamedImages(images, spec, labels, tuple(images.name(index) for index in range(len(images))))
+        return HeldImages(decode(images, spec), spec)
+    return StreamedImages(images, spec, labels_of(images), names_of(images))
 
 
 def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the bytes that we may have: the machine's, or less in a container that is given less."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    with suppress(OSError, ValueError):  # no control group; or one whose limit is "max"
+        return min(whole, int(limit.read_text()))
+    return whole

@@ -47,7 +47,8 @@ class Explanation:
 
 def explain(predictor: Predictor, image: Image.Image, name: str) -> Explanation:
     """Send one image through the model, and keep what comes out of each step."""
-    (prediction,) = predictor.predict([(name, image)])
+    (prediction,) = predictor.predict([(name, lambda: image)])
+    assert isinstance(prediction, Prediction)
     seen = sizing(predictor.input)(image)
     convolutions = [(p, m) for p, m in predictor.model.named_modules() if isinstance(m, nn.Conv2d)]
     if not convolutions:

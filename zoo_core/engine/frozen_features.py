@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
 
 from zoo_core.engine.build import load_tensors, save_tensors, split_head, state_hash
-from zoo_core.engine.data import ImageSet, scaling, stream
-from zoo_core.engine.inference import for_inference, pick_precision
-from zoo_core.engine.loop import train
+from zoo_core.engine.data import ImageSet, labels_of, names_of
+from zoo_core.engine.evaluate import through
+from zoo_core.engine.loop import Loop
 from zoo_core.engine.trainer import Job
 from zoo_core.environment import package_version
 from zoo_core.errors import UsageError
@@ -28,6 +28,11 @@ class Features:
     rows: Tensor
     labels: Tensor
     names: tuple[str, ...]
+
+    @property
+    def at_once(self) -> int:
+        """How many go well through a head together."""
+        return 1024
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         """Yield (n, D) float32, the same in every epoch."""
@@ -50,20 +55,29 @@ class FrozenFeatures:
             measures = {"train_accuracy": features}
             if job.validation is not None:
                 measures["validation_accuracy"] = yield from self._features(trunk, job.validation, job, "validation")
-            yield from train(head, features, measures, job.plan.recipe, device=job.device, resume=resume)
+            arithmetic = replace(job.arithmetic, dtype=torch.float32)  # a head is too small to gain by 16 bits
+            yield from Loop(head, job.plan.recipe, job.device, arithmetic, job.ranks).train(features, measures, resume)
 
     def _features(self, trunk: nn.Module, images: ImageSet, job: Job, what: str) -> Generator[Event, None, Features]:
-        names = tuple(images.name(index) for index in range(len(images)))
         key = feature_key(trunk, images, job)
         kept = job.store.recall(key)
-        if kept is None:
-            rows, labels = yield from _through_trunk(trunk, images, job, what)
-            job.store.keep(key, save_tensors({"features": rows, "labels": labels}))
-        else:
-            tensors = load_tensors(kept, "kept features")
-            rows, labels = tensors["features"], tensors["labels"]
+        if job.ranks.mean(float(kept is not None)) == 1.0:  # on every machine, or all compute
+            assert kept is not None
             yield Progress(f"{what} features (kept from before)", len(images), len(images))
-        return Features(rows, labels, names)
+            return Features(load_tensors(kept, "kept features")["features"], labels_of(images), names_of(images))
+        rows = yield from through(
+            trunk,
+            images,
+            job.plan.input,
+            job.device,
+            arithmetic=job.arithmetic,
+            ranks=job.ranks,
+            what=f"{what} features",
+            batch_size=FrozenFeaturesSettings.model_validate(job.plan.settings).feature_batch_size,
+        )
+        if job.ranks.is_first:
+            job.store.keep(key, save_tensors({"features": rows}))
+        return Features(rows, labels_of(images), names_of(images))
 
 
 def feature_key(trunk: nn.Module, images: ImageSet, job: Job) -> str:
@@ -74,31 +88,8 @@ def feature_key(trunk: nn.Module, images: ImageSet, job: Job) -> str:
         "code": {name: package_version(name) for name in ("torch", "timm", "torchvision", "pillow", "zoo-core")},
         "plugin": package_version(job.plan.model.builder.partition(".")[0].replace("_", "-")),
         "input": job.plan.input.model_dump(mode="json"),
-        "precision": pick_precision(_settings(job).precision, job.device),
+        "arithmetic": job.arithmetic.name,
         "device": job.device.type,
         "images": images.fingerprint,
     }
     return sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-
-
-def _settings(job: Job) -> FrozenFeaturesSettings:
-    return FrozenFeaturesSettings.model_validate(job.plan.settings)
-
-
-def _through_trunk(
-    trunk: nn.Module, images: ImageSet, job: Job, what: str
-) -> Generator[Event, None, tuple[Tensor, Tensor]]:
-    """Send every image through the trunk, in evaluation mode, so that no buffer changes."""
-    settings, scale = _settings(job), scaling(job.plan.input)
-    precision = pick_precision(settings.precision, job.device)
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    fast: nn.Module | None = None
-    rows, labels = [], []
-    for pixels, batch_labels in stream(images, job.plan.input, settings.feature_batch_size):
-        with torch.inference_mode():
-            batch = scale(pixels.to(job.device))
-            fast = fast or for_inference(trunk.eval().to(job.device), batch[:2], precision)
-            rows.append(fast(batch.to(dtype, memory_format=torch.channels_last)).float().cpu())
-        labels.append(batch_labels)
-        yield Progress(f"{what} features", sum(map(len, labels)), len(images))
-    return torch.cat(rows), torch.cat(labels)

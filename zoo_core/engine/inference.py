@@ -1,46 +1,56 @@
-"""A copy of a frozen network that answers sooner: BatchNorm folded into convolutions, channels last, 16-bit."""
+"""A copy of a trained network that answers sooner: BatchNorm folded into convolutions, channels last, 16-bit."""
 
 from __future__ import annotations
 
 import copy
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-Precision = Literal["auto", "float32", "bfloat16"]
+from zoo_core.cards import ImageInput
+from zoo_core.engine.arithmetic import Arithmetic
+
 TOLERANCE = 1e-3  # of the largest output: how far a folded copy may lie from the original on the example
 
 
-def pick_precision(asked: Precision, device: torch.device) -> Precision:
-    """Return "bfloat16" where it was asked for, or where "auto" finds a processor that multiplies in it; else
-    "float32", which is the plain path.
-    """
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if native else "float32"
+class Answering(nn.Module):
+    """A network for inference alone: float32 goes in and comes out, whatever lies between."""
+
+    def __init__(self, network: nn.Module, arithmetic: Arithmetic) -> None:
+        super().__init__()
+        self.network, self.arithmetic = network, arithmetic
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return what the network makes of float32 inputs, as float32."""
+        ready = self.arithmetic.ready(inputs, inputs.device)
+        answers: Tensor = self.network(ready.to(self.arithmetic.dtype))
+        return answers.float()
 
 
-def for_inference(model: nn.Module, example: Tensor, precision: Precision) -> nn.Module:
-    """Return a module of the same answers: the model itself for "float32", else a folded 16-bit copy.
+def inferring(model: nn.Module, spec: ImageInput, arithmetic: Arithmetic) -> nn.Module:
+    """Return a module of the same answers for images of this size; see `for_inference`."""
+    noise = torch.randn(1, spec.channels, spec.size, spec.size, generator=torch.Generator().manual_seed(0))
+    return for_inference(model.eval(), noise, arithmetic)
+
+
+def for_inference(model: nn.Module, example: Tensor, arithmetic: Arithmetic) -> nn.Module:
+    """Return a module of the same answers: the model itself for the plain path, else a folded copy.
 
     Args:
         model: in evaluation mode; it is not changed.
         example: a float32 batch (n, C, H, W), on which folding is verified; where it does not hold, it is not done.
-        precision: from `pick_precision`.
+        arithmetic: in what the copy computes.
     """
-    if precision == "float32":
+    if arithmetic.plain:
         return model
     folded = fold_batchnorm(copy.deepcopy(model))
+    example = example.to(next(model.parameters()).device)
     with torch.inference_mode():
         wanted, found = model(example), folded(example)
     if not torch.allclose(found, wanted, rtol=0, atol=TOLERANCE * wanted.abs().max().item()):
         folded = copy.deepcopy(model)
-    return folded.to(torch.bfloat16).to(memory_format=torch.channels_last)
+    return Answering(arithmetic.laid_out(folded.to(arithmetic.dtype)), arithmetic)
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -11,6 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from zoo_core.engine.arithmetic import Arithmetic
+from zoo_core.engine.dropout import SharedDropout
+from zoo_core.engine.forward import answers
 from zoo_core.engine.objective import loss as loss_of
 from zoo_core.engine.objective import probabilities
 from zoo_core.engine.optimizers import (
@@ -20,12 +24,12 @@ from zoo_core.engine.optimizers import (
     scheduled_rate,
     set_rate,
 )
-from zoo_core.engine.order import epoch_order, seed_for
+from zoo_core.engine.order import epoch_order, seed_torch
+from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.errors import Diverged
 from zoo_core.recipes import Recipe
 from zoo_core.results import Checkpoint, EpochResult, Event, Predictions, Progress, TrainState
 
-EVALUATION_BATCH = 64
 MODEL, OPTIMIZER = "model.", "optimizer."  # what a TrainState's tensor names begin with
 
 
@@ -40,6 +44,10 @@ class Examples(Protocol):
     def names(self) -> tuple[str, ...]:
         """What to call each example."""
 
+    @property
+    def at_once(self) -> int:
+        """How many go well through a model together when nothing is learned."""
+
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         """Yield (n, …) float32 for each (n,) of indices; random draws depend on the epoch and the index alone."""
 
@@ -48,102 +56,138 @@ class Examples(Protocol):
 class Measured:
     """What a model makes of examples."""
 
-    loss: float  # mean over examples
-    accuracy: float  # fraction of 1
-    predictions: Predictions
+    examples: Examples
+    logits: Tensor  # (N, K)
+
+    @property
+    def loss(self) -> float:
+        """The mean over the examples."""
+        return loss_of(self.logits, self.examples.labels).item()
+
+    @property
+    def accuracy(self) -> float:
+        """A fraction of 1."""
+        return (probabilities(self.logits).argmax(dim=1) == self.examples.labels).float().mean().item()
+
+    @property
+    def predictions(self) -> Predictions:
+        """Each example's probabilities."""
+        table = tuple(tuple(row) for row in probabilities(self.logits).tolist())
+        return Predictions(self.examples.names, tuple(self.examples.labels.tolist()), table)
 
 
-def train(
-    model: nn.Module,
-    examples: Examples,
-    measures: Mapping[str, Examples],
-    recipe: Recipe,
-    *,
-    device: torch.device,
-    resume: TrainState | None = None,
-) -> Iterator[Event]:
-    """Train on the examples, and after each epoch take the accuracy over each of `measures`, under its name.
+@dataclass(frozen=True)
+class Share:
+    """One rank's part of a batch: some `rows` of it, and what their mean loss counts in the ranks' mean."""
 
-    The predictions over "validation_accuracy", where it is measured, go with the epoch's result.
+    batch: Tensor  # (n,) indices of examples
+    rows: Tensor
+    weight: float
 
-    Raises:
-        Diverged: the loss of a batch is no finite number.
+    @property
+    def indices(self) -> Tensor:
+        """The examples to take."""
+        return self.batch[self.rows]
+
+    def drawing(self) -> AbstractContextManager[object]:
+        """Let dropout draw for the whole batch, where this is not all of it."""
+        return nullcontext() if len(self.rows) == len(self.batch) else SharedDropout(len(self.batch), self.rows)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Trains `model` in place, as the recipe says.
+
+    Of each batch, every rank takes its share; the gradient is the mean over the whole batch, so what is learned does
+    not depend on how many ranks there are, but for the rounding of sums.
     """
-    model.to(device)
-    optimizer = make_optimizer(recipe.optimizer, model.parameters())
-    if resume is not None:
-        assert resume.step == 0, "this loop saves between epochs only"
-        _restore(model, optimizer, resume)
-    for epoch in range(resume.epoch if resume else 0, recipe.epochs):
-        started = perf_counter()
-        metrics = {"loss": (yield from _epoch(model, optimizer, examples, recipe, epoch, device))}
-        predictions = None
-        for name, measured_on in measures.items():
-            measured = yield from measure(model, measured_on, epoch, device, what=f"epoch {epoch + 1}: {name}")
-            _finite(measured.loss, recipe, epoch, len(examples.labels) // recipe.batch_size)
-            metrics[name] = measured.accuracy
-            predictions = measured.predictions if name == "validation_accuracy" else predictions
-        yield EpochResult(epoch + 1, recipe.epochs, metrics, perf_counter() - started, predictions)
-        yield Checkpoint(_state(model, optimizer, epoch + 1))
 
+    model: nn.Module
+    recipe: Recipe
+    device: torch.device
+    arithmetic: Arithmetic
+    ranks: Ranks = ALONE
 
-def measure(
-    model: nn.Module, examples: Examples, epoch: int, device: torch.device, *, what: str
-) -> Generator[Event, None, Measured]:
-    """Evaluate the model on examples, in evaluation mode."""
-    model.eval()
-    rows, total = [], 0.0
-    batches = torch.split(torch.arange(len(examples.labels)), EVALUATION_BATCH)
-    inputs = examples.stream(batches, epoch)
-    for done, (indices, batch) in enumerate(zip(batches, inputs, strict=True), start=1):
-        with torch.inference_mode():  # never across a yield: the mode is the thread's, not the generator's
-            logits = model(batch.to(device))
-            total += loss_of(logits, examples.labels[indices].to(device)).item() * len(indices)
-            rows.append(probabilities(logits).cpu())
-        yield Progress(what, done, len(batches))
-    return _measured(torch.cat(rows), examples, total)
+    def train(
+        self, examples: Examples, measures: Mapping[str, Examples], resume: TrainState | None = None
+    ) -> Iterator[Event]:
+        """Train on the examples, and after each epoch take the accuracy over each of `measures`, under its name.
 
+        The predictions over "validation_accuracy", where it is measured, go with the epoch's result.
 
-def _measured(rows: Tensor, examples: Examples, total: float) -> Measured:
-    correct = (rows.argmax(dim=1) == examples.labels).float().mean().item()
-    table = tuple(tuple(row) for row in rows.tolist())
-    predictions = Predictions(examples.names, tuple(examples.labels.tolist()), table)
-    return Measured(total / len(rows), correct, predictions)
+        Raises:
+            Diverged: the loss of a batch is no finite number.
+        """
+        self.arithmetic.laid_out(self.model.to(self.device))
+        parameters, fused = self.model.parameters(), not self.arithmetic.plain
+        optimizer = make_optimizer(self.recipe.optimizer, parameters, fused=fused)
+        if resume is not None:
+            assert resume.step == 0, "this loop saves between epochs only"
+            _restore(self.model, optimizer, resume)
+        module = self.ranks.parallel(self.model)
+        for epoch in range(resume.epoch if resume else 0, self.recipe.epochs):
+            started = perf_counter()
+            metrics = {"loss": (yield from self._epoch(module, optimizer, examples, epoch))}
+            predictions = None
+            for name, measured_on in measures.items():
+                measured = yield from self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
+                self._finite(measured.loss, epoch, len(examples.labels) // self.recipe.batch_size)
+                metrics[name] = measured.accuracy
+                predictions = measured.predictions if name == "validation_accuracy" else predictions
+            yield EpochResult(epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions)
+            yield Checkpoint(_state(self.model, optimizer, epoch + 1))
 
+    def measure(self, examples: Examples, epoch: int, *, what: str) -> Generator[Event, None, Measured]:
+        """Evaluate the model on examples, in evaluation mode; each rank on its share."""
+        self.model.eval()
+        total = len(examples.labels)
+        mine = self.ranks.share(torch.arange(total))
+        some = mine if len(mine) else torch.tensor([0])
+        inputs = examples.stream(torch.split(some, examples.at_once), epoch)
+        rows = yield from answers(self.model, inputs, self.device, self.arithmetic, what=what, total=len(some))
+        return Measured(examples, self.ranks.gathered(rows[: len(mine)], total))
 
-def _epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    examples: Examples,
-    recipe: Recipe,
-    epoch: int,
-    device: torch.device,
-) -> Generator[Event, None, float]:
-    """Take every step of an epoch, and return the mean of the batches' losses."""
-    model.train()
-    batches = torch.split(epoch_order(recipe.seed, epoch, len(examples.labels)), recipe.batch_size)
-    total = 0.0
-    for step, (indices, inputs) in enumerate(zip(batches, examples.stream(batches, epoch), strict=True)):
-        torch.manual_seed(seed_for(recipe.seed, "step", epoch, step))  # dropout draws the same wherever we began
-        loss = loss_of(model(inputs.to(device)), examples.labels[indices].to(device))
-        total += _finite(loss.item(), recipe, epoch, step)
-        set_rate(optimizer, scheduled_rate(recipe, (epoch + step / len(batches)) / recipe.epochs))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        yield Progress(f"epoch {epoch + 1}", step + 1, len(batches))
-    return total / len(batches)
+    def _epoch(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, epoch: int
+    ) -> Generator[Event, None, float]:
+        """Take every step of an epoch, and return the mean of the batches' losses."""
+        self.model.train()
+        seed, epochs = self.recipe.seed, self.recipe.epochs
+        batches = torch.split(epoch_order(seed, epoch, len(examples.labels)), self.recipe.batch_size)
+        shares = [self._share(batch) for batch in batches]
+        total = 0.0
+        inputs = examples.stream([share.indices for share in shares], epoch)
+        for step, (share, batch) in enumerate(zip(shares, inputs, strict=True)):
+            seed_torch(seed, "step", epoch, step)  # dropout draws the same wherever we began, on every rank
+            with self.arithmetic.applied(self.device), share.drawing():
+                logits = module(self.arithmetic.ready(batch, self.device))
+            loss = loss_of(logits, examples.labels[share.indices].to(self.device)) * share.weight
+            total += self._finite(loss.item(), epoch, step)
+            set_rate(optimizer, scheduled_rate(self.recipe, (epoch + step / len(batches)) / epochs))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            yield Progress(f"epoch {epoch + 1}", step + 1, len(batches))
+        return self.ranks.mean(total / len(batches))
 
+    def _share(self, batch: Tensor) -> Share:
+        """Return this rank's part of a batch.
 
-def _finite(loss: float, recipe: Recipe, epoch: int, step: int) -> float:
-    if math.isfinite(loss):
-        return loss
-    rate = recipe.optimizer.lr
-    raise Diverged(
-        f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}",
-        why=f"{recipe.optimizer.name} with a learning rate of {rate:g} left the numbers that can be computed with",
-        fix=f"zoo run {recipe.name} --lr {rate / 10:g}",
-    )
+        A rank for which nothing is left takes an example along that counts nothing: all must take every step.
+        """
+        rows = self.ranks.share(torch.arange(len(batch)))
+        weight = len(rows) * self.ranks.count / len(batch)
+        return Share(batch, rows if len(rows) else torch.tensor([0]), weight)
+
+    def _finite(self, loss: float, epoch: int, step: int) -> float:
+        if math.isfinite(loss):
+            return loss
+        optimizer = self.recipe.optimizer
+        raise Diverged(
+            f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}",
+            why=f"{optimizer.name} with a learning rate of {optimizer.lr:g} left the numbers that can be computed with",
+            fix=f"zoo run {self.recipe.name} --lr {optimizer.lr / 10:g}",
+        )
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> TrainState:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from zoo_core.cards import ImageInput, ModelCard
+from zoo_core.engine.allocator import freed_memory_kept
+from zoo_core.engine.arithmetic import PLAIN, Arithmetic
 from zoo_core.engine.build import build_model, fit_tensors, load_tensors, load_weights
-from zoo_core.engine.data import preprocessing
+from zoo_core.engine.data import ahead, at_once, scaling, sizing
+from zoo_core.engine.images import read_image
+from zoo_core.engine.inference import inferring
 from zoo_core.engine.objective import probabilities
+from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.errors import DataError, IntegrityError, PluginError
 from zoo_core.folders import SUFFIXES, images_below
 from zoo_core.plans import Plan
@@ -23,7 +31,7 @@ from zoo_core.rundir import RunDir
 from zoo_core.sources import Watch, unwatched
 from zoo_core.store import Store
 
-BATCH = 32  # images that go through the model together
+ToRead = tuple[str, Callable[[], Image.Image]]  # what to call an image, and how to read it
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Predictor:
     input: ImageInput
     classes: tuple[str, ...]
     origin: str  # what was used, to be told to the user
+    arithmetic: Arithmetic = PLAIN
 
     @classmethod
     def from_card(
@@ -75,23 +84,46 @@ class Predictor:
         fit_tensors(model, tensors, str(run.weights))
         return cls(model, plan.input, plan.classes, f"run {path.resolve()}")
 
-    def predict(self, images: Iterable[tuple[str, Image.Image]]) -> Iterator[Prediction]:
-        """Yield a prediction for each (name, image), in order; images are taken a batch at a time."""
-        batch: list[tuple[str, Image.Image]] = []
-        for image in images:
-            batch.append(image)
-            if len(batch) == BATCH:
-                yield from self._batch(batch)
-                batch = []
-        if batch:
-            yield from self._batch(batch)
+    def predict(self, images: Sequence[ToRead], ranks: Ranks = ALONE) -> Iterator[Prediction | DataError]:
+        """Yield, in order, a prediction for each image, or why it cannot be read.
 
-    def _batch(self, batch: list[tuple[str, Image.Image]]) -> Iterator[Prediction]:
-        transform = preprocessing(self.input)
-        with torch.inference_mode():
-            rows = probabilities(self.model(torch.stack([transform(image) for _, image in batch]))).tolist()
-        for (name, _), row in zip(batch, rows, strict=True):
-            yield Prediction(name, tuple(sorted(zip(self.classes, row, strict=True), key=lambda pair: -pair[1])))
+        Images are read and decoded ahead in threads, and go through the model a batch at a time. Each rank takes every
+        count-th; all of them yield all.
+        """
+        mine, size = images[ranks.rank :: ranks.count], at_once(self.input)
+        batches = ahead(self._read, mine, size)
+        with freed_memory_kept():
+            for _ in range(0, -(-len(images) // ranks.count), size):
+                parts = ranks.collected(list(self._answer(next(batches, []))))
+                for answers in zip_longest(*parts):
+                    yield from (answer for answer in answers if answer is not None)
+
+    def _read(self, image: ToRead) -> tuple[str, Tensor | DataError]:
+        name, read = image
+        try:
+            return name, self._size(read())
+        except DataError as error:  # a value, so that it keeps its place
+            return name, error
+
+    def _answer(self, batch: list[tuple[str, Tensor | DataError]]) -> Iterator[Prediction | DataError]:
+        pixels = [one for _, one in batch if isinstance(one, Tensor)]
+        if pixels:
+            with torch.inference_mode():
+                logits = self._network(scaling(self.input)(torch.stack(pixels)))
+            rows = iter(probabilities(logits).tolist())
+        for name, one in batch:
+            yield self._ranked(name, next(rows)) if isinstance(one, Tensor) else one
+
+    def _ranked(self, name: str, row: Sequence[float]) -> Prediction:
+        return Prediction(name, tuple(sorted(zip(self.classes, row, strict=True), key=lambda pair: -pair[1])))
+
+    @cached_property
+    def _size(self) -> v2.Compose:
+        return sizing(self.input)
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        return inferring(self.model, self.input, self.arithmetic)
 
 
 def _agree(plan: Plan, registry: Registry, path: Path) -> None:
@@ -107,6 +139,11 @@ def _agree(plan: Plan, registry: Registry, path: Path) -> None:
             why=f"they differ in: {', '.join([*other, *foreign])}",
             fix=f"zoo run {plan.recipe.name}, or install the version that environment.json names",
         )
+
+
+def to_read(path: Path) -> ToRead:
+    """Return an image file as `Predictor.predict` takes it."""
+    return str(path), lambda: read_image(path)
 
 
 def image_files(path: Path) -> list[Path]:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.cards import resolve
+from zoo_core.engine.allocator import freed_memory_kept
 from zoo_core.engine.build import build_model, load_weights, save_tensors
 from zoo_core.engine.data import ImageSet
 from zoo_core.engine.evaluate import evaluate
-from zoo_core.engine.order import seed_for
+from zoo_core.engine.order import seed_torch
+from zoo_core.engine.ranks import ALONE, Ranks, device_of
 from zoo_core.engine.splits import Splits, open_splits
 from zoo_core.engine.trainer import Job
 from zoo_core.environment import environment
@@ -26,7 +28,14 @@ from zoo_core.sources import Watch
 from zoo_core.store import Store
 
 
-def execute(plan: Plan, *, store: Store, out: Path = Path("runs"), observe: Observe = unobserved) -> RunResult:
+def execute(
+    plan: Plan,
+    *,
+    store: Store,
+    out: Path = Path("runs"),
+    observe: Observe = unobserved,
+    ranks: Ranks = ALONE,
+) -> RunResult:
     """Carry out a plan, and keep what came of it in a new directory below `out`.
 
     Args:
@@ -34,19 +43,21 @@ def execute(plan: Plan, *, store: Store, out: Path = Path("runs"), observe: Obse
         store: where weights, data and features are kept.
         out: the folder of runs.
         observe: is shown every event as it happens.
+        ranks: the processes that share the work; the first alone writes.
 
     Raises:
         ZooError: of the kind of what went wrong; the directory then says so, and keeps what was measured until then.
     """
-    device = pick_device(plan.device)
+    device = pick_device(device_of(plan.device))
     watch = _fetching(observe)
     images, findings = observed(open_splits(plan, store, watch), observe)
-    job, base = _prepare(plan, images, store, device, watch)
-    run = RunDir.create(out, plan, {**environment(store), "device": str(device), "threads": torch.get_num_threads()})
+    job, base = _prepare(plan, images, store, device, watch, ranks)
+    run = _directory(job, out)
     run.write_audit(findings)
     try:
-        history = _train(job, run, observe)
-        metrics = {**(history[-1] if history else {}), **_test(job, images.get("test"), observe)}
+        with freed_memory_kept():
+            history = _train(job, run, observe)
+            metrics = {**(history[-1] if history else {}), **_test(job, images.get("test"), observe)}
         _all_finite(metrics, plan.recipe)
         run.write_weights(save_tensors(_made(job.model, base)))
     except KeyboardInterrupt:
@@ -77,13 +88,27 @@ def pick_device(name: str) -> torch.device:
 
 
 def _prepare(
-    plan: Plan, images: Splits, store: Store, device: torch.device, watch: Watch
+    plan: Plan, images: Splits, store: Store, device: torch.device, watch: Watch, ranks: Ranks
 ) -> tuple[Job, dict[str, Tensor]]:
     """Build the model and fetch its weights, before anything is written."""
-    torch.manual_seed(seed_for(plan.recipe.seed, "build"))
+    seed_torch(plan.recipe.seed, "build")
     model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
     base = load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head, watch=watch)
-    return Job(model, images["train"], images.get("validation"), plan, store, device), base
+    return Job(model, images["train"], images.get("validation"), plan, store, device, ranks), base
+
+
+def _directory(job: Job, out: Path) -> RunDir:
+    """Make the run's directory; the ranks behind the first are told where it is, and write nothing."""
+    told = {
+        **environment(job.store),
+        "device": str(job.device),
+        "threads": torch.get_num_threads(),
+        "arithmetic": job.arithmetic.name,
+        "ranks": job.ranks.count,
+    }
+    made = RunDir.create(out, job.plan, told) if job.ranks.is_first else None
+    path = job.ranks.told(made.path if made else Path())
+    return made or RunDir(path, writes=False)
 
 
 def _fetching(observe: Observe) -> Watch:
@@ -119,7 +144,7 @@ def _test(job: Job, images: ImageSet | None, observe: Observe) -> dict[str, floa
     """Touch the test images, once, where there are any."""
     if images is None:
         return {}
-    steps = evaluate(job.model.to(job.device), images, job.plan.input, job.device)
+    steps = evaluate(job.model, images, job.plan.input, job.device, arithmetic=job.arithmetic, ranks=job.ranks)
     evaluation = observed(steps, observe)
     return {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
 

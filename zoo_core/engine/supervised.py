@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from zoo_core.engine.augment import augmentation
 from zoo_core.engine.build import freeze_until
 from zoo_core.engine.examples import examples_of
-from zoo_core.engine.loop import Examples, train
+from zoo_core.engine.loop import Examples, Loop
 from zoo_core.engine.trainer import Job
 from zoo_core.results import Event, TrainState
 from zoo_core.trainers import SupervisedSettings
@@ -27,12 +27,12 @@ class Supervised:
         if settings.freeze_until is not None:
             freeze_until(job.model, settings.freeze_until)
         steps = augmentation(recipe.augment) if recipe.augment else None
-        images = examples_of(job.train, spec, hold_bytes=settings.hold_bytes)
+        images = examples_of(job.train, spec, hold_bytes=settings.hold_bytes, ranks=job.ranks)
         measures: dict[str, Examples] = {"train_accuracy": images.drawn(steps, (recipe.seed, "measure train"))}
         if job.validation is not None:
-            clean = examples_of(job.validation, spec, hold_bytes=settings.hold_bytes)
+            clean = examples_of(job.validation, spec, hold_bytes=settings.hold_bytes, ranks=job.ranks)
             measures["validation_accuracy"] = clean
             if settings.validate_through_augmentation:
                 measures["validation_accuracy_augmented"] = clean.drawn(steps, (recipe.seed, "measure validation"))
         train_on = images.drawn(steps, (recipe.seed, "train"))
-        yield from train(job.model, train_on, measures, recipe, device=job.device, resume=resume)
+        yield from Loop(job.model, recipe, job.device, job.arithmetic, job.ranks).train(train_on, measures, resume)

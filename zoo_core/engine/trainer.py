@@ -9,7 +9,9 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from zoo_core.engine.arithmetic import Arithmetic
 from zoo_core.engine.data import ImageSet
+from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.plans import Plan
 from zoo_core.results import Event, TrainState
 from zoo_core.store import Store
@@ -25,6 +27,12 @@ class Job:
     plan: Plan
     store: Store
     device: torch.device
+    ranks: Ranks = ALONE  # the processes that share the work; the caller alone writes, whatever a trainer yields
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """In what to compute: the recipe's precision, on this device."""
+        return Arithmetic.pick(self.plan.recipe.precision, self.device)
 
 
 class Trainer(Protocol):

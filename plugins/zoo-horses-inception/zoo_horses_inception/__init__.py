@@ -40,7 +40,7 @@ HEAD = WeightsCard(
         sha256=HEAD_SHA256,
     ),
     license="Apache-2.0",
-    provenance="zoo run horses-inception --set settings.precision=float32; zoo export RUN FILE --dtype float16",
+    provenance="zoo run horses-inception --set precision=float32; zoo export RUN FILE --dtype float16",
     probes=(Probe(dataset="horses-or-humans", edition="compact", split="validation", n=256, accuracy=1.0),),
 )
 
