@@ -45,7 +45,7 @@ def _commands() -> Iterator[str]:
     root: Any = typer.main.get_command(app)
     yield "`zoo [--registry FILE] COMMAND`. Data goes to stdout, everything else to stderr; exit codes:\n"
     yield f"```text\n{inspect.cleandoc(errors.__doc__ or '').partition(chr(10) * 2)[2]}\n```\n"
-    yield "Beside these: 0 all is well, 130 Ctrl-C.\n"
+    yield "Beside these: 0 all is well, 130 Ctrl-C, 143 SIGTERM.\n"
     for name, command in sorted(root.commands.items()):
         inner = getattr(command, "commands", {})
         for path, one in [(f"{name} {sub}", sub_command) for sub, sub_command in inner.items()] or [(name, command)]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar
 
+TERMINATED = 143  # the exit code after SIGTERM, as shells give it: 128 + 15
+
 
 class ZooError(Exception):
     """Something failed: `what` happened, `why`, and `fix`, the next command to type."""

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
-from zoo_core.errors import ResourceError, ZooError
+from zoo_core.errors import TERMINATED, ResourceError, ZooError
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # of one exchange: so long may one rank fetch or decode while the others wait
@@ -101,8 +101,11 @@ def joined() -> Iterator[Ranks]:
     except ZooError as error:
         raise _to_tell(error) from error
     except RuntimeError as error:  # what the exchange raises when the other side is gone
-        gone = ResourceError("a process of this run is gone", why=_first_line(error), fix="run the same command again")
-        raise _to_tell(gone) from error
+        raise _to_tell(_gone("the connection to another rank broke")) from error
+    except SystemExit as error:
+        if error.code != TERMINATED:
+            raise
+        raise _to_tell(_gone("the launcher ended this one")) from error
     finally:
         with suppress(RuntimeError):
             distributed.destroy_process_group()
@@ -124,5 +127,5 @@ def _claimed() -> bool:
         return distributed.get_rank() == 0
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _gone(why: str) -> ResourceError:
+    return ResourceError("a process of this run is gone", why=why, fix="run the same command again")

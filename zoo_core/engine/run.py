@@ -60,8 +60,8 @@ def execute(
             metrics = {**(history[-1] if history else {}), **_test(job, images.get("test"), observe)}
         _all_finite(metrics, plan.recipe)
         run.write_weights(save_tensors(_made(job.model, base)))
-    except KeyboardInterrupt:
-        run.finish("interrupted", reason="Ctrl-C")
+    except (KeyboardInterrupt, SystemExit) as error:
+        run.finish("interrupted", reason="Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM")
         raise
     except BaseException as error:
         run.finish("failed", reason=f"{type(error).__name__}: {error}")
