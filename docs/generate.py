@@ -20,7 +20,7 @@ from typing import Any
 import typer.main
 
 from zoo_core import cards, errors, hookspecs, plans, recipes
-from zoo_core.cli.app import app
+from zoo_core.cli.app import COMMANDS, app
 from zoo_core.cli.bars import show_metric
 from zoo_core.engine.layers import layers_of
 from zoo_core.registry import Registry, load_registry
@@ -46,7 +46,7 @@ def _commands() -> Iterator[str]:
     yield "`zoo [--registry FILE] COMMAND`. Data goes to stdout, everything else to stderr; exit codes:\n"
     yield f"```text\n{inspect.cleandoc(errors.__doc__ or '').partition(chr(10) * 2)[2]}\n```\n"
     yield "Beside these: 0 all is well, 130 Ctrl-C, 143 SIGTERM.\n"
-    for name, command in sorted(root.commands.items()):
+    for name, command in sorted((name, root.get_command(None, name)) for name in COMMANDS):
         inner = getattr(command, "commands", {})
         for path, one in [(f"{name} {sub}", sub_command) for sub, sub_command in inner.items()] or [(name, command)]:
             yield from _command(path, one)

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 import zoo_pond
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from zoo_core import Registry, UnknownName, UsageError, list_models, load_registry
 from zoo_core.plugins import new_manager

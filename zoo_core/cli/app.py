@@ -1,41 +1,63 @@
-"""Puts the commands together."""
+"""Puts the commands together. A command's file is imported when the command is asked for, so each starts fast."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from pkgutil import resolve_name
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from zoo_core.cli import cache, check, env, explain, export, plugins, predict, pull, run, show
-from zoo_core.cli import eval as eval_
-from zoo_core.cli import list as list_
+COMMANDS = {
+    "list": "zoo_core.cli.list:list_",
+    "show": "zoo_core.cli.show:show",
+    "run": "zoo_core.cli.run:run",
+    "predict": "zoo_core.cli.predict:predict",
+    "eval": "zoo_core.cli.eval:eval_",
+    "explain": "zoo_core.cli.explain:explain",
+    "pull": "zoo_core.cli.pull:pull",
+    "check": "zoo_core.cli.check:check",
+    "export": "zoo_core.cli.export:export",
+    "plugins": "zoo_core.cli.plugins:plugins",
+    "env": "zoo_core.cli.env:env",
+    "cache": "zoo_core.cli.cache:app",
+}
+
+
+class Commands(TyperGroup):
+    """The commands by name, each built when it is first looked up."""
+
+    def list_commands(self, context: Any) -> list[str]:  # noqa: ANN401 - typer's own context
+        """Return all names."""
+        return list(COMMANDS)
+
+    def get_command(self, context: Any, name: str) -> Any:  # noqa: ANN401 - typer's own context and command
+        """Return one command; for a name that nothing has, all are built, so that the nearest can be told."""
+        for one in [name] if name in COMMANDS else COMMANDS:
+            if one not in self.commands:
+                self.add_command(_built(one, resolve_name(COMMANDS[one])))
+        return self.commands.get(name)
+
+
+def _built(name: str, command: Any) -> Any:  # noqa: ANN401 - a function, or an app with commands of its own
+    whole = command if isinstance(command, typer.Typer) else typer.Typer(add_completion=False)
+    if whole is not command:
+        whole.command(name=name)(command)
+    built: Any = typer.main.get_command(whole)
+    built.name = name
+    return built
+
 
 app = typer.Typer(
     name="zoo",
+    cls=Commands,
     help="A plugin-based PyTorch model zoo.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-COMMANDS = (
-    list_.list_,
-    show.show,
-    run.run,
-    predict.predict,
-    eval_.eval_,
-    explain.explain,
-    pull.pull,
-    check.check,
-    export.export,
-    plugins.plugins,
-    env.env,
-)
-for command in COMMANDS:
-    app.command(name=command.__name__.rstrip("_"))(command)
-app.add_typer(cache.app, name="cache")
 
 
 def _version(wanted: bool) -> None:

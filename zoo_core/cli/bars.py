@@ -9,8 +9,7 @@ from typing import Self
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from zoo_core.cli.console import err, note, percent
-from zoo_core.results import EpochResult, Event
-from zoo_core.results import Progress as Step
+from zoo_core.results import EpochResult, Event, Progress as Step
 
 PLAIN_EVERY = 10.0  # seconds between plain lines
 

@@ -15,7 +15,9 @@ from zoo_core.store import Entry, Store
 
 SHORTEST_KEY = 6  # characters of a key
 
-app = typer.Typer(help="List, verify and delete what is kept: weights, data, features.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, verify and delete what is kept: weights, data, features.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command()

@@ -12,8 +12,7 @@ from zoo_core.engine.arithmetic import PLAIN, Arithmetic
 from zoo_core.engine.data import ImageSet, at_once, labels_of, names_of, scaling, stream
 from zoo_core.engine.forward import answers
 from zoo_core.engine.inference import inferring
-from zoo_core.engine.objective import loss as loss_of
-from zoo_core.engine.objective import probabilities
+from zoo_core.engine.objective import loss as loss_of, probabilities
 from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.results import ClassResult, Evaluation, Event, Predictions
 

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from zoo_core.engine.arithmetic import Arithmetic
 from zoo_core.engine.dropout import SharedDropout
 from zoo_core.engine.forward import answers
-from zoo_core.engine.objective import loss as loss_of
-from zoo_core.engine.objective import probabilities
+from zoo_core.engine.objective import loss as loss_of, probabilities
 from zoo_core.engine.optimizers import (
     make_optimizer,
     optimizer_tensors,
