@@ -218,7 +218,7 @@ def test_the_public_names_are_frozen() -> None:
 
 
 def test_an_unknown_public_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'frobnicate'"):
+    with pytest.raises(AttributeError, match="No zoo_core attribute frobnicate"):
         zoo_core.frobnicate  # noqa: B018
 
 

@@ -30,7 +30,17 @@ def err() -> Console:
 def print_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Sequence[str] = ()
 ) -> None:
-    """Print rows under headers; `right` names the headers whose columns are numbers. Names never break."""
+    """Print rows under headers; `right` names the headers whose columns are numbers.
+
+    A terminal gets columns that fit it, in which names never break; a pipe or file one line for each row.
+    """
+    if sys.stdout.isatty():
+        _print_fitted(headers, list(rows), title, right)
+    else:
+        _print_lines(headers, list(rows), title, right)
+
+
+def _print_fitted(headers: Sequence[str], rows: list[Sequence[str]], title: str, right: Sequence[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -41,6 +51,19 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     out().print(table)
+
+
+def _print_lines(headers: Sequence[str], rows: list[Sequence[str]], title: str, right: Sequence[str]) -> None:
+    """Print without Rich: that would take longer than finding what is printed."""
+    widths = [max(len(row[column]) for row in (headers, *rows)) for column in range(len(headers))]
+    if title:
+        print(title)
+    for row in (headers, *rows):
+        aligned = (
+            f"{cell:{'>' if header in right else '<'}{width}}"
+            for cell, header, width in zip(row, headers, widths, strict=True)
+        )
+        print("  ".join(aligned).rstrip())
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -92,5 +115,4 @@ def amount(size: int) -> str:
 def _console(file: TextIO) -> Console:
     from rich.console import Console
 
-    width = None if file.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(file=file, width=width, highlight=False)
+    return Console(file=file, width=None if file.isatty() else PIPE_WIDTH, highlight=False)
