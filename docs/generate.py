@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import performance
 import typer.main
 
 from zoo_core import cards, errors, hookspecs, plans, recipes
@@ -37,6 +38,8 @@ def pages() -> dict[Path, str]:
         HERE / "reference" / "cli.md": HEAD + "# Commands\n\n" + "\n".join(_commands()),
         HERE / "reference" / "cards.md": HEAD + "# Cards, recipes and plans\n\n" + "\n".join(_values()),
         HERE / "reference" / "hooks.md": HEAD + "# Hooks\n\n" + "\n".join(_hooks()),
+        HERE / "explanation" / "performance.md": HEAD + "\n".join(performance.performance(performance.measured())),
+        HERE / "explanation" / "scaling.md": HEAD + "\n".join(performance.scaling(performance.measured())),
         HERE / "explanation" / "documented-numbers.md": HEAD + "\n".join(_numbers(load_registry(), _measured())),
     }
 

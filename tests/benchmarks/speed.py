@@ -12,6 +12,7 @@ Nothing here is a test: an absolute time says little on a shared machine, and a 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -20,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -31,10 +33,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from zoo_core import Store, create_model, load_registry
+from zoo_core import Progress, Recipe, Store, create_model, load_registry
 from zoo_core.api import predictor_for
 from zoo_core.engine.allocator import freed_memory_kept
+from zoo_core.engine.arithmetic import Arithmetic
 from zoo_core.engine.data import ahead, at_once, scaling
+from zoo_core.engine.loop import Loop
 from zoo_core.engine.predict import image_files, to_read
 
 HERE = Path(__file__).parent
@@ -235,6 +239,50 @@ def ranks(out: Path) -> Iterator[dict[str, Any]]:
     yield ratio("horses-cnn, an epoch by one process, against two ranks on the same two cores", two, one)
 
 
+def growth(out: Path) -> Iterator[dict[str, Any]]:
+    """How a step's time grows with classes and with parameters, at the recipes' batch sizes."""
+    for classes in (10, 100, 1_000, 10_000):
+        head = nn.Linear(2048, classes)
+        yield {"by": "classes", "classes": classes, "batch": 64, **_step(head, torch.randn(64, 2048), classes)}
+    for width in (64, 256, 1024, 4096):
+        network = nn.Sequential(nn.Linear(2592, width), nn.ReLU(), nn.Linear(width, 2))
+        yield {"by": "parameters", "batch": 8, **_step(network, torch.randn(8, 2592), 2)}
+    yield {"by": "optimizer", "parameters": 10_641_441, "milliseconds": round(1000 * _adam_step(10_641_441), 2)}
+
+
+def _adam_step(parameters: int) -> float:
+    """Return the seconds of the optimizer's pass alone."""
+    weights = nn.Parameter(torch.zeros(parameters))
+    weights.grad = torch.ones_like(weights)
+    optimizer = torch.optim.Adam([weights], fused=True)
+    return median(_seconds(optimizer.step) for _ in range(30))
+
+
+def _step(network: nn.Module, rows: torch.Tensor, classes: int) -> dict[str, Any]:
+    """Return the milliseconds of one step of the zoo's loop, the median of 30."""
+    recipe = Recipe(name="r", summary="s", model="m", dataset="d", epochs=1, batch_size=len(rows))
+    examples = _Rows(rows.repeat(30, 1), torch.arange(30 * len(rows)) % classes)
+    loop = Loop(network, recipe, torch.device("cpu"), Arithmetic.pick("auto", torch.device("cpu")))
+    stamps = [time.perf_counter()]
+    with freed_memory_kept():
+        stamps += [time.perf_counter() for event in loop.train(examples, {}) if isinstance(event, Progress)]
+    steps = [1000 * (later - sooner) for sooner, later in itertools.pairwise(stamps)]
+    found = {"parameters": sum(p.numel() for p in network.parameters()), "milliseconds": round(median(steps), 2)}
+    print(json.dumps(found), flush=True)
+    return found
+
+
+@dataclass(frozen=True)
+class _Rows:
+    rows: torch.Tensor
+    labels: torch.Tensor
+    names: tuple[str, ...] = ()
+    at_once: int = 1024
+
+    def stream(self, batches: Sequence[torch.Tensor], epoch: int) -> Iterator[torch.Tensor]:
+        return (self.rows[indices] for indices in batches)
+
+
 def _accuracy(run: dict[str, Any]) -> str:
     return f"{run['metrics']['validation_accuracy']:.2%}"
 
@@ -315,6 +363,7 @@ PARTS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
     "inception": inception,
     "precision": precision,
     "folder": folder,
+    "growth": growth,
 }
 
 
