@@ -31,7 +31,8 @@ def performance(parts: Figures) -> Iterator[str]:
     for figure in _figures(parts, "growth"):
         if figure["by"] == "optimizer":
             yield "A floor of an epoch of `horses-cnn`: Adam's 129 passes over"
-            yield f"{figure['parameters']:,} parameters take {129 * figure['milliseconds'] / 1000:.1f} s by themselves.\n"
+            seconds = 129 * figure["milliseconds"] / 1000
+            yield f"{figure['parameters']:,} parameters take {seconds:.1f} s by themselves.\n"
     yield "## Memory\n\n| work | ratio | theirs | ours | |\n|---|---|---|---|---|"
     for figure in _figures(parts, "inception", "folder"):
         if figure.get("unit") == "bytes":
@@ -167,8 +168,8 @@ peaks for 10,000 and 100,000 images.
 RANKS = """\
 `torchrun --nproc-per-node N -m zoo_core run RECIPE`, and with its `--nnodes` and `--rdzv-endpoint` over several
 machines: nothing of ours is needed beside it. Every step, each rank takes its share of the recipe's batch, and
-gradients are averaged: the loss curve is that of one process, and no more ranks than images in a batch have work. Evaluation,
-prediction and features are shared out by the image.
+gradients are averaged: the loss curve is that of one process, and no more ranks than images in a batch have work.
+Evaluation, prediction and features are shared out by the image.
 
 A step exchanges every trained parameter's gradient: 4 bytes × parameters sent and received by each rank, whatever their
 number (ring all-reduce). `horses-cnn` exchanges 42.6 MB a step: at 10 Gbit/s that is 34 ms, more than the step itself
