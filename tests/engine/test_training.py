@@ -30,7 +30,7 @@ from zoo_core import (
     ZooError,
 )
 from zoo_core.cards import resolve
-from zoo_core.engine.arithmetic import PLAIN
+from zoo_core.engine.arithmetic import PLAIN, Arithmetic
 from zoo_core.engine.build import build_model, split_head, state_hash
 from zoo_core.engine.data import decode, load_split
 from zoo_core.engine.examples import HeldImages
@@ -129,6 +129,26 @@ def test_the_loop_is_plain_pytorch() -> None:
     torch.testing.assert_close(model.weight, by_hand.weight)
     accuracy = (by_hand(data.rows).argmax(1) == data.labels).float().mean().item()
     assert found[-1].metrics["train_accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(("asked", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.03)])
+def test_the_fast_path_learns_what_the_plain_one_does(
+    pond: Registry, store: Store, asked: str, tolerance: float
+) -> None:
+    """Channels last and a fused optimizer, in 32 and in 16 bits: every epoch's loss within the tolerance."""
+    curves = []
+    for arithmetic in (PLAIN, Arithmetic(getattr(torch, asked))):
+        job = job_for(pond, "pond", store, epochs=4)
+        images = HeldImages(decode(job.train, job.plan.input), job.plan.input)
+        found = results(Loop(job.model, job.plan.recipe, CPU, arithmetic).train(images, {}))
+        curves.append([result.metrics["loss"] for result in found])
+    assert curves[1] == pytest.approx(curves[0], abs=tolerance)
+    assert curves[1] != curves[0]  # it is another path
+
+
+def test_the_fused_optimizer_is_asked_for_on_the_fast_path_alone() -> None:
+    assert make_optimizer(Adam(), small_model().parameters(), fused=True).param_groups[0]["fused"]
+    assert not make_optimizer(Adam(), small_model().parameters()).param_groups[0]["fused"]
 
 
 def test_events_come_in_order() -> None:
