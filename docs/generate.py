@@ -22,9 +22,9 @@ import typer.main
 
 from zoo_core import cards, errors, hookspecs, plans, recipes
 from zoo_core.cli.app import COMMANDS, app
-from zoo_core.cli.bars import show_metric
 from zoo_core.engine.layers import layers_of
 from zoo_core.registry import Registry, load_registry
+from zoo_core.results import show_metric
 
 HERE = Path(__file__).parent
 MEASURED = HERE / "explanation" / "measured.json"

@@ -142,6 +142,28 @@ class Prediction:
         return self.ranking[0][1]
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """An image that a model got wrong, or was least sure of: two PNG files, as it saw it and where it looked."""
+
+    name: str
+    label: str
+    predicted: str
+    probability: float  # of what it is
+    image: bytes
+    overlay: bytes | None  # None: the network has no maps
+
+    @property
+    def right(self) -> bool:
+        """Whether it was right after all."""
+        return self.label == self.predicted
+
+
+def show_metric(name: str, value: float) -> str:
+    """Return an accuracy in per cent, and anything else with four significant digits."""
+    return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4g}"
+
+
 def unobserved(event: Event) -> None:
     """Look away: the Observe of those who do not watch."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from zoo_core.errors import DataError
 from zoo_core.files import append_line, atomic_write, disk_errors
 from zoo_core.folders import Finding
 from zoo_core.plans import Plan
-from zoo_core.results import Comparison, EpochResult, Predictions
+from zoo_core.results import Comparison, EpochResult, Mistake, Predictions
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
@@ -31,10 +31,12 @@ class RunDir:
     plan.json         what was to be done, complete
     environment.json  where it was done
     metrics.jsonl     one line per finished epoch
-    predictions.csv   the validation images: label and probabilities
+    predictions.csv   the validation images: label and probabilities; test-predictions.csv: the test images
+    mistakes/         the images that were got most wrong, and where the model looked: PNG, listed in mistakes.json
     audit.json        what is to be known of a folder of the user's own, where there is anything
     weights.safetensors   the tensors this run made (what a frozen trunk holds is named in plan.json, not copied)
     result.json       status, final metrics, and documented figures beside measured ones
+    report.html       all of it on one page
     """
 
     path: Path
@@ -100,7 +102,9 @@ class RunDir:
         if self.writes:
             append_line(self.path / "metrics.jsonl", json.dumps(line, allow_nan=False))
 
-    def write_predictions(self, predictions: Predictions, classes: Sequence[str]) -> None:
+    def write_predictions(
+        self, predictions: Predictions, classes: Sequence[str], name: str = "predictions.csv"
+    ) -> None:
         """Write predictions.csv: image, label, prediction, then one probability per class."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -108,12 +112,69 @@ class RunDir:
         for image, label, row in zip(predictions.names, predictions.labels, predictions.probabilities, strict=True):
             predicted = classes[row.index(max(row))]
             table.writerow([image, classes[label], predicted, *(f"{probability:.6f}" for probability in row)])
-        self._write("predictions.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+        self._write(name, text.getvalue().encode("utf-8", "surrogateescape"))
 
     def write_audit(self, findings: Sequence[Finding]) -> None:
         """Write audit.json, where a folder was audited and something was found."""
         if findings:
             self._write_json("audit.json", {"findings": [vars(finding) for finding in findings]})
+
+    def write_mistakes(self, mistakes: Iterable[Mistake]) -> None:
+        """Write mistakes/: two pictures for each, numbered, the worst first; and mistakes.json."""
+        listed = []
+        for number, one in enumerate(mistakes):
+            self._write(f"mistakes/{number}.png", one.image)
+            if one.overlay is not None:
+                self._write(f"mistakes/{number}-where.png", one.overlay)
+            told = {"name": one.name, "label": one.label, "predicted": one.predicted, "probability": one.probability}
+            listed.append(told)
+        self._write_json("mistakes.json", {"mistakes": listed})
+
+    def write_report(self, page: str) -> Path:
+        """Write report.html, and return its path."""
+        self._write("report.html", page.encode())
+        return self.path / "report.html"
+
+    def read(self, name: str) -> bytes | None:
+        """Return what a file of this run holds; None if there is none.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DataError(f"{self.path / name} cannot be read", why=error.strerror or str(error)) from error
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return a JSON file of this run; empty if there is none.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self.read(name) or b"{}")
+        except ValueError as error:
+            raise DataError(f"{self.path / name} is damaged", why=str(error)) from error
+        return found
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """Return metrics.jsonl, an entry for each finished epoch; a last line that was cut off is left out."""
+        found = []
+        with suppress(ValueError):
+            for line in (self.read("metrics.jsonl") or b"").splitlines():
+                found.append(json.loads(line))
+        return found
+
+    def read_predictions(self) -> tuple[tuple[str, ...], list[list[str]]] | None:
+        """Return the classes, and the rows of test-predictions.csv, else of predictions.csv; None: there are none."""
+        content = self.read("test-predictions.csv") or self.read("predictions.csv")
+        if content is None:
+            return None
+        header, *rows = csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape")))
+        return tuple(cell[2:-1] for cell in header[3:]), rows
 
     def write_weights(self, content: bytes) -> None:
         """Write weights.safetensors."""

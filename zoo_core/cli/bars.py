@@ -8,8 +8,8 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from zoo_core.cli.console import err, note, percent
-from zoo_core.results import EpochResult, Event, Progress as Step
+from zoo_core.cli.console import err, note
+from zoo_core.results import EpochResult, Event, Progress as Step, show_metric
 
 PLAIN_EVERY = 10.0  # seconds between plain lines
 
@@ -70,8 +70,3 @@ def epoch_line(result: EpochResult) -> str:
     """Return an epoch in one line."""
     figures = [f"{name.replace('_', ' ')} {show_metric(name, value)}" for name, value in result.metrics.items()]
     return "   ".join([f"epoch {result.epoch}/{result.epochs}", *figures, f"{result.seconds:.1f} s"])
-
-
-def show_metric(name: str, value: float) -> str:
-    """Return an accuracy in per cent, and anything else with four significant digits."""
-    return percent(value) if "accuracy" in name else f"{value:.4g}"

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cli.bars import Bars, show_metric
+from zoo_core.cli.bars import Bars
 from zoo_core.cli.console import note, out, print_json, print_table
 from zoo_core.cli.context import Json, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
 from zoo_core.plans import Plan
 from zoo_core.recipes import Figure, Precision
-from zoo_core.results import RunResult
+from zoo_core.results import RunResult, show_metric
 
 
 def run(
@@ -101,7 +101,7 @@ def print_result(plan: Plan, result: RunResult) -> None:
     else:
         measured = [(_words(name), show_metric(name, value)) for name, value in result.metrics.items()]
         print_table(("", "measured"), measured, right=["measured"])
-    note(f"\nKept in {result.directory}\nTry: zoo predict {result.directory} IMAGE")
+    note(f"\nKept in {result.directory}: report.html shows it all\nTry: zoo predict {result.directory} IMAGE")
 
 
 def _compared(result: RunResult) -> list[tuple[str, str, str, str]]:

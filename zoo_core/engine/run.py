@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from zoo_core.engine.allocator import freed_memory_kept
 from zoo_core.engine.build import build_model, load_weights, save_tensors
 from zoo_core.engine.data import ImageSet
 from zoo_core.engine.evaluate import evaluate
+from zoo_core.engine.mistakes import most_wrong
 from zoo_core.engine.order import seed_torch
 from zoo_core.engine.ranks import ALONE, Ranks, device_of
 from zoo_core.engine.splits import Splits, open_splits
@@ -22,7 +25,8 @@ from zoo_core.environment import environment
 from zoo_core.errors import Diverged, UsageError
 from zoo_core.plans import Plan
 from zoo_core.recipes import Recipe
-from zoo_core.results import EpochResult, Observe, Predictions, Progress, RunResult, compare, observed, unobserved
+from zoo_core.report import write_report
+from zoo_core.results import EpochResult, Evaluation, Observe, Progress, RunResult, compare, observed, unobserved
 from zoo_core.rundir import RunDir
 from zoo_core.sources import Watch
 from zoo_core.store import Store
@@ -56,10 +60,11 @@ def execute(
     run.write_audit(findings)
     try:
         with freed_memory_kept():
-            history = _train(job, run, observe)
-            metrics = {**(history[-1] if history else {}), **_test(job, images.get("test"), observe)}
-        _all_finite(metrics, plan.recipe)
-        run.write_weights(save_tensors(_made(job.model, base)))
+            epochs = _train(job, run, observe)
+            test = _test(job, images.get("test"), run, observe)
+            metrics = _final(epochs, test, plan.recipe)
+            run.write_weights(save_tensors(_made(job.model, base)))
+            _show_mistakes(job, images, epochs, test, run)
     except (KeyboardInterrupt, SystemExit) as error:
         run.finish("interrupted", reason="Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM")
         raise
@@ -68,7 +73,9 @@ def execute(
         raise
     comparisons = compare(plan.recipe.documented, metrics)
     run.finish("finished", metrics=metrics, comparisons=comparisons)
-    return RunResult(run.path, metrics, comparisons, history)
+    if run.writes:
+        write_report(run)
+    return RunResult(run.path, metrics, comparisons, tuple(epoch.metrics for epoch in epochs))
 
 
 def pick_device(name: str) -> torch.device:
@@ -99,7 +106,9 @@ def _prepare(
 
 def _directory(job: Job, out: Path) -> RunDir:
     """Make the run's directory; the ranks behind the first are told where it is, and write nothing."""
+    typed = Path(sys.argv[0]).name in ("zoo", "__main__.py")
     told = {
+        "command": shlex.join(["zoo", *sys.argv[1:]]) if typed else "",
         **environment(job.store),
         "device": str(job.device),
         "threads": torch.get_num_threads(),
@@ -116,37 +125,50 @@ def _fetching(observe: Observe) -> Watch:
     return lambda done, total: observe(Progress("fetching", done, total))
 
 
-def _train(job: Job, run: RunDir, observe: Observe) -> tuple[Mapping[str, float], ...]:
-    """Let the trainer train; record each epoch; return the metrics of each."""
-    history: list[Mapping[str, float]] = []
+def _train(job: Job, run: RunDir, observe: Observe) -> list[EpochResult]:
+    """Let the trainer train, record each epoch, and return them."""
+    epochs: list[EpochResult] = []
     for event in resolve(job.plan.trainer.trainer)().fit(job, None):
         observe(event)
         if isinstance(event, EpochResult):
-            history.append(event.metrics)
+            epochs.append(event)
             run.record(event)
-            _write_predictions(event.predictions, job, run)
-    return tuple(history)
+            if event.predictions is not None:
+                run.write_predictions(event.predictions, job.plan.classes)
+    return epochs
 
 
-def _all_finite(metrics: Mapping[str, float], recipe: Recipe) -> None:
-    """Raise Diverged where the last step left what no measurement can be made with."""
+def _test(job: Job, images: ImageSet | None, run: RunDir, observe: Observe) -> Evaluation | None:
+    """Touch the test images, once, where there are any."""
+    if images is None:
+        return None
+    steps = evaluate(job.model, images, job.plan.input, job.device, arithmetic=job.arithmetic, ranks=job.ranks)
+    evaluation = observed(steps, observe)
+    run.write_predictions(evaluation.predictions, job.plan.classes, "test-predictions.csv")
+    return evaluation
+
+
+def _final(epochs: list[EpochResult], test: Evaluation | None, recipe: Recipe) -> dict[str, float]:
+    """Return the last epoch's metrics, and the test's.
+
+    Raises:
+        Diverged: the last step left what no measurement can be made with.
+    """
+    metrics = dict(epochs[-1].metrics) if epochs else {}
+    if test is not None:
+        metrics |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise Diverged(f"{name} is {value}", why="training diverged", fix=f"zoo run {recipe.name} --lr SMALLER")
+    return metrics
 
 
-def _write_predictions(predictions: Predictions | None, job: Job, run: RunDir) -> None:
-    if predictions is not None:
-        run.write_predictions(predictions, job.plan.classes)
-
-
-def _test(job: Job, images: ImageSet | None, observe: Observe) -> dict[str, float]:
-    """Touch the test images, once, where there are any."""
-    if images is None:
-        return {}
-    steps = evaluate(job.model, images, job.plan.input, job.device, arithmetic=job.arithmetic, ranks=job.ranks)
-    evaluation = observed(steps, observe)
-    return {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
+def _show_mistakes(job: Job, images: Splits, epochs: list[EpochResult], test: Evaluation | None, run: RunDir) -> None:
+    """Keep pictures of what the model got most wrong, of the test images, else of the validation images."""
+    predictions = test.predictions if test else epochs[-1].predictions if epochs else None
+    if predictions is not None and run.writes:
+        shown = images["test" if test else "validation"]
+        run.write_mistakes(most_wrong(job.model, shown, job.plan.input, predictions, job.arithmetic))
 
 
 def _made(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
