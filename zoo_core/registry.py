@@ -14,7 +14,7 @@ import pluggy
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from zoo_core.cards import DatasetCard, ModelCard, Name, TrainerCard, Value, WeightsCard, resolve
-from zoo_core.errors import Problem, UnknownName, UsageError
+from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.folders import scan
 from zoo_core.plans import Plan
 from zoo_core.plugins import Offer, collect, find_plugins
@@ -85,9 +85,29 @@ class Registry:
         recipe = override(original, overrides or {})
         if any(getattr(recipe, field) != getattr(original, field) for field in SUBJECT):
             recipe = recipe.model_copy(update={"documented": None})
-        model = self._installed("model", self.models, recipe.model).variant(recipe.model_options)
         if data is not None:
             data, recipe = data.absolute(), recipe.model_copy(update={"documented": None, "edition": None})
+        return self._planned(recipe, device, data)
+
+    def plan_again(self, plan: Plan) -> Plan:
+        """Return the same plan with the cards that are installed: a plan may come from anyone, and names no code.
+
+        Raises:
+            IntegrityError: the installed cards are others than the plan's; what differs is named.
+        """
+        again = self._planned(plan.recipe, plan.device, plan.data)
+        other = [name for name in Plan.model_fields if getattr(again, name) != getattr(plan, name)]
+        if other:
+            raise IntegrityError(
+                f"this plan was made with another {', '.join(other)} than what is here",
+                why="a package was changed, or the folder of images was",
+                fix="install the versions that environment.json names",
+            )
+        return again
+
+    def _planned(self, recipe: Recipe, device: str, data: Path | None) -> Plan:
+        """Look up all that a recipe names."""
+        model = self._installed("model", self.models, recipe.model).variant(recipe.model_options)
         dataset = self._installed("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         return Plan(

@@ -16,7 +16,10 @@ import zoo_core
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "zoo_core"
 
-COMMANDS = ["list", "show", "run", "predict", "eval", "explain", "pull", "export", "check", "plugins", "cache", "env"]
+COMMANDS = [
+    *("list", "show", "run", "predict", "eval", "explain", "report", "runs", "reproduce"),
+    *("pull", "check", "export", "plugins", "env", "cache"),
+]
 
 # A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
 FLOORS = (
@@ -26,7 +29,7 @@ FLOORS = (
     ("plans", "results", "hookspecs", "store"),
     ("trainers", "environment", "folders"),
     ("rundir", "plugins", "charts"),
-    ("registry", "report"),
+    ("registry", "report", "runs"),
     (
         "pull",
         "engine.allocator",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -9,7 +10,8 @@ from typing import Self
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from zoo_core.cli.console import err, note
-from zoo_core.results import EpochResult, Event, Progress as Step, show_metric
+from zoo_core.plans import Plan
+from zoo_core.results import EpochResult, Event, Progress as Step, RunResult, show_metric
 
 PLAIN_EVERY = 10.0  # seconds between plain lines
 
@@ -70,3 +72,13 @@ def epoch_line(result: EpochResult) -> str:
     """Return an epoch in one line."""
     figures = [f"{name.replace('_', ' ')} {show_metric(name, value)}" for name, value in result.metrics.items()]
     return "   ".join([f"epoch {result.epoch}/{result.epochs}", *figures, f"{result.seconds:.1f} s"])
+
+
+def carry_out(plan: Plan, folder: Path) -> tuple[RunResult, bool]:
+    """Return the result, and whether we are the process that prints it."""
+    from zoo_core.engine.ranks import joined
+    from zoo_core.engine.run import execute  # torch starts here, and nowhere sooner
+    from zoo_core.store import Store
+
+    with joined() as ranks, Bars(shown=ranks.is_first) as bars:
+        return execute(plan, store=Store.default(), out=folder, observe=bars, ranks=ranks), ranks.is_first

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cli.bars import Bars
+from zoo_core.cli.bars import carry_out
 from zoo_core.cli.console import note, out, print_json, print_table
 from zoo_core.cli.context import Json, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
@@ -46,7 +46,7 @@ def run(
     plan = registry(context).plan(recipe, overrides, device=device, data=data)
     if dry_run:
         return print_json(plan.model_dump(mode="json"))
-    result, first = _execute(plan, out)
+    result, first = carry_out(plan, out)
     if not first:
         return None
     print_json(_as_json(result)) if json else print_result(plan, result)
@@ -71,16 +71,6 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             parsed[key] = value
     return parsed
-
-
-def _execute(plan: Plan, folder: Path) -> tuple[RunResult, bool]:
-    """Return the result, and whether we are the process that prints it."""
-    from zoo_core.engine.ranks import joined
-    from zoo_core.engine.run import execute  # torch starts here, and nowhere sooner
-    from zoo_core.store import Store
-
-    with joined() as ranks, Bars(shown=ranks.is_first) as bars:
-        return execute(plan, store=Store.default(), out=folder, observe=bars, ranks=ranks), ranks.is_first
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""The runs below a folder, and how two of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo_core.errors import DataError
+from zoo_core.rundir import RunDir
+
+ACCURACY, LOSS = 0.005, 0.02  # how far a metric may lie from the first run's, on another machine or with other versions
+MACHINE = ("python", "platform", "cpus", "packages", "device", "threads", "arithmetic", "ranks")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run in a line."""
+
+    run: RunDir
+    status: str
+    metrics: Mapping[str, float]
+    seconds: float  # of its epochs
+
+    @classmethod
+    def of(cls, run: RunDir) -> Summary:
+        """Read a run's summary."""
+        result, epochs = run.read_json("result.json"), run.read_metrics()
+        seconds = sum(epoch.get("seconds", 0.0) for epoch in epochs)
+        return cls(run, result.get("status", "unknown"), result.get("metrics", {}), seconds)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One metric of a run, and of the same plan carried out again."""
+
+    metric: str
+    first: float
+    again: float | None  # None: it was not measured again
+    tolerance: float  # 0 on the same machine with the same versions
+
+    @property
+    def held(self) -> bool:
+        """Whether the two agree."""
+        return self.again is not None and abs(self.first - self.again) <= self.tolerance
+
+
+def find_runs(root: Path) -> list[RunDir]:
+    """Return the runs below a folder, the newest last.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is no folder", why="runs are kept in ./runs unless --out says otherwise", fix="zoo run"
+        )
+    found = [path.parent for path in root.glob("*/*/plan.json") if not path.parent.is_symlink()]
+    return [RunDir(path) for path in sorted(found, key=lambda path: (path.name, path.parent.name))]
+
+
+def differences(one: RunDir, other: RunDir) -> Iterator[tuple[str, object, object]]:
+    """Yield (field, one's, other's) for every field of plan, environment and result that differs; None: it has none."""
+    sides = [dict(_flat(_everything(run))) for run in (one, other)]
+    for field in dict.fromkeys([*sides[0], *sides[1]]):
+        first, second = (side.get(field) for side in sides)
+        if first != second:
+            yield field, first, second
+
+
+def repeated(first: RunDir, again: RunDir) -> list[Repeated]:
+    """Hold the metrics of a run against those of the same plan carried out again."""
+    here, there = (run.read_json("environment.json") for run in (first, again))
+    exact = all(here.get(name) == there.get(name) for name in MACHINE)
+    second = again.read_json("result.json").get("metrics", {})
+    return [
+        Repeated(name, value, second.get(name), 0.0 if exact else ACCURACY if "accuracy" in name else LOSS)
+        for name, value in first.read_json("result.json").get("metrics", {}).items()
+    ]
+
+
+def _everything(run: RunDir) -> dict[str, Any]:
+    names = ("plan.json", "environment.json", "result.json")
+    return {name.removesuffix(".json"): run.read_json(name) for name in names}
+
+
+def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
+    else:
+        yield prefix, value
