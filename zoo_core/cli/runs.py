@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from zoo_core.results import show_metric
 from zoo_core.rundir import RunDir
 from zoo_core.runs import Summary, differences, find_runs
 
+WIDEST = 60  # characters of a value; --json has all of it
 SHOWN = ("test_accuracy", "validation_accuracy", "train_accuracy")  # the first that a run has
 
 
@@ -52,4 +54,4 @@ def _headline(summary: Summary) -> str:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else shorten(str(value), WIDEST, placeholder=" …")
