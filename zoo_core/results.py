@@ -15,12 +15,12 @@ if TYPE_CHECKING:  # this file is read by commands that never need torch
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of the work named `what`; `rate` in units a second, once known."""
+    """`done` of `total` units of the work named `what`; who watches measures how fast."""
 
     what: str
     done: int
     total: int
-    rate: float | None = None
+    unit: str = ""  # "images", "steps"; "B": bytes
 
 
 @dataclass(frozen=True)

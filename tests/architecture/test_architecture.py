@@ -41,6 +41,7 @@ FLOORS = (
         "engine.optimizers",
         "engine.order",
         "engine.ranks",
+        "engine.tensorboard",
     ),
     ("engine.augment", "engine.build", "engine.data", "engine.forward", "engine.inference"),
     ("engine.evaluate", "engine.examples", "engine.folder", "engine.layers", "engine.loop", "engine.mistakes"),

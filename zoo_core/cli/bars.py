@@ -7,36 +7,44 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from zoo_core.cli.console import err, note
+from zoo_core.cli.console import amount, err, note
 from zoo_core.plans import Plan
 from zoo_core.results import EpochResult, Event, Progress as Step, RunResult, show_metric
 
-PLAIN_EVERY = 10.0  # seconds between plain lines
+PLAIN_EVERY = 5.0  # seconds between plain lines
 
 
 class Bars:
-    """An observer of events, to be used as a context manager."""
+    """An observer of events, to be used as a context manager: how far, how fast, and for how long yet."""
 
     def __init__(self, *, shown: bool = True) -> None:
         console = err()
         self._shown = shown
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"))
-        self._bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), _Done(), _Rate(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=console, transient=True)
         self._plain = not console.is_terminal
         self._task: TaskID | None = None
-        self._what, self._said = "", 0.0
+        self._what = ""
+        self._began = self._said = monotonic()
+        self._first = 0  # units that were done when it began
 
     def __enter__(self) -> Self:
-        if self._shown and not self._plain:
+        if self._moving:
             self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self._moving:
+            self._bars.stop()
+
+    @property
+    def _moving(self) -> bool:
+        return self._shown and not self._plain
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -49,23 +57,59 @@ class Bars:
 
     def fetched(self, done: int, total: int) -> None:
         """Show how much of a file is here, in bytes."""
-        self(Step("fetching", done, total))
+        self(Step("fetching", done, total, "B"))
 
     def _step(self, step: Step) -> None:
         if step.what != self._what or self._task is None:
             for task in self._bars.task_ids:
                 self._bars.remove_task(task)
-            self._what, self._task = step.what, self._bars.add_task(step.what, total=step.total)
+            self._what = step.what
+            self._task = self._bars.add_task(step.what, total=step.total, unit=step.unit)
         self._bars.update(self._task, completed=step.done, total=step.total)
 
     def _plain_step(self, step: Step) -> None:
-        if monotonic() - self._said >= PLAIN_EVERY and step.done < step.total:
-            note(f"{step.what}: {step.done:,} of {step.total:,}")
-            self._said = monotonic()
+        now = monotonic()
+        if step.what != self._what:
+            self._what, self._began, self._first = step.what, now, step.done
+        elif now - self._said >= PLAIN_EVERY and step.done < step.total:
+            note(plain_line(step, (step.done - self._first) / (now - self._began)))
+            self._said = now
 
     def _say(self, line: str) -> None:
         self._bars.console.print(line, highlight=False, soft_wrap=True)
         self._said = monotonic()
+
+
+class _Done(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(counted(int(task.completed), int(task.total or 0), task.fields["unit"]))
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(rate(task.speed, task.fields["unit"]) if task.speed else "")
+
+
+def plain_line(step: Step, speed: float) -> str:
+    """Return a step as a line: how far, how fast, and for how long yet."""
+    done = f"{step.what}: {counted(step.done, step.total, step.unit)}"
+    if speed <= 0:
+        return done
+    return f"{done}, {rate(speed, step.unit)}, {(step.total - step.done) / speed:.0f} s left"
+
+
+def counted(done: int, total: int, unit: str) -> str:
+    """Return 320 of 1,027 images, or 1.2 MB of 81.3 MB."""
+    if unit == "B":
+        return f"{amount(done)} of {amount(total)}"
+    return f"{done:,} of {total:,} {unit}".rstrip()
+
+
+def rate(speed: float, unit: str) -> str:
+    """Return units a second."""
+    if unit == "B":
+        return f"{amount(int(speed))}/s"
+    return f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s"
 
 
 def epoch_line(result: EpochResult) -> str:
@@ -74,11 +118,13 @@ def epoch_line(result: EpochResult) -> str:
     return "   ".join([f"epoch {result.epoch}/{result.epochs}", *figures, f"{result.seconds:.1f} s"])
 
 
-def carry_out(plan: Plan, folder: Path) -> tuple[RunResult, bool]:
+def carry_out(plan: Plan, folder: Path, *, tensorboard: bool = False) -> tuple[RunResult, bool]:
     """Return the result, and whether we are the process that prints it."""
     from zoo_core.engine.ranks import joined
     from zoo_core.engine.run import execute  # torch starts here, and nowhere sooner
     from zoo_core.store import Store
 
     with joined() as ranks, Bars(shown=ranks.is_first) as bars:
-        return execute(plan, store=Store.default(), out=folder, observe=bars, ranks=ranks), ranks.is_first
+        store = Store.default()
+        result = execute(plan, store=store, out=folder, observe=bars, tensorboard=tensorboard, ranks=ranks)
+        return result, ranks.is_first

@@ -31,6 +31,7 @@ def run(
     precision: Annotated[Precision | None, typer.Option(help="auto, float32 (the plain path), bfloat16.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write the metrics for TensorBoard too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and do nothing.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 9 where a documented figure does not hold.")
@@ -46,7 +47,7 @@ def run(
     plan = registry(context).plan(recipe, overrides, device=device, data=data)
     if dry_run:
         return print_json(plan.model_dump(mode="json"))
-    result, first = carry_out(plan, out)
+    result, first = carry_out(plan, out, tensorboard=tensorboard)
     if not first:
         return None
     print_json(_as_json(result)) if json else print_result(plan, result)

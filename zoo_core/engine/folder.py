@@ -80,7 +80,7 @@ def audit(folder: Folder) -> Generator[Event, None, tuple[Finding, ...]]:
                 name = path.relative_to(folder.root).as_posix()
                 bad += [f"{name}: {reason}"] if reason else []
                 places[digest].append((split, label, name))
-            yield Progress("looking at every image", min(start + AT_A_TIME, len(files)), len(files))
+            yield Progress("looking at every image", min(start + AT_A_TIME, len(files)), len(files), "images")
     return (*folder.findings, *_unreadable(bad), *_duplicates(places))
 
 

@@ -25,5 +25,5 @@ def answers(
     for batch in batches:
         with torch.inference_mode(), arithmetic.applied(device):  # never across a yield: the mode is the thread's
             rows.append(network(arithmetic.ready(batch, device)).float().cpu())
-        yield Progress(what, sum(map(len, rows)), total)
+        yield Progress(what, sum(map(len, rows)), total, "images")
     return torch.cat(rows)

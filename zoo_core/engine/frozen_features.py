@@ -63,7 +63,7 @@ class FrozenFeatures:
         kept = job.store.recall(key)
         if job.ranks.mean(float(kept is not None)) == 1.0:  # on every machine, or all compute
             assert kept is not None
-            yield Progress(f"{what} features (kept from before)", len(images), len(images))
+            yield Progress(f"{what} features (kept from before)", len(images), len(images), "images")
             return Features(load_tensors(kept, "kept features")["features"], labels_of(images), names_of(images))
         rows = yield from through(
             trunk,

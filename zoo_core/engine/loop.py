@@ -166,7 +166,7 @@ class Loop:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            yield Progress(f"epoch {epoch + 1}", step + 1, len(batches))
+            yield Progress(f"epoch {epoch + 1}", step + 1, len(batches), "steps")
         return self.ranks.mean(total / len(batches))
 
     def _share(self, batch: Tensor) -> Share:

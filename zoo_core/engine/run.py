@@ -6,6 +6,7 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from zoo_core.engine.mistakes import most_wrong
 from zoo_core.engine.order import seed_torch
 from zoo_core.engine.ranks import ALONE, Ranks, device_of
 from zoo_core.engine.splits import Splits, open_splits
+from zoo_core.engine.tensorboard import need_tensorboard, on_board
 from zoo_core.engine.trainer import Job
 from zoo_core.environment import environment
 from zoo_core.errors import Diverged, UsageError
@@ -38,6 +40,7 @@ def execute(
     store: Store,
     out: Path = Path("runs"),
     observe: Observe = unobserved,
+    tensorboard: bool = False,
     ranks: Ranks = ALONE,
 ) -> RunResult:
     """Carry out a plan, and keep what came of it in a new directory below `out`.
@@ -47,11 +50,14 @@ def execute(
         store: where weights, data and features are kept.
         out: the folder of runs.
         observe: is shown every event as it happens.
+        tensorboard: write the metrics for TensorBoard too.
         ranks: the processes that share the work; the first alone writes.
 
     Raises:
         ZooError: of the kind of what went wrong; the directory then says so, and keeps what was measured until then.
     """
+    if tensorboard:
+        need_tensorboard()
     device = pick_device(device_of(plan.device))
     watch = _fetching(observe)
     images, findings = observed(open_splits(plan, store, watch), observe)
@@ -59,8 +65,9 @@ def execute(
     run = _directory(job, out)
     run.write_audit(findings)
     try:
-        with freed_memory_kept():
-            epochs = _train(job, run, observe)
+        watched = on_board(run, observe) if tensorboard and run.writes else nullcontext(observe)
+        with freed_memory_kept(), watched as watching:
+            epochs = _train(job, run, watching)
             test = _test(job, images.get("test"), run, observe)
             metrics = _final(epochs, test, plan.recipe)
             run.write_weights(save_tensors(_made(job.model, base)))
@@ -122,7 +129,7 @@ def _directory(job: Job, out: Path) -> RunDir:
 
 def _fetching(observe: Observe) -> Watch:
     """Let downloads be observed like everything else."""
-    return lambda done, total: observe(Progress("fetching", done, total))
+    return lambda done, total: observe(Progress("fetching", done, total, "B"))
 
 
 def _train(job: Job, run: RunDir, observe: Observe) -> list[EpochResult]:
