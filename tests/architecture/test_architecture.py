@@ -22,7 +22,7 @@ COMMANDS = ["list", "show", "run", "predict", "eval", "explain", "pull", "export
 FLOORS = (
     ("errors",),
     ("cards", "files"),
-    ("recipes", "readers", "validation", "sources"),
+    ("models", "recipes", "readers", "validation", "sources"),
     ("plans", "results", "hookspecs", "store"),
     ("trainers", "environment", "folders"),
     ("rundir", "plugins"),
@@ -61,6 +61,8 @@ RAW_CALLS = {
     "httpx.Client",
     "httpx.get",
     "httpx.stream",
+    "hf_hub_download",
+    "get_hf_file_metadata",
     "subprocess.run",
     "subprocess.Popen",
     "os.replace",

@@ -34,7 +34,8 @@ def build_model(
     """
     builder = resolve(card.builder)
     try:
-        model = builder(num_classes=card.num_classes if num_classes is None else num_classes, **(options or {}))
+        classes = card.num_classes if num_classes is None else num_classes
+        model = builder(num_classes=classes, **card.fixed, **(options or {}))
     except TypeError as error:
         raise UsageError(
             f"{card.name} cannot be built with these options", why=str(error), fix=f"zoo show {card.name}"
@@ -55,7 +56,7 @@ def load_weights(
 ) -> dict[str, Tensor]:
     """Load weights into the model, trunk first, and return the tensors that were loaded.
 
-    With `fresh_head`, the head stays as it is, also where the weights have one.
+    With `fresh_head`, or with weights of a trunk, the head stays as it is, also where the file has one.
 
     Raises:
         IntegrityError: a file is damaged.
@@ -63,11 +64,12 @@ def load_weights(
     """
     tensors: dict[str, Tensor] = {}
     for one in weights:
-        tensors |= read_weights(one, f"{card.name}.{one.name}", store, watch)
-    if fresh_head:
+        found = read_weights(one, f"{card.name}.{one.name}", store, watch)
+        tensors |= resolve(one.convert)(model, found) if one.convert else found
+    headless = fresh_head or (bool(weights) and weights[-1].covers == "trunk")
+    if headless:
         tensors = {name: tensor for name, tensor in tensors.items() if not is_in_head(name, card)}
     if weights:
-        headless = fresh_head or weights[-1].covers == "trunk"
         fit_tensors(model, tensors, f"{card.name}.{weights[-1].name}", optional=card.head if headless else None)
     return tensors
 
@@ -90,9 +92,10 @@ def fit_tensors(model: nn.Module, tensors: Mapping[str, Tensor], name: str, *, o
 
 def read_weights(weights: WeightsCard, name: str, store: Store, watch: Watch = unwatched) -> dict[str, Tensor]:
     """Fetch one set of weights and return its tensors; the bytes that are parsed are the bytes that were hashed."""
-    path = store.fetch(weights.file, name, watch)
+    file = store.pinned(weights.file, name)
+    path = store.fetch(file, name, watch)
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != weights.file.sha256:
+    if hashlib.sha256(content).hexdigest() != file.sha256:
         raise IntegrityError(f"{path} is damaged", why="its sha256 is not its name", fix="zoo cache verify")
     return load_tensors(content, name)
 

@@ -56,7 +56,7 @@ class Predictor:
         picked = card.pick_weights(weights)
         model = build_model(card)
         load_weights(model, card, picked, store, watch=watch)
-        classes = picked[-1].classes or card.classes
+        classes = card.classes_for(picked)
         if classes is None:
             raise PluginError(
                 f"weights {picked[-1].name!r} of {card.name} name no classes", fix=f"zoo check {card.name}"
@@ -130,7 +130,7 @@ def _agree(plan: Plan, registry: Registry, path: Path) -> None:
     """Raise IntegrityError unless the plan's model is the installed one, reference by reference and file by file."""
     installed = registry.model(plan.model.name)
     card = installed.variant(plan.recipe.model_options)
-    names = ("builder", "adapt", "head", "weights")
+    names = ("builder", "fixed", "adapt", "head", "weights")
     other = [name for name in names if getattr(card, name) != getattr(plan.model, name)]
     foreign = [one.name for one in plan.weights if one not in card.weights]
     if other or foreign:
