@@ -45,6 +45,16 @@ def build_model(
     return model.eval()
 
 
+def pinned(card: ModelCard, weights: Sequence[WeightsCard], store: Store) -> tuple[WeightsCard, ...]:
+    """Return the weights with the hash of every file: those on the hub as the Store has pinned them.
+
+    Raises:
+        NetworkError: the hub was never asked, and cannot be now.
+    """
+    files = [store.pinned(one.file, f"{card.name}.{one.name}") for one in weights]
+    return tuple(one.model_copy(update={"file": file}) for one, file in zip(weights, files, strict=True))
+
+
 def load_weights(
     model: nn.Module,
     card: ModelCard,

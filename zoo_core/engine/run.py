@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo_core.cards import resolve
 from zoo_core.engine.allocator import freed_memory_kept
-from zoo_core.engine.build import build_model, load_weights, save_tensors
+from zoo_core.engine.build import build_model, load_weights, pinned, save_tensors
 from zoo_core.engine.data import ImageSet
 from zoo_core.engine.evaluate import evaluate
 from zoo_core.engine.order import seed_torch
@@ -48,6 +48,7 @@ def execute(
     Raises:
         ZooError: of the kind of what went wrong; the directory then says so, and keeps what was measured until then.
     """
+    plan = plan.model_copy(update={"weights": pinned(plan.model, plan.weights, store)})
     device = pick_device(device_of(plan.device))
     watch = _fetching(observe)
     images, findings = observed(open_splits(plan, store, watch), observe)

@@ -231,6 +231,10 @@ def test_a_new_head_is_trained_and_the_run_predicts(hub: Hub, store: Store, pict
     (prediction,) = zoo.predict(result.directory, pictures / "dark" / "0.png", store=store)
     assert {label for label, _ in prediction.ranking} == {"bright", "dark"}
     assert set(load_file(result.directory / "weights.safetensors")) == {"fc.weight", "fc.bias"}
+    later = Store(tmp_path / "elsewhere")
+    hub.holds(TINY, {key: tensor + 1 for key, tensor in state.items()})
+    with pytest.raises(IntegrityError, match="they differ in: hub"):  # here it is other bytes by now
+        zoo.predict(result.directory, pictures / "dark" / "0.png", store=later)
     plan = result.directory / "plan.json"
     plan.write_text(plan.read_text().replace(f'"model": "{TINY}"', '"model": "test_vit.r160_in1k"'))
     with pytest.raises(IntegrityError, match="they differ in: fixed"):
