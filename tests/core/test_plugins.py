@@ -150,8 +150,7 @@ def lake_card(name: str) -> ModelCard:
 
 
 @pytest.fixture
-def lake(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    monkeypatch.setitem(sys.modules, __name__, sys.modules[lake_card.__module__])
+def lake() -> Registry:
     return registry_with(plugin(zoo_catalogues=lambda: [catalogue()]))
 
 
