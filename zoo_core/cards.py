@@ -196,7 +196,8 @@ class ModelCard(Value):
 
     def _no_weights(self, intent: str) -> UsageError:
         names = ", ".join(w.name for w in self.weights) or "none"
-        train = f"zoo run {self.name}, then zoo predict runs/{self.name}/latest IMAGE"
+        recipe, of_another = (self.name, "") if "/" not in self.name else ("RECIPE", f" --set model={self.name}")
+        train = f"zoo run {recipe}{of_another}, then zoo predict runs/{recipe}/latest IMAGE"
         return UsageError(
             f"{self.name} has no {intent!r} weights",
             why=f"weights on its card: {names}",

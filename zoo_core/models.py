@@ -30,7 +30,7 @@ class Models(Mapping[str, ModelCard]):
     def __iter__(self) -> Iterator[str]:
         yield from self.single
         for catalogue in self.catalogues.values():
-            yield from catalogue.models
+            yield from sorted(catalogue.models)
 
     def __len__(self) -> int:
         return len(self.single) + sum(len(catalogue.models) for catalogue in self.catalogues.values())

@@ -176,6 +176,8 @@ def test_importing_does_nothing(name: str) -> None:
     [
         ("list",),
         ("list", "--json"),
+        ("list", "timm/*"),
+        ("show", "timm/resnet50.a1_in1k"),
         ("show", "horses-inception"),
         ("show", "fashion-mnist"),
         ("plugins",),
@@ -185,6 +187,7 @@ def test_importing_does_nothing(name: str) -> None:
         ("--version",),
         ("run", "--help"),
         ("run", "horses-cnn", "--dry-run"),
+        ("run", "horses-inception", "--set", "model=timm/resnet18.a1_in1k", "--dry-run"),
     ],
     ids=" ".join,
 )

@@ -54,5 +54,7 @@ def _print(listed: Registry, pattern: str | None) -> None:
 
 def _models(listed: Registry, pattern: str | None) -> list[ModelCard]:
     """Return those whose names match; without a pattern, those that have a card of their own."""
-    names = listed.models.single if pattern is None else matching(listed.models, pattern)
-    return [listed.models[name] for name in names]
+    if pattern is None:
+        return list(listed.models.single.values())
+    names = set(matching(listed.models, pattern))
+    return [listed.models[name] for name in listed.models if name in names]

@@ -95,7 +95,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What HF_ENDPOINT does; the hub's client reads it when it is imported."""
+    """What HF_ENDPOINT and HF_HUB_DISABLE_TELEMETRY do; the hub's client reads them when it is imported."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
     template = url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -129,6 +130,7 @@ def test_a_prediction_is_timms_own_and_needs_no_network_twice(hub: Hub, store: S
     assert prediction.label == names[int(theirs.argmax())]
     for label, probability in prediction.ranking[:5]:
         assert probability == pytest.approx(theirs[names.index(label)].item(), rel=1e-4)
+    assert {asked.partition(" ")[2].partition("/resolve/")[0] for asked in hub.asked} == {f"/{NAME}"}  # nothing else
     hub.asked.clear()
     assert zoo.predict(NAME, photo, store=store, precision="float32") == [prediction]
     assert zoo.predict(NAME, photo, store=Store(store.root, offline=True), precision="float32") == [prediction]
@@ -138,6 +140,7 @@ def test_a_prediction_is_timms_own_and_needs_no_network_twice(hub: Hub, store: S
 def test_the_command_line_fetches_ahead_and_lists_what_it_keeps(hub: Hub, tmp_path: Path) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
     variables = {**os.environ, "HF_ENDPOINT": hub.url, "ZOO_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path)}
+    variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
     def zoo_says(*arguments: str, **more: str) -> str:
         command = [sys.executable, "-m", "zoo_core", *arguments]
@@ -239,6 +242,22 @@ def test_a_new_head_is_trained_and_the_run_predicts(hub: Hub, store: Store, pict
     plan.write_text(plan.read_text().replace(f'"model": "{TINY}"', '"model": "test_vit.r160_in1k"'))
     with pytest.raises(IntegrityError, match="they differ in: fixed"):
         zoo.predict(result.directory, pictures / "dark" / "0.png", store=store)
+
+
+def test_a_trunk_without_classes_says_what_to_do(store: Store, photo: Path) -> None:
+    fix = "zoo run RECIPE --set model=timm/vit_small_patch14_dinov2.lvd142m"
+    with pytest.raises(UsageError, match=fix):
+        zoo.predict("timm/vit_small_patch14_dinov2.lvd142m", photo, store=store)
+
+
+def test_a_trunks_own_head_is_passed_over(hub: Hub, store: Store) -> None:
+    """An image tower's last layer gives an embedding, not classes."""
+    name = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
+    state = random_model(name).state_dict()
+    hub.holds(name, state)
+    model = zoo.create_model(f"timm/{name}", weights="hub", num_classes=2, store=store)
+    assert (model.head.weight.shape[0], state["head.weight"].shape[0]) == (2, 512)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items() if not k.startswith("head."))
 
 
 def test_no_option_changes_which_model_is_built() -> None:
