@@ -8,9 +8,11 @@ from .api import (
     transforms as transforms,
 )
 from .cards import (
+    Catalogue as Catalogue,
     DatasetCard as DatasetCard,
     Edition as Edition,
     File as File,
+    HubFile as HubFile,
     ImageInput as ImageInput,
     ModelCard as ModelCard,
     Probe as Probe,

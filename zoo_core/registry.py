@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from textwrap import shorten
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +18,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from zoo_core.cards import DatasetCard, ModelCard, Name, TrainerCard, Value, WeightsCard, resolve
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.folders import scan
+from zoo_core.models import Models
 from zoo_core.plans import Plan
 from zoo_core.plugins import Offer, collect, find_plugins
 from zoo_core.recipes import Figures, Recipe
@@ -47,7 +50,7 @@ class RegistryFile(Value):
 class Registry:
     """A snapshot of what is installed and written down, by name; and the problems met while loading it."""
 
-    models: Mapping[str, ModelCard]
+    models: Models
     datasets: Mapping[str, DatasetCard]
     trainers: Mapping[str, TrainerCard]
     recipes: Mapping[str, Recipe]
@@ -210,7 +213,7 @@ class _Loader:
         self.problems = problems
         self.owners: dict[tuple[str, str], str] = {}
         self.tables: dict[str, dict[str, Any]] = {
-            kind: {} for kind in ("models", "datasets", "trainers", "recipes", "figures")
+            kind: {} for kind in ("models", "catalogues", "datasets", "trainers", "recipes", "figures")
         }
         self.offers: list[Offer] = []
 
@@ -222,18 +225,19 @@ class _Loader:
         for path, content in others:
             self._add_file(path, content)
         tables = {kind: MappingProxyType(table) for kind, table in self.tables.items()}
-        return Registry(**tables, plugins=tuple(self.offers), problems=tuple(self.problems))
+        models = Models(tables.pop("models"), tables.pop("catalogues"))
+        return Registry(models=models, **tables, plugins=tuple(self.offers), problems=tuple(self.problems))
 
     def _add_offer(self, offer: Offer) -> None:
         """Take all that a plugin brings, or nothing of it."""
-        names = [(kind, name) for kind, name, _ in offer.items]
-        taken = [name for name in names if name in self.owners or names.count(name) > 1]
+        taken = [name for name, count in Counter(offer.names).items() if name in self.owners or count > 1]
         if taken:
-            self.problems.extend(self._taken(*name, offer.plugin) for name in dict.fromkeys(taken))
+            self.problems.extend(self._taken(*name, offer.plugin) for name in taken)
             return
         self.offers.append(offer)
+        self.owners |= dict.fromkeys(offer.names, offer.plugin)
         for kind, name, value in offer.items:
-            self._add(kind, name, value, offer.plugin)
+            self.tables[kind][name] = value
 
     def _add_file(self, path: Path, content: RegistryFile) -> None:
         entries: list[tuple[str, str, Value]] = [("recipes", name, recipe) for name, recipe in content.recipes.items()]
@@ -242,11 +246,8 @@ class _Loader:
             if (kind, name) in self.owners:
                 self.problems.append(self._taken(kind, name, str(path)))
             else:
-                self._add(kind, name, value, str(path))
-
-    def _add(self, kind: str, name: str, value: Value, owner: str) -> None:
-        self.owners[kind, name] = owner
-        self.tables[kind][name] = value
+                self.owners[kind, name] = str(path)
+                self.tables[kind][name] = value
 
     def _taken(self, kind: str, name: str, owner: str) -> Problem:
         first = self.owners.get((kind, name), owner)
@@ -263,11 +264,13 @@ def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:
 def _starting_weights(recipe: Recipe, model: ModelCard, dataset: DatasetCard) -> tuple[WeightsCard, ...]:
     """Pick the weights to start from; a trained head is never taken for other classes than its own."""
     picked = model.pick_weights(recipe.weights)
-    theirs = (picked[-1].classes or model.classes) if picked and picked[-1].covers != "trunk" else None
-    if theirs is not None and recipe.weights != "pretrained" and theirs != dataset.classes:
+    if not picked or picked[-1].covers == "trunk" or recipe.weights == "pretrained":
+        return picked
+    theirs = model.classes_for(picked)
+    if theirs is not None and theirs != dataset.classes:
         raise UsageError(
             f"weights {picked[-1].name!r} of {model.name} are for other classes",
-            why=f"theirs: {', '.join(theirs)}; the data's: {', '.join(dataset.classes)}",
+            why=f"theirs: {shorten(', '.join(theirs), 200)}; the data's: {', '.join(dataset.classes)}",
             fix="--weights pretrained, which keeps the trunk below a fresh head",
         )
     return picked

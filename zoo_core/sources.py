@@ -11,10 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from zoo_core.cards import Source
-from zoo_core.errors import DataError, NetworkError, PluginError
+from pydantic import ValidationError
+
+from zoo_core.cards import File, HubFile, Source
+from zoo_core.errors import DataError, IntegrityError, NetworkError, PluginError
 from zoo_core.files import CHUNK, atomic_write, extract, read_chunks, verified
 
 Watch = Callable[[int, int], None]  # (bytes so far, bytes in all)
@@ -29,7 +32,7 @@ def unwatched(done: int, total: int) -> None:
 
 def is_remote(source: Source) -> bool:
     """Tell whether getting this source needs the network."""
-    return source.uri.partition(":")[0] in ("http", "https", "index")
+    return source.uri.partition(":")[0] in ("http", "https", "index", "hub")
 
 
 @contextmanager
@@ -46,8 +49,29 @@ def opened(source: Source, scratch: Path, watch: Watch) -> Iterator[Path]:
         return
     scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=scratch, prefix="fetch-") as folder:
-        get = _from_index if scheme == "index" else _download
+        get = {"index": _from_index, "hub": _from_hub}.get(scheme, _download)
         yield get(source, Path(folder), watch)
+
+
+def ask_hub(file: HubFile) -> File:
+    """Ask the Hugging Face Hub, or the mirror in HF_ENDPOINT, which content a file has now.
+
+    Raises:
+        NetworkError: it gave no answer, or has no such file.
+        IntegrityError: its answer holds no commit, size and sha256.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    place = f"{file.repo}/{file.filename}"
+    with _hub_errors(place):
+        url = hf_hub_url(file.repo, file.filename, revision=file.revision)
+        told = get_hf_file_metadata(url, timeout=CONNECT_TIMEOUT)
+    try:
+        uri, size, sha256 = f"hub:{file.repo}@{told.commit_hash}#{file.filename}", told.size or 0, told.etag or ""
+        return File(sources=(Source(uri=uri, size=size, sha256=sha256),), size=size, sha256=sha256)
+    except ValidationError as error:
+        why = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+        raise IntegrityError(f"the hub gives no size and sha256 for {place}", why=why) from error
 
 
 def _local_path(uri: str) -> Path:
@@ -92,6 +116,49 @@ def _watched(chunks: Iterator[bytes], total: int, watch: Watch) -> Iterator[byte
         yield chunk
         done += len(chunk)
         watch(done, total)
+
+
+def _from_hub(source: Source, folder: Path, watch: Watch) -> Path:
+    """Fetch a file at its commit with the hub's own client, which knows mirrors, tokens and Xet."""
+    from huggingface_hub import hf_hub_download
+
+    repository, _, filename = source.uri.removeprefix("hub:").partition("#")
+    repo, _, commit = repository.partition("@")
+    with _hub_errors(f"{repo}/{filename}"):
+        bar = _bar(watch, source.size)
+        path = hf_hub_download(repo, filename, revision=commit, local_dir=folder, tqdm_class=bar)
+    return _verify(Path(path), source)
+
+
+def _bar(watch: Watch, total: int) -> type[Any]:
+    """Return a progress bar for the hub's client that draws nothing, and tells the Watch instead."""
+    from tqdm import tqdm
+
+    class Watched(tqdm):  # type: ignore[misc] # it has no types
+        done = 0
+
+        def __init__(self, *given: Any, **options: Any) -> None:  # noqa: ANN401 - whatever the client gives a bar
+            super().__init__(*given, **{**options, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self.done += int(n or 0)
+            watch(min(self.done, total), total)
+
+    return Watched
+
+
+@contextmanager
+def _hub_errors(place: str) -> Iterator[None]:
+    """Turn what the hub's client raises into a NetworkError: it has no family of its own, and neither has its HTTP."""
+    try:
+        yield
+    except Exception as error:
+        why = next(iter(str(error).strip().splitlines()), "")
+        raise NetworkError(
+            f"{place} could not be had from the hub",
+            why=f"{type(error).__name__}: {why}",
+            fix="export HF_ENDPOINT=https://MIRROR, or hf auth login if it is not for everyone",
+        ) from error
 
 
 def _from_index(source: Source, folder: Path, watch: Watch) -> Path:

@@ -15,10 +15,10 @@ from zipfile import BadZipFile
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from zoo_core.cards import File, Source, resolve
+from zoo_core.cards import File, HubFile, Source, resolve
 from zoo_core.errors import DataError, IntegrityError, NetworkError, PluginError, UsageError, ZooError
 from zoo_core.files import atomic_write, disk_errors, hash_of, read_chunks
-from zoo_core.sources import Watch, is_remote, opened, unwatched
+from zoo_core.sources import Watch, ask_hub, is_remote, opened, unwatched
 
 LOCK_PATIENCE = 600  # seconds; after that we fetch for ourselves: the lock saves bandwidth, correctness needs none
 # what readers raise over a file that is not theirs, is encrypted, or packed in a way that is not known
@@ -52,16 +52,41 @@ class Store:
         except RuntimeError as error:
             raise UsageError(f"ZOO_CACHE={root} is no folder", why=str(error), fix="export ZOO_CACHE=FOLDER") from error
 
+    def pinned(self, file: File | HubFile, name: str) -> File:
+        """Return the file with its hash: of one on the hub, as the hub gave it when it was first asked.
+
+        The answer is kept below `pins`, so that a name means the same bytes ever after, and offline too.
+
+        Raises:
+            NetworkError: it was never asked, and cannot be now.
+        """
+        if isinstance(file, File):
+            return file
+        if (known := self._pin(file)) is not None:
+            return known
+        if self.offline:
+            raise NetworkError(
+                f"{name} was not asked for", why="ZOO_OFFLINE is set", fix=f"ZOO_OFFLINE=0 zoo pull {name}"
+            )
+        found = ask_hub(file)
+        atomic_write(self._pin_path(file), found.model_dump_json().encode())
+        return found
+
+    def pins(self) -> list[File]:
+        """Return the files on the hub whose hashes are known."""
+        return [pin for path in _visible(self.root / "pins") if (pin := _read_pin(path)) is not None]
+
     def path_of(self, file: File) -> Path:
         """Return where the file's content lies, or would lie."""
         return self.root / "files" / file.sha256
 
-    def has(self, file: File) -> bool:
+    def has(self, file: File | HubFile) -> bool:
         """Tell whether the file is here, whole by its size; a cut one counts as absent and is fetched anew."""
-        path = self.path_of(file)
-        return path.is_file() and path.stat().st_size == file.size
+        known = self._pin(file) if isinstance(file, HubFile) else file
+        path = self.path_of(known) if known is not None else None
+        return known is not None and path is not None and path.is_file() and path.stat().st_size == known.size
 
-    def fetch(self, file: File, name: str, watch: Watch = unwatched) -> Path:
+    def fetch(self, file: File | HubFile, name: str, watch: Watch = unwatched) -> Path:
         """Return a path to the file's content, from the first of its sources that can give it.
 
         A file of an installed package is verified and used where it lies; all else is kept here. `name` is for
@@ -72,6 +97,7 @@ class Store:
             IntegrityError: what the last source gave is not the promised file.
             ResourceError: it could not be written.
         """
+        file = self.pinned(file, name)
         if self.has(file):
             return self.path_of(file)
         if _is_shipped(file.sources[0]):  # needs no lock, and no cache that can be written
@@ -120,6 +146,12 @@ class Store:
         with disk_errors(entry.path):
             entry.path.unlink(missing_ok=True)
 
+    def _pin(self, file: HubFile) -> File | None:
+        return _read_pin(self._pin_path(file))
+
+    def _pin_path(self, file: HubFile) -> Path:
+        return self.root / "pins" / f"{hashlib.sha256(file.model_dump_json().encode()).hexdigest()}.json"
+
     def _features(self, key: str) -> list[Path]:
         return [path for path in _visible(self.root / "features") if path.name.startswith(key)]
 
@@ -163,6 +195,14 @@ def _content(path: Path, reader: str | None) -> Iterator[bytes]:
         yield from read_chunks(path) if reader is None else resolve(reader)(path)
     except UNREADABLE as error:
         raise IntegrityError(f"{path.name} cannot be read", why=f"{type(error).__name__}: {error}") from error
+
+
+def _read_pin(path: Path) -> File | None:
+    """Return what the hub once said; None: nothing yet, or it cannot be read any more and will be asked again."""
+    try:
+        return File.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _is_shipped(source: Source) -> bool:

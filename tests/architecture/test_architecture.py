@@ -25,7 +25,7 @@ COMMANDS = [
 FLOORS = (
     ("errors",),
     ("cards", "files"),
-    ("recipes", "readers", "validation", "sources"),
+    ("models", "recipes", "readers", "validation", "sources"),
     ("plans", "results", "hookspecs", "store"),
     ("trainers", "environment", "folders"),
     ("rundir", "plugins", "charts"),
@@ -66,6 +66,8 @@ RAW_CALLS = {
     "httpx.Client",
     "httpx.get",
     "httpx.stream",
+    "hf_hub_download",
+    "get_hf_file_metadata",
     "subprocess.run",
     "subprocess.Popen",
     "os.replace",
@@ -179,6 +181,8 @@ def test_importing_does_nothing(name: str) -> None:
     [
         ("list",),
         ("list", "--json"),
+        ("list", "timm/*"),
+        ("show", "timm/resnet50.a1_in1k"),
         ("show", "horses-inception"),
         ("show", "fashion-mnist"),
         ("plugins",),
@@ -188,6 +192,7 @@ def test_importing_does_nothing(name: str) -> None:
         ("--version",),
         ("run", "--help"),
         ("run", "horses-cnn", "--dry-run"),
+        ("run", "horses-inception", "--set", "model=timm/resnet18.a1_in1k", "--dry-run"),
     ],
     ids=" ".join,
 )

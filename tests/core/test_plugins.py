@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import zoo_pond
+from pydantic import ValidationError
 
-from zoo_core import ModelCard, Registry, hookimpl, load_registry
+from zoo_core import Catalogue, ModelCard, PluginError, Registry, UnknownName, hookimpl, load_registry
 from zoo_core.plugins import find_plugins, new_manager
 
 
@@ -135,3 +136,50 @@ def test_the_same_module_twice_is_a_problem() -> None:
     points = [EntryPoint("a", "zoo_pond", "zoo_core"), EntryPoint("b", "zoo_pond", "zoo_core")]
     _, (problem,) = find_plugins(points)
     assert problem.subject == "b"
+
+
+def catalogue(**changes: Any) -> Catalogue:
+    names = frozenset({"lake/pike", "lake/eel", "lake/ghost"})
+    return Catalogue(**{"name": "lake", "summary": "s", "models": names, "card": f"{__name__}:lake_card"} | changes)
+
+
+def lake_card(name: str) -> ModelCard:
+    """The ghost's card is another's."""
+    other = {"lake/ghost": "lake/pike"}.get(name, name)
+    return zoo_pond.zoo_models()[0].model_copy(update={"name": other})
+
+
+@pytest.fixture
+def lake() -> Registry:
+    return registry_with(plugin(zoo_catalogues=lambda: [catalogue()]))
+
+
+def test_a_catalogues_models_are_there_by_name(lake: Registry) -> None:
+    assert lake.problems == ()
+    assert lake.model("lake/eel").name == "lake/eel"
+    assert sorted(lake.models) == ["alexnet", "lake/eel", "lake/ghost", "lake/pike", "pond-net"]
+    assert len(lake.models) == 5
+    assert "lake/carp" not in lake.models
+    with pytest.raises(UnknownName, match="did you mean 'lake/pike'"):
+        lake.model("lake/pikes")
+
+
+def test_a_catalogue_that_makes_another_card_is_named(lake: Registry) -> None:
+    with pytest.raises(PluginError, match="catalogue 'lake' has no card for lake/ghost\nit made 'lake/pike'"):
+        lake.model("lake/ghost")
+
+
+@pytest.mark.parametrize("hook", ["zoo_models", "zoo_catalogues"])
+def test_a_name_of_a_catalogue_is_taken(hook: str) -> None:
+    card = zoo_pond.zoo_models()[0].model_copy(update={"name": "lake/pike"})
+    manager = new_manager()
+    manager.register(plugin(zoo_catalogues=lambda: [catalogue()]), name="zoo-lake 1")
+    manager.register(plugin(**{hook: lambda: [card if hook == "zoo_models" else catalogue()]}), name="zoo-other 1")
+    loaded = load_registry(manager=manager)
+    assert [offer.plugin for offer in loaded.plugins] == ["zoo-core", "zoo-lake 1"]
+    assert "zoo-lake 1 has already brought" in loaded.problems[0].cause
+
+
+def test_a_catalogue_names_its_models_below_itself() -> None:
+    with pytest.raises(ValidationError, match="'sea/eel' is not named lake/…"):
+        catalogue(models=frozenset({"sea/eel"}))

@@ -17,6 +17,7 @@ from zoo_core.engine.build import build_model, load_weights, save_tensors
 from zoo_core.engine.checks import check, check_model
 from zoo_core.engine.layers import arithmetic, layers_of
 from zoo_core.engine.predict import image_files
+from zoo_core.models import Models
 from zoo_core.recipes import Counts, Figures
 
 
@@ -51,7 +52,7 @@ def card(pond: Registry, tmp_path: Path) -> ModelCard:
 
 @pytest.fixture
 def registry(pond: Registry, card: ModelCard) -> Registry:
-    return Registry(**{**vars(pond), "models": {**pond.models, "pond-net": card}})
+    return Registry(**{**vars(pond), "models": Models({**pond.models, "pond-net": card}, {})})
 
 
 def test_a_trunk_is_loaded_below_a_fresh_head(card: ModelCard, store: Store) -> None:

@@ -67,5 +67,5 @@ def verify(context: typer.Context) -> None:
 
 
 def _labelled(known: Registry, store: Store) -> list[tuple[str, Entry]]:
-    named = labels(known)
+    named = labels(known, store)
     return [(named.get(entry.key, entry.kind), entry) for entry in store.entries()]

@@ -32,7 +32,8 @@ def recipe_names(incomplete: str) -> list[str]:
 def all_names(incomplete: str) -> list[str]:
     """Complete the name of anything."""
     known = load_registry()
-    return [n for n in matching({*known.models, *known.datasets, *known.recipes}, None) if n.startswith(incomplete)]
+    models = known.models if "/" in incomplete else [*known.models.single, *(f"{c}/" for c in known.models.catalogues)]
+    return [n for n in matching({*models, *known.datasets, *known.recipes}, None) if n.startswith(incomplete)]
 
 
 def _user_files(option: Path | None) -> list[Path]:

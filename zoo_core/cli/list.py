@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from zoo_core.cards import ModelCard
 from zoo_core.cli.console import note, print_json, print_table
 from zoo_core.cli.context import Json, registry
 from zoo_core.registry import Registry, matching
@@ -16,7 +17,7 @@ def list_(
     pattern: Annotated[str | None, typer.Argument(help="A glob such as '*cnn*'.")] = None,
     json: Json = False,
 ) -> None:
-    """List recipes, models, datasets and trainers."""
+    """List recipes, models, datasets and trainers; a catalogue's models are listed where a pattern asks for them."""
     listed = registry(context)
     print_json(_as_json(listed, pattern)) if json else _print(listed, pattern)
 
@@ -36,7 +37,11 @@ def _as_json(listed: Registry, pattern: str | None) -> dict[str, list[dict[str, 
 
 def _print(listed: Registry, pattern: str | None) -> None:
     rows = [("recipe", r.name, f"{r.model} on {r.dataset}", r.summary) for r in listed.recipes.values()]
-    rows += [("model", m.name, f"{m.parameters:,} parameters", m.summary) for m in listed.models.values()]
+    rows += [("model", m.name, f"{m.parameters:,} parameters", m.summary) for m in _models(listed, pattern)]
+    rows += [
+        ("catalogue", c.name, f"{len(c.models):,} models", f"{c.summary}: zoo list '{c.name}/*'")
+        for c in listed.models.catalogues.values()
+    ]
     rows += [("dataset", d.name, ", ".join(e.name for e in d.editions), d.summary) for d in listed.datasets.values()]
     rows += [("trainer", t.name, "", t.summary) for t in listed.trainers.values()]
     names = set(matching({name for _, name, _, _ in rows}, pattern))
@@ -45,3 +50,11 @@ def _print(listed: Registry, pattern: str | None) -> None:
         note(f"Nothing is named like {pattern!r}.\nTry: zoo list")
         raise typer.Exit(2)
     print_table(("kind", "name", "what", "summary"), found)
+
+
+def _models(listed: Registry, pattern: str | None) -> list[ModelCard]:
+    """Return those whose names match; without a pattern, those that have a card of their own."""
+    if pattern is None:
+        return list(listed.models.single.values())
+    names = set(matching(listed.models, pattern))
+    return [listed.models[name] for name in listed.models if name in names]

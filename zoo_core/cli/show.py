@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from zoo_core.cards import DatasetCard, ModelCard, Value
+from zoo_core.cards import DatasetCard, File, ModelCard, Value
 from zoo_core.cli.console import amount, out, percent, print_json, print_table
 from zoo_core.cli.context import Json, all_names, registry
 from zoo_core.errors import UnknownName
@@ -32,8 +33,14 @@ def show(
 
 
 def _named(known: Registry, name: str) -> list[tuple[str, Value]]:
-    tables = {"model": known.models, "dataset": known.datasets, "trainer": known.trainers, "recipe": known.recipes}
-    found: list[tuple[str, Value]] = [(kind, table[name]) for kind, table in tables.items() if name in table]
+    tables: dict[str, Mapping[str, Value]] = {
+        "model": known.models,
+        "catalogue": known.models.catalogues,
+        "dataset": known.datasets,
+        "trainer": known.trainers,
+        "recipe": known.recipes,
+    }
+    found = [(kind, table[name]) for kind, table in tables.items() if name in table]
     if not found:
         raise UnknownName("model, dataset, trainer or recipe", name, [n for table in tables.values() for n in table])
     return found
@@ -58,6 +65,8 @@ def _text(field: object) -> str:
         return ", ".join(f"{key} {_text(inner)}" for key, inner in field if _text(inner))
     if isinstance(field, dict):
         return ", ".join(f"{key} {_text(inner)}" for key, inner in field.items())
+    if isinstance(field, frozenset):
+        return f"{len(field):,}"
     if isinstance(field, tuple):
         return ", ".join(map(_text, field))
     return f"{field:,}" if isinstance(field, int) and not isinstance(field, bool) else str(field or "")
@@ -68,7 +77,7 @@ def _print_weights(card: ModelCard) -> None:
         (
             w.name,
             w.covers,
-            amount(w.file.size),
+            amount(w.file.size) if isinstance(w.file, File) else "on the hub",
             w.license,
             ", ".join(percent(probe.accuracy) for probe in w.probes),
             w.provenance,

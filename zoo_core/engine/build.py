@@ -34,7 +34,8 @@ def build_model(
     """
     builder = resolve(card.builder)
     try:
-        model = builder(num_classes=card.num_classes if num_classes is None else num_classes, **(options or {}))
+        classes = card.num_classes if num_classes is None else num_classes
+        model = builder(num_classes=classes, **card.fixed, **(options or {}))
     except TypeError as error:
         raise UsageError(
             f"{card.name} cannot be built with these options", why=str(error), fix=f"zoo show {card.name}"
@@ -42,6 +43,16 @@ def build_model(
     if not isinstance(model, nn.Module):
         raise PluginError(f"the builder of {card.name} returned a {type(model).__name__}", why="not an nn.Module")
     return model.eval()
+
+
+def pinned(card: ModelCard, weights: Sequence[WeightsCard], store: Store) -> tuple[WeightsCard, ...]:
+    """Return the weights with the hash of every file: those on the hub as the Store has pinned them.
+
+    Raises:
+        NetworkError: the hub was never asked, and cannot be now.
+    """
+    files = [store.pinned(one.file, f"{card.name}.{one.name}") for one in weights]
+    return tuple(one.model_copy(update={"file": file}) for one, file in zip(weights, files, strict=True))
 
 
 def load_weights(
@@ -55,7 +66,7 @@ def load_weights(
 ) -> dict[str, Tensor]:
     """Load weights into the model, trunk first, and return the tensors that were loaded.
 
-    With `fresh_head`, the head stays as it is, also where the weights have one.
+    With `fresh_head`, or with weights of a trunk, the head stays as it is, also where the file has one.
 
     Raises:
         IntegrityError: a file is damaged.
@@ -63,11 +74,12 @@ def load_weights(
     """
     tensors: dict[str, Tensor] = {}
     for one in weights:
-        tensors |= read_weights(one, f"{card.name}.{one.name}", store, watch)
-    if fresh_head:
+        found = read_weights(one, f"{card.name}.{one.name}", store, watch)
+        tensors |= resolve(one.convert)(model, found) if one.convert else found
+    headless = fresh_head or (bool(weights) and weights[-1].covers == "trunk")
+    if headless:
         tensors = {name: tensor for name, tensor in tensors.items() if not is_in_head(name, card)}
     if weights:
-        headless = fresh_head or weights[-1].covers == "trunk"
         fit_tensors(model, tensors, f"{card.name}.{weights[-1].name}", optional=card.head if headless else None)
     return tensors
 
@@ -90,9 +102,10 @@ def fit_tensors(model: nn.Module, tensors: Mapping[str, Tensor], name: str, *, o
 
 def read_weights(weights: WeightsCard, name: str, store: Store, watch: Watch = unwatched) -> dict[str, Tensor]:
     """Fetch one set of weights and return its tensors; the bytes that are parsed are the bytes that were hashed."""
-    path = store.fetch(weights.file, name, watch)
+    file = store.pinned(weights.file, name)
+    path = store.fetch(file, name, watch)
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != weights.file.sha256:
+    if hashlib.sha256(content).hexdigest() != file.sha256:
         raise IntegrityError(f"{path} is damaged", why="its sha256 is not its name", fix="zoo cache verify")
     return load_tensors(content, name)
 

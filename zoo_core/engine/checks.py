@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from zoo_core.cards import DatasetCard, File, ModelCard
+from zoo_core.cards import DatasetCard, File, HubFile, ModelCard
 from zoo_core.engine.build import build_model, is_in_head
 from zoo_core.engine.data import load_split
 from zoo_core.engine.evaluate import evaluate
@@ -41,7 +41,7 @@ class Check:
 
 
 def check(registry: Registry, store: Store, name: str | None = None, *, full: bool = False) -> Iterator[Check]:
-    """Check everything that has a name, or everything there is.
+    """Check what has this name, or everything there is but the models of catalogues.
 
     Accuracies are measured again on images that are shipped, where the weights are at hand; with `full`, on all that
     a card declares, and what is missing is fetched.
@@ -52,7 +52,7 @@ def check(registry: Registry, store: Store, name: str | None = None, *, full: bo
     names = {*registry.models, *registry.datasets, *registry.recipes}
     if name is not None and name not in names:
         raise UnknownName("model, dataset or recipe", name, names)
-    for one in sorted(names) if name is None else [name]:
+    for one in sorted(names - _in_catalogues(registry)) if name is None else [name]:
         if one in registry.models:
             yield from check_model(registry.models[one], registry.figures.get(one, Figures()))
             yield from check_probes(registry, registry.models[one], store, full=full)
@@ -104,8 +104,12 @@ def check_dataset(card: DatasetCard, store: Store) -> Iterator[Check]:
             yield Check(f"{card.name}.{edition.name}", f"{split} images", count, found)
 
 
-def _at_hand(file: File, store: Store) -> bool:
-    return store.has(file) or not is_remote(file.sources[0])
+def _in_catalogues(registry: Registry) -> set[str]:
+    return {name for catalogue in registry.models.catalogues.values() for name in catalogue.models}
+
+
+def _at_hand(file: File | HubFile, store: Store) -> bool:
+    return store.has(file) or (isinstance(file, File) and not is_remote(file.sources[0]))
 
 
 def _check_counts(card: ModelCard, layers: Layers, kind: str, counts: Counts) -> Iterator[Check]:

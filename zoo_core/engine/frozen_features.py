@@ -84,7 +84,7 @@ def feature_key(trunk: nn.Module, images: ImageSet, job: Job) -> str:
     """Return a hash of all that features depend on; change any of it, and they are computed anew."""
     depends = {
         "weights": state_hash(trunk),
-        "trunk": [job.plan.model.builder, dict(job.plan.recipe.model_options)],
+        "trunk": [job.plan.model.builder, dict(job.plan.model.fixed), dict(job.plan.recipe.model_options)],
         "code": {name: package_version(name) for name in ("torch", "timm", "torchvision", "pillow", "zoo-core")},
         "plugin": package_version(job.plan.model.builder.partition(".")[0].replace("_", "-")),
         "input": job.plan.input.model_dump(mode="json"),

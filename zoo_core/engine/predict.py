@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from zoo_core.cards import ImageInput, ModelCard
 from zoo_core.engine.allocator import freed_memory_kept
 from zoo_core.engine.arithmetic import PLAIN, Arithmetic
-from zoo_core.engine.build import build_model, fit_tensors, load_tensors, load_weights
+from zoo_core.engine.build import build_model, fit_tensors, load_tensors, load_weights, pinned
 from zoo_core.engine.data import ahead, at_once, scaling, sizing
 from zoo_core.engine.images import read_image
 from zoo_core.engine.inference import inferring
@@ -56,7 +56,7 @@ class Predictor:
         picked = card.pick_weights(weights)
         model = build_model(card)
         load_weights(model, card, picked, store, watch=watch)
-        classes = picked[-1].classes or card.classes
+        classes = card.classes_for(picked)
         if classes is None:
             raise PluginError(
                 f"weights {picked[-1].name!r} of {card.name} name no classes", fix=f"zoo check {card.name}"
@@ -77,7 +77,7 @@ class Predictor:
         run = RunDir.open(path)
         plan = run.plan()
         content = run.read_weights()
-        _agree(plan, registry, path)
+        _agree(plan, registry, store, path)
         model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
         tensors = load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head, watch=watch)
         tensors |= load_tensors(content, str(run.weights))
@@ -126,13 +126,15 @@ class Predictor:
         return inferring(self.model, self.input, self.arithmetic)
 
 
-def _agree(plan: Plan, registry: Registry, path: Path) -> None:
+def _agree(plan: Plan, registry: Registry, store: Store, path: Path) -> None:
     """Raise IntegrityError unless the plan's model is the installed one, reference by reference and file by file."""
     installed = registry.model(plan.model.name)
     card = installed.variant(plan.recipe.model_options)
-    names = ("builder", "adapt", "head", "weights")
+    names = ("builder", "fixed", "adapt", "head", "weights")
     other = [name for name in names if getattr(card, name) != getattr(plan.model, name)]
-    foreign = [one.name for one in plan.weights if one not in card.weights]
+    ours = [one for one in card.weights if one.name in {theirs.name for theirs in plan.weights}]
+    known = pinned(card, ours, store) if not other else ()
+    foreign = [one.name for one in plan.weights if one not in known]
     if other or foreign:
         raise IntegrityError(
             f"{path} was made by another {plan.model.name} than the one that is installed",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo_core.cards import resolve
 from zoo_core.engine.allocator import freed_memory_kept
-from zoo_core.engine.build import build_model, load_weights, save_tensors
+from zoo_core.engine.build import build_model, load_weights, pinned, save_tensors
 from zoo_core.engine.data import ImageSet
 from zoo_core.engine.evaluate import evaluate
 from zoo_core.engine.mistakes import most_wrong
@@ -58,6 +58,7 @@ def execute(
     """
     if tensorboard:
         need_tensorboard()
+    plan = plan.model_copy(update={"weights": pinned(plan.model, plan.weights, store)})
     device = pick_device(device_of(plan.device))
     watch = _fetching(observe)
     images, findings = observed(open_splits(plan, store, watch), observe)

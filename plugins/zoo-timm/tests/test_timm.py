@@ -1,0 +1,347 @@
+"""timm's models, with weights from a server on loopback that answers as the Hugging Face Hub does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+import timm.data
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save
+from torch import Tensor
+from zoo_timm import labels
+from zoo_timm.model import build
+from zoo_timm.table import table
+
+import zoo_core as zoo
+from zoo_core import IntegrityError, NetworkError, PluginError, Store, UnknownName, UsageError
+from zoo_core.engine.data import preprocessing
+
+REGISTRY = zoo.load_registry()
+TINY, NAME = "test_resnet.r160_in1k", "timm/test_resnet.r160_in1k"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Hub:
+    """What the server holds, by repository, what it was asked, and whether it sends other bytes than it promised."""
+
+    url: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    lies: bool = False
+    large: bool = True  # a large file's ETag is its sha256; a small one's is git's own
+
+    def holds(self, name: str, tensors: dict[str, Tensor]) -> None:
+        self.files[f"timm/{name}"] = save({key: tensor.contiguous() for key, tensor in tensors.items()})
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_GET(self) -> None:
+            self.answer(body=True)
+
+        def answer(self, *, body: bool) -> None:
+            known.asked.append(f"{self.command} {self.path}")
+            repository, _, rest = self.path.strip("/").partition("/resolve/")
+            content = known.files.get(repository) if rest.endswith("/model.safetensors") else None
+            if content is None:
+                return self.missing()
+            etag = hashlib.sha256(content).hexdigest() if known.large else COMMIT
+            self.send_response(200)
+            for key, value in {"ETag": f'"{etag}"', "X-Linked-Etag": f'"{etag}"', "X-Repo-Commit": COMMIT}.items():
+                self.send_header(key, value)
+            self.send_header("X-Linked-Size", str(len(content)))
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if body:
+                self.wfile.write(bytes(len(content)) if known.lies else content)
+
+        def missing(self) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    known = Hub(f"http://127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    point_at(known.url, monkeypatch)
+    yield known
+    server.shutdown()
+    server.server_close()
+
+
+def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_ENDPOINT and HF_HUB_DISABLE_TELEMETRY do; the hub's client reads them when it is imported."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.effect_noise((300, 200), 90).convert("RGB").save(path)
+    return path
+
+
+def random_model(name: str) -> torch.nn.Module:
+    torch.manual_seed(7)
+    return timm.create_model(name, pretrained=False).eval()
+
+
+def test_a_prediction_is_timms_own_and_needs_no_network_twice(hub: Hub, store: Store, photo: Path) -> None:
+    model = random_model(TINY)
+    hub.holds(TINY, model.state_dict())
+    (prediction,) = zoo.predict(NAME, photo, store=store, precision="float32")
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    with torch.inference_mode():
+        theirs = model(transform(Image.open(photo)).unsqueeze(0)).softmax(1)[0]
+    names = labels.imagenet_1k()
+    assert prediction.label == names[int(theirs.argmax())]
+    for label, probability in prediction.ranking[:5]:
+        assert probability == pytest.approx(theirs[names.index(label)].item(), rel=1e-4)
+    assert {asked.partition(" ")[2].partition("/resolve/")[0] for asked in hub.asked} == {f"/{NAME}"}  # nothing else
+    hub.asked.clear()
+    assert zoo.predict(NAME, photo, store=store, precision="float32") == [prediction]
+    assert zoo.predict(NAME, photo, store=Store(store.root, offline=True), precision="float32") == [prediction]
+    assert hub.asked == []
+
+
+def test_the_command_line_fetches_ahead_and_lists_what_it_keeps(hub: Hub, tmp_path: Path) -> None:
+    hub.holds(TINY, random_model(TINY).state_dict())
+    variables = {**os.environ, "HF_ENDPOINT": hub.url, "ZOO_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path)}
+    variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+    def zoo_says(*arguments: str, **more: str) -> str:
+        command = [sys.executable, "-m", "zoo_core", *arguments]
+        return subprocess.run(command, env=variables | more, capture_output=True, text=True, check=True).stdout
+
+    label, path = zoo_says("pull", NAME).split()
+    assert label == f"{NAME}.hub"
+    assert Path(path).read_bytes() == hub.files[NAME]
+    assert [one["name"] for one in json.loads(zoo_says("cache", "ls", "--json"))] == [NAME]
+    assert zoo_says("pull", NAME, ZOO_OFFLINE="1").split() == [label, path]
+    assert zoo_says("cache", "verify") == "1 intact\n"
+    assert zoo_says("cache", "rm", NAME).startswith("1 deleted")
+
+
+def test_progress_is_told(hub: Hub, store: Store) -> None:
+    hub.holds(TINY, random_model(TINY).state_dict())
+    seen: list[tuple[int, int]] = []
+    store.fetch(REGISTRY.model(NAME).weights[0].file, "x", lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(hub.files[NAME]), len(hub.files[NAME]))
+
+
+def test_bytes_that_are_not_those_of_the_hash_are_refused(hub: Hub, store: Store) -> None:
+    hub.holds(TINY, random_model(TINY).state_dict())
+    hub.lies = True
+    with pytest.raises(IntegrityError, match="sha256"):
+        zoo.create_model(NAME, weights="trained", store=store)
+    assert store.entries() == []
+    hub.lies = False
+    zoo.create_model(NAME, weights="trained", store=store)
+
+
+def test_a_file_without_a_sha256_is_refused(hub: Hub, store: Store) -> None:
+    hub.holds(TINY, random_model(TINY).state_dict())
+    hub.large = False
+    with pytest.raises(IntegrityError, match="the hub gives no size and sha256"):
+        zoo.create_model(NAME, weights="trained", store=store)
+
+
+def test_a_file_that_the_hub_has_not_is_told_with_what_to_do(hub: Hub, store: Store) -> None:
+    with pytest.raises(NetworkError, match=r"(?s)timm/test_resnet.*could not be had.*404.*HF_ENDPOINT"):
+        zoo.create_model(NAME, weights="trained", store=store)
+
+
+def test_without_a_network_it_ends_soon(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_at("http://127.0.0.1:9", monkeypatch)
+    started = time.monotonic()
+    with pytest.raises(NetworkError, match="Connect"):
+        zoo.create_model(NAME, weights="trained", store=store)
+    assert time.monotonic() - started < 10
+
+
+def test_offline_nothing_is_asked(hub: Hub, store: Store) -> None:
+    with pytest.raises(NetworkError, match=rf"ZOO_OFFLINE is set\nTry: ZOO_OFFLINE=0 zoo pull {NAME}"):
+        zoo.create_model(NAME, weights="trained", store=Store(store.root, offline=True))
+    assert hub.asked == []
+
+
+def test_weights_under_older_names_go_through_timm(hub: Hub, store: Store) -> None:
+    """Here a patch embedding as a matrix, as older files have it: timm makes a convolution of it."""
+    name = "test_vit.r160_in1k"
+    state = random_model(name).state_dict()
+    matrix = {"patch_embed.proj.weight": state["patch_embed.proj.weight"].flatten(1)}
+    hub.holds(name, state | matrix)
+    model = zoo.create_model(f"timm/{name}", weights="trained", store=store)
+    assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
+
+
+def test_weights_of_another_model_are_refused(hub: Hub, store: Store) -> None:
+    hub.holds(TINY, random_model("test_vit.r160_in1k").state_dict())
+    with pytest.raises(PluginError, match=f"the weights of {NAME} do not fit"):
+        zoo.create_model(NAME, weights="trained", store=store)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Bright ones and dark ones."""
+    for kind, shade in (("bright", 220), ("dark", 30)):
+        for number in range(10):
+            path = tmp_path / "pictures" / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (60, 60), (shade + number, shade, shade)).save(path)
+    return tmp_path / "pictures"
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_new_head_is_trained_and_the_run_predicts(hub: Hub, store: Store, pictures: Path, tmp_path: Path) -> None:
+    state = random_model(TINY).state_dict()
+    hub.holds(TINY, state)
+    fields = {"model": NAME, "weights": "pretrained", "precision": "float32"}
+    result = zoo.run("horses-inception", overrides=fields, data=pictures, out=tmp_path, store=store, device="cpu")
+    (prediction,) = zoo.predict(result.directory, pictures / "dark" / "0.png", store=store)
+    assert {label for label, _ in prediction.ranking} == {"bright", "dark"}
+    assert set(load_file(result.directory / "weights.safetensors")) == {"fc.weight", "fc.bias"}
+    later = Store(tmp_path / "elsewhere")
+    hub.holds(TINY, {key: tensor + 1 for key, tensor in state.items()})
+    with pytest.raises(IntegrityError, match="they differ in: hub"):  # here it is other bytes by now
+        zoo.predict(result.directory, pictures / "dark" / "0.png", store=later)
+    plan = result.directory / "plan.json"
+    plan.write_text(plan.read_text().replace(f'"model": "{TINY}"', '"model": "test_vit.r160_in1k"'))
+    with pytest.raises(IntegrityError, match="they differ in: fixed"):
+        zoo.predict(result.directory, pictures / "dark" / "0.png", store=store)
+
+
+def test_a_trunk_without_classes_says_what_to_do(store: Store, photo: Path) -> None:
+    fix = "zoo run RECIPE --set model=timm/vit_small_patch14_dinov2.lvd142m"
+    with pytest.raises(UsageError, match=fix):
+        zoo.predict("timm/vit_small_patch14_dinov2.lvd142m", photo, store=store)
+
+
+def test_a_trunks_own_head_is_passed_over(hub: Hub, store: Store) -> None:
+    """An image tower's last layer gives an embedding, not classes."""
+    name = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
+    state = random_model(name).state_dict()
+    hub.holds(name, state)
+    model = zoo.create_model(f"timm/{name}", weights="hub", num_classes=2, store=store)
+    assert (model.head.weight.shape[0], state["head.weight"].shape[0]) == (2, 512)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items() if not k.startswith("head."))
+
+
+def test_no_option_changes_which_model_is_built() -> None:
+    with pytest.raises(UsageError, match="multiple values for keyword argument 'model'"):
+        zoo.create_model(NAME, options={"model": "test_vit.r160_in1k"})
+
+
+@pytest.mark.parametrize("name", ["hf-hub:timm/test_resnet.r160_in1k", "local-dir:.", "resnt18"])
+def test_only_models_that_timm_holds_itself_are_built(name: str) -> None:
+    with pytest.raises(UnknownName, match="no timm model named"):
+        build(2, model=name)
+
+
+def test_dropout_is_an_option() -> None:
+    with torch.device("meta"):
+        assert zoo.create_model(NAME, options={"drop_rate": 0.3}).drop_rate == 0.3
+
+
+@pytest.mark.parametrize("subset", ["1k", "12k", "21k_goog", "21k_miil", "22k", "22k_ms"])
+def test_classes_are_told_apart_by_their_names(subset: str) -> None:
+    names = getattr(labels, f"imagenet_{subset}")()
+    assert len(set(names)) == len(names)
+    assert len(names) in {row["num_classes"] for row in table()["models"].values() if "labels" in row}
+
+
+def test_labels_are_in_the_order_of_imagenet() -> None:
+    names = labels.imagenet_1k()
+    assert (names[0], names[1], names[999]) == ("tench", "goldfish", "toilet tissue")
+
+
+SAMPLE = [TINY, "test_vit.r160_in1k", *sorted(table()["models"])[::150]]
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_card_says_what_the_installed_timm_says(name: str) -> None:
+    card = REGISTRY.model(f"timm/{name}")
+    with torch.device("meta"):
+        model = build(card.num_classes, model=name)
+    assert sum(parameter.numel() for parameter in model.parameters()) == card.parameters
+    assert card.head == model.pretrained_cfg["classifier"]
+    data = timm.data.resolve_model_data_config(model)
+    assert (3, card.input.size, card.input.size) == data["input_size"]
+    assert (card.input.mean, card.input.std) == (data["mean"], data["std"])
+    covers = "all" if card.num_classes == model.pretrained_cfg["num_classes"] else "trunk"
+    assert card.weights[0].covers == covers
+
+
+def kinds_of_input() -> dict[tuple[str, str], str]:
+    """One model for each kind of cutting and interpolation."""
+    found = {}
+    for name, row in table()["models"].items():
+        spec = table()["inputs"][row["input"]]
+        found.setdefault((spec.get("resize", "squash"), spec["interpolation"]), name)
+    return found
+
+
+@pytest.mark.parametrize("name", kinds_of_input().values(), ids=map("-".join, kinds_of_input()))
+def test_preprocessing_is_timms(name: str) -> None:
+    image = Image.effect_noise((700, 500), 90).convert("RGB")
+    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    theirs = timm.data.create_transform(**config)(image)
+    torch.testing.assert_close(preprocessing(REGISTRY.model(f"timm/{name}").input)(image), theirs, atol=1e-5, rtol=0)
+
+
+def test_a_table_of_the_installed_timm_is_not_ahead_of_it() -> None:
+    have, made = (tuple(map(int, v.split(".")[:3])) for v in (timm.__version__, table()["timm"]))
+    assert have >= made
+
+
+def test_listing_imports_neither_timm_nor_torch() -> None:
+    program = "import sys; sys.argv = ['zoo', 'list', 'timm/*resnet18*']\nfrom zoo_core.cli import main\n"
+    program += "try: main()\nexcept SystemExit as end: assert not end.code\n"
+    program += "assert not {'torch', 'timm', 'huggingface_hub'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "timm/resnet18.a1_in1k" in done.stdout
+
+
+def test_the_plain_list_has_one_line_for_all_of_them() -> None:
+    done = subprocess.run([sys.executable, "-m", "zoo_core", "list"], capture_output=True, text=True, check=True)
+    (line,) = (line for line in done.stdout.splitlines() if "timm" in line)
+    assert f"{len(table()['models']):,} models" in line
+    assert "zoo list 'timm/*'" in line
+
+
+def test_by_a_pattern_they_are_all_there() -> None:
+    assert zoo.list_models("timm/*", registry=REGISTRY) == sorted(f"timm/{name}" for name in table()["models"])
