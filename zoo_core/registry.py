@@ -122,7 +122,12 @@ def load_registry(files: Iterable[Path] = (), manager: pluggy.PluginManager | No
     """
     manager, problems = find_plugins() if manager is None else (manager, ())
     offers, broken = collect(manager)
-    return _Loader([*problems, *broken]).load(offers, [packaged_registry(), *files])
+    return registry_of(offers, files, [*problems, *broken])
+
+
+def registry_of(offers: Iterable[Offer], files: Iterable[Path] = (), problems: Iterable[Problem] = ()) -> Registry:
+    """Return the registry of the packaged file, of offers and of files, in this order; raises UsageError."""
+    return _Loader(list(problems)).load(offers, [packaged_registry(), *files])
 
 
 def packaged_registry() -> Path:

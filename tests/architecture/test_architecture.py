@@ -21,13 +21,14 @@ COMMANDS = ["list", "show", "run", "predict", "eval", "explain", "pull", "export
 # A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
 FLOORS = (
     ("errors",),
-    ("cards", "files"),
+    ("cards", "child", "files"),
     ("recipes", "readers", "validation", "sources"),
-    ("plans", "results", "hookspecs", "store"),
-    ("trainers", "environment", "folders"),
+    ("plans", "results", "hookspecs", "store", "configuration"),
+    ("trainers", "environment", "folders", "distributions"),
     ("rundir", "plugins"),
     ("registry",),
     (
+        "doctor",
         "pull",
         "engine.allocator",
         "engine.arithmetic",
@@ -78,7 +79,7 @@ RAW_CALLS = {
     "exec",
 }
 RAW_METHODS = {"write_text", "write_bytes", "extractall", "mktemp"}
-RAW_HOMES = {"files.py", "sources.py"}
+RAW_HOMES = {"child.py", "files.py", "sources.py"}
 
 
 def modules() -> dict[str, ast.Module]:
