@@ -42,6 +42,10 @@ class Distribution:
         """Its name and version."""
         return f"{self.name} {self.version}".strip()
 
+    def owns(self, subject: str) -> bool:
+        """Tell whether an Offer's or a Problem's name is of this distribution: "zoo-x 0.1", or "zoo-x 0.1 [second]"."""
+        return subject == self.label or subject.startswith(f"{self.label} [")
+
     @cached_property
     def obstacle(self) -> Problem | None:
         """Why it cannot be imported, where its metadata tells."""

@@ -63,7 +63,7 @@ def diagnose(seconds: float = PATIENCE) -> list[Diagnosis]:
     """Examine every installed plugin, several at once, each for at most `seconds`."""
     found, disabled = installed(), Configuration.default().settings().disabled
     fit = [one for one in found if one.name not in disabled and one.obstacle is None]
-    findings = dict(zip((one.name for one in fit), _examine_all(fit, seconds), strict=True))
+    findings = dict(zip((one.name for one in fit), examine_all(fit, seconds), strict=True))
     core, _ = collect(new_manager())
     together = registry_of([*core, *(offer for one in findings.values() for offer in one.offers)])
     return [_diagnosis(one, one.name in disabled, findings.get(one.name, Findings()), together) for one in found]
@@ -89,7 +89,8 @@ def _findings(distribution: Distribution) -> Findings:
     return Findings(own, (*problems, *broken), milliseconds, "torch" in sys.modules)
 
 
-def _examine_all(distributions: Iterable[Distribution], seconds: float) -> list[Findings]:
+def examine_all(distributions: Iterable[Distribution], seconds: float) -> list[Findings]:
+    """Let each distribution be examined in a process of its own, as many at once as there are cores."""
     with TemporaryDirectory(prefix="zoo-") as folder:
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
@@ -113,7 +114,7 @@ def _examine(distribution: Distribution, folder: Path, seconds: float) -> Findin
 
 def _diagnosis(one: Distribution, disabled: bool, findings: Findings, together: Registry) -> Diagnosis:
     state, problem = ("disabled", _disabled(one)) if disabled else _state(one, findings, together)
-    offers = [offer for offer in together.plugins if _is_of(one, offer.plugin)]
+    offers = [offer for offer in together.plugins if one.owns(offer.plugin)]
     brings = {kind: [name for offer in offers for name in offer.names.get(kind, ())] for kind in KINDS}
     cause, cure = (problem.cause, problem.cure) if problem else ("", "")
     return Diagnosis(
@@ -124,17 +125,12 @@ def _diagnosis(one: Distribution, disabled: bool, findings: Findings, together: 
 def _state(one: Distribution, findings: Findings, together: Registry) -> tuple[State, Problem | None]:
     if one.obstacle is not None:
         return "broken" if one.fault else "incompatible", one.obstacle
-    problems = [*findings.problems, *(p for p in together.problems if _is_of(one, p.subject))]
+    problems = [*findings.problems, *(p for p in together.problems if one.owns(p.subject))]
     if problems:
         return "broken", Problem(one.label, "; ".join(p.cause for p in problems), problems[0].cure)
     if findings.imports_torch or (findings.milliseconds or 0) > SLOW:
         return "slow", _slow(one, findings)
     return "ok", None
-
-
-def _is_of(one: Distribution, subject: str) -> bool:
-    """Tell whether an Offer or a Problem is this distribution's: "zoo-x 0.1", or "zoo-x 0.1 [its second]"."""
-    return subject == one.label or subject.startswith(f"{one.label} [")
 
 
 def _problem(one: Distribution, cause: str) -> Problem:

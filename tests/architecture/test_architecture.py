@@ -45,10 +45,10 @@ FLOORS = (
     ("engine.supervised", "engine.frozen_features"),
     ("engine.run", "engine.predict", "engine.export"),
     ("engine.subject", "engine.checks", "engine.explain"),
-    ("engine.figures",),
-    ("api",),
+    ("engine.figures", "engine.conformance"),
+    ("api", "testing"),
     ("cli.console",),
-    ("cli.bars", "cli.context"),
+    ("cli.bars", "cli.checks", "cli.context"),
     tuple(f"cli.{name}" for name in COMMANDS),
     ("cli.app",),
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zoo_core.cli.checks import show_checks
 from zoo_core.cli.console import note, print_json, print_table
 from zoo_core.cli.context import Json, registry
 from zoo_core.configuration import Configuration
@@ -88,6 +89,14 @@ def enable(name: DistributionName) -> None:
         raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
     configuration.enable(normalised(name))
     print(f"{normalised(name)} is enabled")
+
+
+@app.command()
+def check(name: DistributionName, json: Json = False) -> None:
+    """Check all that an installed plugin brings, without a network; exit code 9 if something does not hold."""
+    from zoo_core.testing import checks_of
+
+    show_checks(list(checks_of(name)), json=json)
 
 
 def _brought(names: Mapping[str, list[str]]) -> str:
