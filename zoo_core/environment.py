@@ -11,7 +11,7 @@ from typing import Any
 from zoo_core.store import Store
 
 PACKAGES = ("zoo-core", "torch", "torchvision", "timm", "numpy", "pillow", "pydantic", "pluggy", "safetensors")
-VARIABLES = ("ZOO_CACHE", "ZOO_OFFLINE", "ZOO_REGISTRY", "ZOO_DEBUG", "NO_COLOR")
+VARIABLES = ("ZOO_CACHE", "ZOO_CONFIG", "ZOO_OFFLINE", "ZOO_REGISTRY", "ZOO_DEBUG", "NO_COLOR")
 
 
 def environment(store: Store) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
             raise ResourceError(
                 f"{path} cannot be written",
                 why=f"{error.strerror or error}",
-                fix="set ZOO_CACHE (downloads) or --out (runs) to a folder of yours",
+                fix="set ZOO_CACHE (downloads), ZOO_CONFIG (settings) or --out (runs) to a folder of yours",
             ) from error
         raise
 

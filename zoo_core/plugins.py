@@ -1,6 +1,6 @@
 """Finds plugins and asks them what they bring; one that fails is left out whole, and the rest works.
 
-This is the only file that calls pluggy or reads entry points. Pluggy's own loader has no isolation, and passes over a
+This is the only file that calls pluggy or loads entry points. Pluggy's own loader has no isolation, and passes over a
 second distribution with the same entry-point name in silence; so entry points are loaded one by one.
 """
 
@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from types import MappingProxyType
 from typing import TypeVar
 
 import pluggy
+from pydantic import ValidationError
 
 from zoo_core import hookspecs, trainers
 from zoo_core.cards import Catalogue, DatasetCard, ModelCard, TrainerCard, Value
+from zoo_core.configuration import Configuration
+from zoo_core.distributions import Distribution, installed
 from zoo_core.errors import Problem, did_you_mean
 from zoo_core.recipes import Recipe
+from zoo_core.validation import first_fault
 
 T = TypeVar("T")
+LONGEST = 300  # characters of an error's text
 
 BRINGS = MappingProxyType(
     {
@@ -57,21 +62,41 @@ class Offer:
         )
 
     @property
-    def names(self) -> tuple[tuple[str, str], ...]:
+    def takes(self) -> tuple[tuple[str, str], ...]:
         """All names it takes, as (kind, name): those of its items, and those of the models in its catalogues."""
         own = tuple((kind, name) for kind, name, _ in self.items)
         return own + tuple(("models", name) for catalogue in self.catalogues for name in catalogue.models)
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The names of all of it, by kind."""
+        names: dict[str, list[str]] = {}
+        for kind, name, _ in self.items:
+            names.setdefault(kind, []).append(name)
+        return names
 
 
 class BrokenPlugin(Exception):
     """A plugin raised, or returned what no hook may return."""
 
 
-def find_plugins(points: Iterable[EntryPoint] | None = None) -> tuple[pluggy.PluginManager, tuple[Problem, ...]]:
-    """Load the core's own plugin and every installed one; None: the entry points of the installed distributions."""
+def find_plugins(
+    distributions: Iterable[Distribution] | None = None,
+) -> tuple[pluggy.PluginManager, tuple[Problem, ...]]:
+    """Load the core's own plugin and those of the distributions; None: of all that are installed and not disabled.
+
+    A distribution that needs another zoo-core is a Problem, and is not imported.
+
+    Raises:
+        UsageError: the user's configuration cannot be read.
+    """
     manager = new_manager()
-    points = entry_points(group=hookspecs.GROUP) if points is None else points
-    problems = [_load(manager, point) for point in sorted(points, key=_order)]
+    problems: list[Problem | None] = []
+    for distribution in _enabled() if distributions is None else distributions:
+        if distribution.obstacle is not None:
+            problems.append(distribution.obstacle)
+        else:
+            problems.extend(_load(manager, distribution.label, point) for point in distribution.points)
     return manager, tuple(problem for problem in problems if problem)
 
 
@@ -94,24 +119,23 @@ def collect(manager: pluggy.PluginManager) -> tuple[tuple[Offer, ...], tuple[Pro
     return tuple(offers), tuple(problems)
 
 
-def _order(point: EntryPoint) -> tuple[str, str]:
-    return (_distribution(point), point.name)
+def _enabled() -> list[Distribution]:
+    disabled = Configuration.default().settings().disabled
+    return [one for one in installed() if one.name not in disabled]
 
 
-def _distribution(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else point.name
-
-
-def _load(manager: pluggy.PluginManager, point: EntryPoint) -> Problem | None:
+def _load(manager: pluggy.PluginManager, name: str, point: EntryPoint) -> Problem | None:
     """Import one plugin and register it, or say what is wrong with it."""
-    name = _distribution(point)
     if manager.has_plugin(name):
         name = f"{name} [{point.name}]"
     try:
         manager.register(_isolated(point.load, f"importing {point.value!r}"), name=name)
     except BrokenPlugin as error:
         return _problem(name, str(error))
-    except (pluggy.PluginValidationError, ValueError) as error:
+    except pluggy.PluginValidationError as error:
+        manager.unregister(name=name)  # pluggy has kept it, with the hooks that it read before the bad one
+        return _problem(name, str(error).splitlines()[-1])
+    except ValueError as error:
         return _problem(name, str(error))
     return None
 
@@ -131,7 +155,13 @@ def _checked(hook: str, returned: list[object]) -> tuple[Value, ...]:
     for value in returned:
         if not isinstance(value, BRINGS[hook]):
             raise BrokenPlugin(f"its {hook} hook returned a {type(value).__name__}, not a {BRINGS[hook].__name__}")
+        _isolated(lambda value=value: _validate(value), f"a value of its {hook} hook")
     return tuple(returned)  # type: ignore[arg-type]
+
+
+def _validate(value: Value) -> None:
+    """Hold a value against its own rules: `model_construct` and `model_copy` pass them by."""
+    type(value).model_validate(value.model_dump(warnings=False))
 
 
 def _isolated(call: Callable[[], T], what: str) -> T:
@@ -142,9 +172,17 @@ def _isolated(call: Callable[[], T], what: str) -> T:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a plugin must not end the program that lists it
-        text = str(error).strip().splitlines()
-        raise BrokenPlugin(f"{what} raised {type(error).__name__}{': ' + text[0] if text else ''}") from error
+        text = first_fault(error) if isinstance(error, ValidationError) else _first_line(error)
+        raise BrokenPlugin(f"{what} raised {type(error).__name__}{text and ': '}{text}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what an error says, in short; one that cannot even be printed says nothing."""
+    with suppress(Exception):
+        return next(iter(str(error).strip().splitlines()), "")[:LONGEST]
+    return ""
 
 
 def _problem(name: str, cause: str) -> Problem:
-    return Problem(name, cause, f"pip install --upgrade {name.split()[0]}, or pip uninstall {name.split()[0]}")
+    one = name.split()[0]
+    return Problem(name, cause, f"pip install --upgrade {one}, zoo plugins disable {one}, or pip uninstall {one}")

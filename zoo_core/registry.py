@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import pluggy
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from zoo_core.cards import DatasetCard, ModelCard, Name, TrainerCard, Value, WeightsCard, resolve
+from zoo_core.cards import DatasetCard, HubFile, ModelCard, Name, TrainerCard, Value, WeightsCard, resolve
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.folders import scan
 from zoo_core.models import Models
@@ -99,6 +100,8 @@ class Registry:
             IntegrityError: the installed cards are others than the plan's; what differs is named.
         """
         again = self._planned(plan.recipe, plan.device, plan.data)
+        if len(again.weights) == len(plan.weights) and all(map(_of_one_hub_file, again.weights, plan.weights)):
+            again = again.model_copy(update={"weights": plan.weights})  # the bytes that the run began with
         other = [name for name in Plan.model_fields if getattr(again, name) != getattr(plan, name)]
         if other:
             raise IntegrityError(
@@ -145,7 +148,12 @@ def load_registry(files: Iterable[Path] = (), manager: pluggy.PluginManager | No
     """
     manager, problems = find_plugins() if manager is None else (manager, ())
     offers, broken = collect(manager)
-    return _Loader([*problems, *broken]).load(offers, [packaged_registry(), *files])
+    return registry_of(offers, files, [*problems, *broken])
+
+
+def registry_of(offers: Iterable[Offer], files: Iterable[Path] = (), problems: Iterable[Problem] = ()) -> Registry:
+    """Return the registry of the packaged file, of offers and of files, in this order; raises UsageError."""
+    return _Loader(list(problems)).load(offers, [packaged_registry(), *files])
 
 
 def packaged_registry() -> Path:
@@ -230,12 +238,12 @@ class _Loader:
 
     def _add_offer(self, offer: Offer) -> None:
         """Take all that a plugin brings, or nothing of it."""
-        taken = [name for name, count in Counter(offer.names).items() if name in self.owners or count > 1]
+        taken = [name for name, count in Counter(offer.takes).items() if name in self.owners or count > 1]
         if taken:
             self.problems.extend(self._taken(*name, offer.plugin) for name in taken)
             return
         self.offers.append(offer)
-        self.owners |= dict.fromkeys(offer.names, offer.plugin)
+        self.owners |= dict.fromkeys(offer.takes, offer.plugin)
         for kind, name, value in offer.items:
             self.tables[kind][name] = value
 
@@ -274,6 +282,17 @@ def _starting_weights(recipe: Recipe, model: ModelCard, dataset: DatasetCard) ->
             fix="--weights pretrained, which keeps the trunk below a fresh head",
         )
     return picked
+
+
+def _of_one_hub_file(card: WeightsCard, pinned: WeightsCard) -> bool:
+    """Tell whether weights are a card's own, or what its file on the hub was when a run began with it."""
+    if card == pinned or not isinstance(card.file, HubFile) or isinstance(pinned.file, HubFile):
+        return card == pinned
+    place = re.fullmatch(r"hub:(.+)@[\w.-]+#(.+)", pinned.file.sources[0].uri)
+    here = (
+        len(pinned.file.sources) == 1 and place is not None and place.groups() == (card.file.repo, card.file.filename)
+    )
+    return here and card == pinned.model_copy(update={"file": card.file})
 
 
 def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:

@@ -32,3 +32,9 @@ def _keys(annotation: Any) -> Iterator[str]:  # noqa: ANN401 - any type annotati
             yield from _keys(field.annotation)
     for inner in get_args(annotation):
         yield from _keys(inner)
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault in one line: "models.0.name: Field required"."""
+    fault = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")

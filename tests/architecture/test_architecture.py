@@ -24,13 +24,14 @@ COMMANDS = [
 # A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
 FLOORS = (
     ("errors",),
-    ("cards", "files"),
+    ("cards", "child", "files"),
     ("models", "recipes", "readers", "validation", "sources"),
-    ("plans", "results", "hookspecs", "store"),
-    ("trainers", "environment", "folders"),
+    ("plans", "results", "hookspecs", "store", "configuration"),
+    ("trainers", "environment", "folders", "distributions"),
     ("rundir", "plugins", "charts"),
     ("registry", "report", "runs"),
     (
+        "doctor",
         "pull",
         "engine.allocator",
         "engine.arithmetic",
@@ -49,10 +50,10 @@ FLOORS = (
     ("engine.supervised", "engine.frozen_features"),
     ("engine.run", "engine.predict", "engine.export"),
     ("engine.subject", "engine.checks", "engine.explain"),
-    ("engine.figures",),
-    ("api",),
+    ("engine.figures", "engine.conformance"),
+    ("api", "testing"),
     ("cli.console",),
-    ("cli.bars", "cli.context"),
+    ("cli.bars", "cli.checks", "cli.context"),
     tuple(f"cli.{name}" for name in COMMANDS),
     ("cli.app",),
 )
@@ -85,7 +86,7 @@ RAW_CALLS = {
     "exec",
 }
 RAW_METHODS = {"write_text", "write_bytes", "extractall", "mktemp"}
-RAW_HOMES = {"files.py", "sources.py"}
+RAW_HOMES = {"child.py", "files.py", "sources.py"}
 
 
 def modules() -> dict[str, ast.Module]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import zoo_pond
+from packaging.requirements import Requirement
 from pydantic import ValidationError
 
+from tests.fakes.installation import install
 from zoo_core import Catalogue, ModelCard, PluginError, Registry, UnknownName, hookimpl, load_registry
+from zoo_core.distributions import Distribution, installed, meets
 from zoo_core.plugins import find_plugins, new_manager
 
 
@@ -30,6 +34,10 @@ def registry_with(module: ModuleType) -> Registry:
     manager.register(zoo_pond, name="zoo-pond 1.2.3")
     manager.register(module, name="zoo-someone 0.1")
     return load_registry(manager=manager)
+
+
+def distribution(name: str, *modules: str) -> Distribution:
+    return Distribution(name, points=tuple(EntryPoint(name, module, "zoo_core") for module in modules))
 
 
 def raising(error: BaseException) -> Callable[[], Any]:
@@ -114,8 +122,7 @@ MODULES = {
 def test_a_plugin_that_cannot_be_imported_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / f"zoo_{name}.py").write_text(MODULES[name])
     monkeypatch.syspath_prepend(tmp_path)
-    points = [EntryPoint(name, f"zoo_{name}", "zoo_core"), EntryPoint("pond", "zoo_pond", "zoo_core")]
-    manager, (problem,) = find_plugins(points)
+    manager, (problem,) = find_plugins([distribution(name, f"zoo_{name}"), distribution("pond", "zoo_pond")])
     assert problem.subject == name
     assert f"importing 'zoo_{name}' raised" in problem.cause
     assert "pond-net" in load_registry(manager=manager).models
@@ -126,15 +133,13 @@ def test_two_entry_points_of_one_name_are_both_loaded(tmp_path: Path, monkeypatc
     """Pluggy's own loader would pass over the second in silence."""
     (tmp_path / "zoo_second.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    points = [EntryPoint("pond", "zoo_pond", "zoo_core"), EntryPoint("pond", "zoo_second", "zoo_core")]
-    manager, problems = find_plugins(points)
+    manager, problems = find_plugins([distribution("pond", "zoo_pond", "zoo_second")])
     assert not problems
     assert {name for name, _ in manager.list_name_plugin()} == {"zoo-core", "pond", "pond [pond]"}
 
 
 def test_the_same_module_twice_is_a_problem() -> None:
-    points = [EntryPoint("a", "zoo_pond", "zoo_core"), EntryPoint("b", "zoo_pond", "zoo_core")]
-    _, (problem,) = find_plugins(points)
+    _, (problem,) = find_plugins([distribution("a", "zoo_pond"), distribution("b", "zoo_pond")])
     assert problem.subject == "b"
 
 
@@ -183,3 +188,70 @@ def test_a_name_of_a_catalogue_is_taken(hook: str) -> None:
 def test_a_catalogue_names_its_models_below_itself() -> None:
     with pytest.raises(ValidationError, match="'sea/eel' is not named lake/…"):
         catalogue(models=frozenset({"sea/eel"}))
+
+
+def test_a_plugin_with_one_hook_of_a_wrong_signature_is_left_out_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = "@hookimpl\ndef zoo_models():\n    return []\n"
+    wrong = "@hookimpl\ndef zoo_recipes(config):\n    return []\n"
+    (tmp_path / "zoo_halfway.py").write_text(f"from zoo_core import hookimpl\n\n\n{fine}\n\n{wrong}")
+    monkeypatch.syspath_prepend(tmp_path)
+    manager, (problem,) = find_plugins([distribution("halfway", "zoo_halfway")])
+    assert "Argument(s) {'config'} are declared in the hookimpl" in problem.cause
+    assert not manager.has_plugin("halfway")
+    assert [offer.plugin for offer in load_registry(manager=manager).plugins] == ["zoo-core"]
+
+
+@pytest.mark.parametrize("name", ["zoo-newer", "zoo-strange"])
+def test_a_plugin_for_another_core_is_named_and_not_imported(name: str) -> None:
+    point = EntryPoint("x", "a_module_that_would_fail", "zoo_core")
+    requires = {"zoo-newer": "zoo-core>=9.1", "zoo-strange": "zoo-core ~= !"}[name]
+    _, (problem,) = find_plugins([Distribution(name, "1.0", (point,), (requires,))])
+    assert problem.subject == f"{name} 1.0"
+    assert problem.cause == f"it needs {requires}, and zoo-core {version('zoo-core')} is installed"
+    assert problem.cure == f"pip install --upgrade zoo-core {name}"
+
+
+REQUIREMENTS = [
+    ">=0.1,<1", "<1", ">0.1", "<=0.1", ">=0.1.0", "<0.1.0", ">=0", "", "(>=0.1,<1)", "[test]>=0.2", "==0.1.*", "~=0.1",
+    "!=0.1.0", ">=0.1.0rc1", "<1.0.dev0", " >= 0.1 , < 0.2 ", "; python_version < '3'", ">=9; extra == 'x'", "===0.1.0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("core", ["0.1.0", "0.1", "1.0.0", "0.1.10", "0.2.dev3", "1.0rc1", "0.1.0+local"])
+@pytest.mark.parametrize("requirement", REQUIREMENTS)
+def test_a_requirement_is_read_as_package_clients_read_it(core: str, requirement: str) -> None:
+    parsed = Requirement(f"zoo-core{requirement}")
+    asked = parsed.marker is None or parsed.marker.evaluate({"extra": ""})
+    expected = not asked or parsed.specifier.contains(core, prereleases=True)
+    assert meets(core, f"zoo-core{requirement}") == expected
+
+
+def test_plain_requirements_are_read_without_packaging() -> None:
+    program = "import sys\nfrom zoo_core.distributions import installed\n"
+    program += "assert all(one.obstacle is None and one.requires for one in installed()) and installed()\n"
+    program += "assert 'packaging.specifiers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_metadata_that_cannot_be_read_is_a_fault_and_hides_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "zoo-garbled", "", files={"entry_points.txt": "[zoo_core]\nno equals sign\n"})
+    install(tmp_path, "someone-elses", "", files={"entry_points.txt": "[other]\nno equals sign\n"})
+    install(tmp_path, "zoo-nameless", "", files={"METADATA": ""})
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {one.name: one for one in installed()}
+    assert "zoo-fashion-cnn" in found
+    assert "someone-elses" not in found
+    assert found["zoo-garbled"].fault.startswith("its entry_points.txt cannot be read")
+    assert found["zoo-nameless"].fault == "its metadata gives it no name"
+
+
+def test_only_requirements_on_the_core_itself_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "zoo-near", "", requires="zoo-core-extras>=9\nRequires-Dist: Zoo_Core (>=0.1)")
+    monkeypatch.syspath_prepend(tmp_path)
+    (near,) = (one for one in installed() if one.name == "zoo-near")
+    assert near.requires == ("Zoo_Core (>=0.1)",)
+    assert near.obstacle is None

@@ -23,7 +23,7 @@ COMMANDS = {
     "pull": "zoo_core.cli.pull:pull",
     "check": "zoo_core.cli.check:check",
     "export": "zoo_core.cli.export:export",
-    "plugins": "zoo_core.cli.plugins:plugins",
+    "plugins": "zoo_core.cli.plugins:app",
     "env": "zoo_core.cli.env:env",
     "cache": "zoo_core.cli.cache:app",
 }

@@ -59,7 +59,7 @@ def check(registry: Registry, store: Store, name: str | None = None, *, full: bo
         if one in registry.datasets:
             yield from check_dataset(registry.datasets[one], store)
         if one in registry.recipes and (name is not None or _is_complete(registry, registry.recipes[one])):
-            yield _check_recipe(registry, one)
+            yield check_recipe(registry, one)
 
 
 def check_model(card: ModelCard, figures: Figures) -> Iterator[Check]:
@@ -81,7 +81,7 @@ def check_probes(registry: Registry, card: ModelCard, store: Store, *, full: boo
         for probe in weights.probes:
             edition = registry.dataset(probe.dataset).edition(probe.edition)
             files = [*(one.file for one in chain), *edition.files.values()]
-            if full or all(_at_hand(file, store) for file in files):
+            if full or all(is_at_hand(file, store) for file in files):
                 images = load_split(registry.dataset(probe.dataset), edition, probe.split, store)
                 predictor = Predictor.from_card(card, store, weights=weights.name)
                 steps = evaluate(predictor.model, images, predictor.input, torch.device("cpu"))
@@ -94,7 +94,7 @@ def check_probes(registry: Registry, card: ModelCard, store: Store, *, full: boo
 def check_dataset(card: DatasetCard, store: Store) -> Iterator[Check]:
     """Count the images of every edition that is at hand: one that would have to be downloaded is not checked."""
     for edition in card.editions:
-        if not all(_at_hand(file, store) for file in edition.files.values()):
+        if not all(is_at_hand(file, store) for file in edition.files.values()):
             continue
         for split, count in edition.examples.items():
             try:
@@ -108,7 +108,8 @@ def _in_catalogues(registry: Registry) -> set[str]:
     return {name for catalogue in registry.models.catalogues.values() for name in catalogue.models}
 
 
-def _at_hand(file: File | HubFile, store: Store) -> bool:
+def is_at_hand(file: File | HubFile, store: Store) -> bool:
+    """Tell whether a file is here, or can be had without the network."""
     return store.has(file) or (isinstance(file, File) and not is_remote(file.sources[0]))
 
 
@@ -131,7 +132,8 @@ def _is_complete(registry: Registry, recipe: Recipe) -> bool:
     return recipe.model in registry.models and recipe.dataset in registry.datasets
 
 
-def _check_recipe(registry: Registry, name: str) -> Check:
+def check_recipe(registry: Registry, name: str) -> Check:
+    """Tell whether a recipe's plan is complete."""
     try:
         registry.plan(name)
         return Check(name, "plan", "complete", "complete")

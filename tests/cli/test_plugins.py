@@ -1,0 +1,106 @@
+"""`zoo plugins`: listing, examining, disabling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Zoo
+from tests.fakes.installation import install, model
+from zoo_core.configuration import Configuration
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the path for more plugins."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def test_without_a_command_and_with_list_the_plugins_are_listed(zoo: Zoo) -> None:
+    said = zoo("plugins")
+    assert (said.code, said.err) == (0, "")
+    assert "zoo-fashion-cnn 0.1.0       models: fashion-cnn; datasets: fashion-mnist" in said.out
+    assert zoo("plugins", "list").out == said.out
+    told = json.loads(zoo("plugins", "--json").out)
+    assert json.loads(zoo("plugins", "list", "--json").out) == told
+    assert (told["disabled"], told["problems"]) == ([], [])
+
+
+def test_a_disabled_plugin_is_not_imported_and_is_shown(zoo: Zoo, site: Path) -> None:
+    install(site, "zoo-tired", f"open({str(site / 'imported')!r}, 'w').close()\n" + model("tired"))
+    assert zoo("plugins", "disable", "Zoo_Tired").out == "zoo-tired is disabled\n"
+    listed = zoo("plugins")
+    assert "zoo-tired 1.0               disabled" in listed.out
+    assert json.loads(zoo("plugins", "--json").out)["disabled"] == ["zoo-tired 1.0"]
+    assert zoo("show", "tired").code == 2
+    doctor = zoo("plugins", "doctor")
+    assert doctor.code == 0
+    assert "zoo-tired is disabled: you have disabled it\n  Try: zoo plugins enable zoo-tired" in doctor.err
+    assert not (site / "imported").exists()
+    assert zoo("plugins", "enable", "zoo-tired").out == "zoo-tired is enabled\n"
+    assert "models: tired" in zoo("plugins").out
+    assert (site / "imported").exists()
+
+
+def test_a_broken_plugin_can_be_disabled(zoo: Zoo, site: Path) -> None:
+    install(site, "zoo-tiresome", "raise SystemExit('no')")
+    said = zoo("list")
+    assert "Left out: zoo-tiresome 1.0: importing 'zoo_tiresome' raised SystemExit: no" in said.err
+    assert "zoo plugins disable zoo-tiresome" in said.err
+    assert zoo("plugins", "doctor").code == 8
+    zoo("plugins", "disable", "zoo-tiresome")
+    assert zoo("list").err == ""
+    assert zoo("plugins", "doctor").code == 0
+
+
+@pytest.mark.parametrize("command", ["disable", "enable"])
+def test_of_a_name_that_is_not_installed_the_nearest_is_offered(zoo: Zoo, command: str) -> None:
+    said = zoo("plugins", command, "zoo-fashon-cnn")
+    assert (said.code, said.out) == (2, "")
+    assert "no installed plugin named 'zoo-fashon-cnn'; did you mean 'zoo-fashion-cnn'?" in said.err
+    assert Configuration.default().settings().disabled == ()
+
+
+def test_what_was_uninstalled_can_be_enabled(zoo: Zoo) -> None:
+    Configuration.default().disable("zoo-gone")
+    assert zoo("plugins", "enable", "zoo-gone").code == 0
+    assert Configuration.default().settings().disabled == ()
+
+
+def test_the_doctor_prints_a_row_for_each_plugin(zoo: Zoo) -> None:
+    said = zoo("plugins", "doctor")
+    assert (said.code, said.err) == (0, "")
+    header, *rows = said.out.splitlines()
+    assert header.split() == ["name", "version", "state", "ms", "brings"]
+    (row,) = (one.split() for one in rows if one.startswith("zoo-horses-cnn "))
+    assert row[1:3] == ["0.1.0", "ok"]
+    assert int(row[3]) >= 0
+    assert row[4:] == ["models:", "horses-cnn,", "horses-cnn-300"]
+
+
+def test_the_doctor_as_json_names_cause_and_cure(zoo: Zoo, site: Path) -> None:
+    install(site, "zoo-later", model("later"), requires="zoo-core>=99")
+    said = zoo("plugins", "doctor", "--json")
+    assert said.code == 8
+    assert "1 of 5 plugins cannot be used\nzoo-later" in said.err
+    told = {one["distribution"]: one for one in json.loads(said.out)}
+    assert told["zoo-later"]["state"] == "incompatible"
+    assert told["zoo-later"]["cure"] == "pip install --upgrade zoo-core zoo-later"
+    assert told["zoo-fashion-cnn"]["state"] == "ok"
+
+
+def test_a_process_that_does_not_end_is_named(zoo: Zoo, site: Path) -> None:
+    install(site, "zoo-lingers", "import threading, time\nthreading.Thread(target=time.sleep, args=(99,)).start()\n")
+    said = zoo("plugins", "doctor", "--timeout", "5")
+    assert said.code == 8
+    assert "zoo-lingers is broken: after it was imported it was not done after 5 s" in said.err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_time_limit_is_a_positive_number(zoo: Zoo, seconds: str) -> None:
+    assert zoo("plugins", "doctor", "--timeout", seconds).code == 2

@@ -1,0 +1,282 @@
+"""What a plugin's own tests call: it holds for what is installed, and says what does not hold of what is broken."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zoo_pond
+from torch import Tensor, nn
+
+from tests.conftest import Zoo
+from tests.fakes.installation import install, model
+from zoo_core import (
+    ArrayImages,
+    CheckFailed,
+    EpochResult,
+    PluginError,
+    Registry,
+    TrainerCard,
+    UnknownName,
+    hookimpl,
+    load_registry,
+)
+from zoo_core.plugins import new_manager
+from zoo_core.testing import check_dataset, check_distribution, check_entry_module, check_model, check_trainer
+
+HERE = __name__
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def registry_with(**brings: list[Any]) -> Registry:
+    manager = new_manager()
+    plugin = type("Plugin", (), {})()
+    for hook, values in brings.items():
+
+        def implementation(values: list[Any] = values) -> list[Any]:
+            return values
+
+        implementation.__name__ = hook
+        setattr(plugin, hook, hookimpl(implementation))
+    manager.register(plugin, name="zoo-someone 1")
+    loaded = load_registry(manager=manager)
+    assert not loaded.problems
+    return loaded
+
+
+@pytest.mark.parametrize("name", ["pond-net"])
+def test_a_model_that_keeps_its_word(name: str, pond: Registry) -> None:
+    check_model(name, registry=pond)
+
+
+@pytest.mark.parametrize("name", ["supervised", "frozen-features", "patient"])
+def test_a_trainer_that_keeps_its_word(name: str, pond: Registry) -> None:
+    check_trainer(name, registry=pond)
+
+
+def test_a_dataset_that_keeps_its_word(pond: Registry) -> None:
+    check_dataset("pond", registry=pond)
+
+
+class Net(nn.Module):
+    """A small network with faults to choose from."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros(1), persistent=False)
+        self.fc = nn.Linear(3, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(images.mean(dim=(2, 3)))
+
+
+class Forgets(Net):
+    """Has a buffer that counts, and is not saved."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("noise", torch.randn(1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + self.noise
+
+
+class Rolls(Net):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + torch.rand(1, device=images.device)
+
+
+class Counts(Net):
+    """Changes a buffer whenever it is used, also in evaluation mode."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("used", torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.used += 1
+        return super().forward(images)
+
+
+class Calls(Net):
+    def forward(self, images: Tensor) -> Tensor:
+        with socket.socket() as one:
+            one.connect(("127.0.0.1", 9))
+        return super().forward(images)
+
+
+class Fixed(Net):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(2)
+
+
+class Halves(Net):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).half()
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "cause"),
+    [
+        ("Net", {"parameters": 9}, "parameters: declared = counted: expected 9, found 8"),
+        ("Forgets", {}, "logits, saved and loaded: expected the same, found up to"),
+        ("Rolls", {}, "logits, computed twice: expected the same, found up to"),
+        ("Counts", {}, "trunk after training the head, parameters and buffers: expected unchanged, found changed"),
+        ("Calls", {}, "asked the network for: expected [], found ['socket.connect ('127.0.0.1', 9)'"),
+        ("Fixed", {}, "logits for 3 classes: expected (2, 3), found (2, 2)"),
+        ("Halves", {}, "type of logits: expected torch.float32, found torch.float16"),
+        ("Absent", {}, "parameters and logits: expected no error, found PluginError"),
+        ("Net", {"head": "classifier"}, "found AttributeError"),
+    ],
+)
+def test_a_model_that_breaks_its_word(network: str, changes: dict[str, Any], cause: str) -> None:
+    card = zoo_pond.zoo_models()[0].model_copy(
+        update={
+            "name": "net",
+            "builder": f"{HERE}:{network}",
+            "num_classes": 2,
+            "classes": None,
+            "parameters": 8,
+            "trainable_parameters": None,
+            **changes,
+        }
+    )
+    with pytest.raises(CheckFailed) as caught:
+        check_model("net", registry=registry_with(zoo_models=[card]))
+    assert cause in caught.value.why.replace('"', "'")
+
+
+def test_the_network_is_free_again_after_a_check(pond: Registry) -> None:
+    check_model("pond-net", registry=pond)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        pass
+
+
+class Odd(ArrayImages):
+    def label(self, index: int) -> int:
+        return 0
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return "no image", 7
+
+    def name(self, index: int) -> str:
+        return "one"
+
+
+def load_odd(files: object, split: str) -> ArrayImages:
+    return Odd(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(10, np.int64), zoo_pond.CLASSES)
+
+
+def test_a_dataset_that_breaks_its_word() -> None:
+    card = zoo_pond.zoo_datasets()[0]
+    edition = card.editions[0].model_copy(update={"examples": {"train": 10}})
+    odd = card.model_copy(update={"editions": (edition,), "loader": f"{HERE}:load_odd"})
+    with pytest.raises(CheckFailed) as caught:
+        check_dataset("pond", registry=registry_with(zoo_datasets=[odd]))
+    for cause in (
+        "train labels beyond its classes: expected [], found [7]",
+        "train labels that differ without the image: expected [], found [0]",
+        "train images that are no PIL images: expected [], found ['str']",
+        "train images with a name of their own: expected 10, found 1",
+    ):
+        assert cause in caught.value.why
+
+
+class Idle:
+    def fit(self, job: Any, resume: Any) -> Any:
+        yield EpochResult(1, 1, {"loss": float("nan")}, 0.0)
+
+
+class Thaws:
+    def fit(self, job: Any, resume: Any) -> Any:
+        for parameter in job.model.parameters():
+            parameter.data += 1
+        yield EpochResult(1, 2, {"loss": 1.0}, 0.0)
+        yield EpochResult(2, 2, {"loss": 1.0}, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "causes"),
+    [
+        ("Idle", ["epochs told", "figures are finite numbers", "parameters after training: expected changed"]),
+        ("Thaws", ["frozen parameters after training: expected unchanged, found changed"]),
+        ("Absent", ["training a tiny model: expected no error, found PluginError"]),
+    ],
+)
+def test_a_trainer_that_breaks_its_word(trainer: str, causes: list[str]) -> None:
+    card = TrainerCard(
+        name="odd", summary="s", trainer=f"{HERE}:{trainer}", settings="zoo_core.trainers:FrozenFeaturesSettings"
+    )
+    with pytest.raises(CheckFailed) as caught:
+        check_trainer("odd", registry=registry_with(zoo_trainers=[card]))
+    for cause in causes:
+        assert cause in caught.value.why
+
+
+def test_an_entry_module_that_is_light() -> None:
+    check_entry_module("zoo-fashion-cnn")
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        (
+            "import sys, types\nsys.modules['torch'] = types.ModuleType('torch')\n",
+            "imports torch: expected False, found",
+        ),
+        ("import time\ntime.sleep(0.2)\n", "entry module imports: expected under 50 ms, found 2"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+    ],
+)
+def test_an_entry_module_that_is_heavy(source: str, cause: str, site: Path) -> None:
+    install(site, "zoo-heavy", source)
+    with pytest.raises(CheckFailed) as caught:
+        check_entry_module("zoo-heavy")
+    assert cause in caught.value.why
+
+
+def test_nothing_is_checked_of_what_is_not_there(site: Path, zoo: Zoo) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'zoo-fashion-cnn'"):
+        check_distribution("zoo-fashon-cnn")
+    install(site, "zoo-away", model("away"))
+    zoo("plugins", "disable", "zoo-away")
+    with pytest.raises(PluginError, match="zoo plugins enable zoo-away"):
+        check_distribution("zoo-away")
+    zoo("plugins", "enable", "zoo-away")
+    install(site, "zoo-ill", "raise ValueError('ill')")
+    with pytest.raises(PluginError, match="ValueError: ill"):
+        check_distribution("zoo-ill")
+
+
+def test_plugins_check_prints_what_held_and_what_did_not(zoo: Zoo, site: Path) -> None:
+    fine = zoo("plugins", "check", "zoo-fashion-cnn")
+    assert (fine.code, fine.err) == (0, "")
+    assert " NO" not in fine.out
+    for what in ("entry module imports torch", "logits, saved and loaded", "asked the network for"):
+        assert what in fine.out
+    install(site, "zoo-empty-words", model("empty-words"))
+    said = zoo("plugins", "check", "zoo-empty-words", "--json")
+    assert said.code == 9
+    failed = [one for one in json.loads(said.out) if not one["held"]]
+    assert {one["subject"] for one in failed} == {"empty-words"}
+    assert "PluginError" in said.err
+
+
+def test_importing_it_does_not_import_torch() -> None:
+    program = "import sys, zoo_core.testing\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
