@@ -104,12 +104,19 @@ def checks_of(distribution: str) -> Iterator[Check]:
 def _checks(registry: Registry, kind: str, name: str) -> Iterator[Check]:
     if kind == "models":
         yield from _model(registry, name)
+    elif kind == "catalogues":
+        yield from _model(registry, _smallest(registry, name))
     elif kind == "datasets":
         yield from _dataset(registry, name)
     elif kind == "trainers":
         yield from _trainer(registry, name, {})
     else:
         yield from _recipe(registry, name)
+
+
+def _smallest(registry: Registry, catalogue: str) -> str:
+    """Return the model of a catalogue that is checked for all of them: they are made by one function."""
+    return min(registry.models.catalogues[catalogue].models, key=lambda name: (registry.model(name).parameters, name))
 
 
 def _model(registry: Registry, name: str) -> Iterator[Check]:
