@@ -99,7 +99,8 @@ def _testing() -> Iterator[str]:
     for name, function in vars(testing).items():
         if name.startswith("check") and function.__module__ == testing.__name__:
             yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
-            yield f"{(inspect.getdoc(function) or '').replace(chr(10) + '    ', chr(10) + '- ')}\n"
+            text = (inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
+            yield text.replace("\n    ", "\n- ") + "\n"
 
 
 def _measured() -> dict[str, dict[str, Any]]:
