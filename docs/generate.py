@@ -20,7 +20,7 @@ from typing import Any
 import performance
 import typer.main
 
-from zoo_core import cards, errors, hookspecs, plans, recipes
+from zoo_core import cards, errors, hookspecs, plans, recipes, testing
 from zoo_core.cli.app import COMMANDS, app
 from zoo_core.engine.layers import layers_of
 from zoo_core.registry import Registry, load_registry
@@ -38,6 +38,7 @@ def pages() -> dict[Path, str]:
         HERE / "reference" / "cli.md": HEAD + "# Commands\n\n" + "\n".join(_commands()),
         HERE / "reference" / "cards.md": HEAD + "# Cards, recipes and plans\n\n" + "\n".join(_values()),
         HERE / "reference" / "hooks.md": HEAD + "# Hooks\n\n" + "\n".join(_hooks()),
+        HERE / "reference" / "testing.md": HEAD + "# Testing a plugin\n\n" + "\n".join(_testing()),
         HERE / "explanation" / "performance.md": HEAD + "\n".join(performance.performance(performance.measured())),
         HERE / "explanation" / "scaling.md": HEAD + "\n".join(performance.scaling(performance.measured())),
         HERE / "explanation" / "documented-numbers.md": HEAD + "\n".join(_numbers(load_registry(), _measured())),
@@ -90,6 +91,16 @@ def _hooks() -> Iterator[str]:
         if name.startswith("zoo_"):
             yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
             yield f"{inspect.getdoc(function)}\n"
+
+
+def _testing() -> Iterator[str]:
+    yield inspect.getdoc(testing) or ""
+    yield ""
+    for name, function in vars(testing).items():
+        if name.startswith("check") and function.__module__ == testing.__name__:
+            yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
+            text = (inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
+            yield text.replace("\n    ", "\n- ") + "\n"
 
 
 def _measured() -> dict[str, dict[str, Any]]:

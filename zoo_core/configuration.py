@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
 from platformdirs import user_config_path
 from pydantic import ValidationError
 
@@ -61,6 +60,8 @@ class Configuration:
         self._change(lambda disabled: disabled - {distribution})
 
     def _change(self, change: Callable[[set[str]], set[str]]) -> None:
+        from filelock import FileLock  # every command reads this file, and few write it
+
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_suffix(".lock")):  # two commands at once: neither's change is lost

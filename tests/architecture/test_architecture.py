@@ -25,7 +25,7 @@ COMMANDS = [
 FLOORS = (
     ("errors",),
     ("cards", "child", "files"),
-    ("models", "recipes", "readers", "validation", "sources"),
+    ("models", "recipes", "readers", "skeleton", "validation", "sources"),
     ("plans", "results", "hookspecs", "store", "configuration"),
     ("trainers", "environment", "folders", "distributions"),
     ("rundir", "plugins", "charts"),
@@ -92,6 +92,8 @@ RAW_HOMES = {"child.py", "files.py", "sources.py"}
 def modules() -> dict[str, ast.Module]:
     found = {}
     for path in sorted(CORE.rglob("*.py")):
+        if CORE / "templates" in path.parents:  # text to be filled in
+            continue
         name = ".".join(("zoo_core", *path.relative_to(CORE).with_suffix("").parts)).removesuffix(".__init__")
         found[name] = ast.parse(path.read_text())
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -12,7 +14,9 @@ from zoo_core.cli.console import note, print_json, print_table
 from zoo_core.cli.context import Json, registry
 from zoo_core.configuration import Configuration
 from zoo_core.distributions import installed, normalised
-from zoo_core.errors import PluginError, UnknownName
+from zoo_core.errors import PluginError, UnknownName, UsageError
+from zoo_core.registry import Registry
+from zoo_core.skeleton import Kind, write_plugin
 
 app = typer.Typer(help="List, examine, disable and write plugins.", invoke_without_command=True, add_completion=False)
 
@@ -97,6 +101,28 @@ def check(name: DistributionName, json: Json = False) -> None:
     from zoo_core.testing import checks_of
 
     show_checks(list(checks_of(name)), json=json)
+
+
+@app.command()
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What to call it; the distribution is zoo-NAME.")],
+    kind: Annotated[Kind, typer.Option(help="What it brings, beside a recipe.")],
+    out: Annotated[Path, typer.Option(help="The folder to write it in.")] = Path(),
+) -> None:
+    """Write a plugin to begin with, whose tests pass, and print the commands to go on with."""
+    known, short = registry(context), name.removeprefix("zoo-")
+    if _is_taken(short, known):
+        raise UsageError(f"{short!r} is taken", why="zoo list and zoo plugins show by whom", fix="choose another name")
+    folder = write_plugin(name, kind, out)
+    print(f"cd {quote(str(folder))}")
+    print('pip install -e ".[test]"')
+    print(f"pytest\nzoo plugins check {folder.name}\nzoo run {folder.name.removeprefix('zoo-')}")
+
+
+def _is_taken(name: str, known: Registry) -> bool:
+    tables = (known.models, known.datasets, known.trainers, known.recipes)
+    return any(name in table for table in tables) or f"zoo-{name}" in [one.name for one in installed()]
 
 
 def _brought(names: Mapping[str, list[str]]) -> str:

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
 from zoo_core.engine.arithmetic import Arithmetic
-from zoo_core.engine.data import ImageSet
+from zoo_core.engine.data import ImageSet, preprocessing
 from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.plans import Plan
 from zoo_core.results import Event, TrainState
@@ -33,6 +34,11 @@ class Job:
     def arithmetic(self) -> Arithmetic:
         """In what to compute: the recipe's precision, on this device."""
         return Arithmetic.pick(self.plan.recipe.precision, self.device)
+
+    @property
+    def preprocessing(self) -> v2.Compose:
+        """The steps from a PIL image to the (C, size, size) float32 tensor that the model sees."""
+        return preprocessing(self.plan.input)
 
 
 class Trainer(Protocol):
