@@ -19,7 +19,7 @@ class SupervisedSettings(Value):
 class FrozenFeaturesSettings(Value):
     """Settings of the `frozen-features` trainer."""
 
-    feature_batch_size: PositiveInt = 32  # images that go through the trunk together
+    feature_batch_size: PositiveInt = 16  # images that go through the trunk together
 
 
 @hookimpl

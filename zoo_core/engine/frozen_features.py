@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
 
+from zoo_core.engine.arithmetic import PLAIN
 from zoo_core.engine.build import load_tensors, save_tensors, split_head, state_hash
 from zoo_core.engine.data import ImageSet, labels_of, names_of
 from zoo_core.engine.evaluate import through
+from zoo_core.engine.inference import inferring
 from zoo_core.engine.loop import Loop
 from zoo_core.engine.trainer import Job
 from zoo_core.environment import package_version
@@ -51,14 +54,19 @@ class FrozenFeatures:
                 fix=f"zoo run {job.plan.recipe.name} --set trainer=supervised",
             )
         with split_head(job.model, job.plan.model) as (trunk, head):
-            features = yield from self._features(trunk, job.train, job, "training")
+            fast = cache(lambda: inferring(trunk.to(job.device), job.plan.input, job.arithmetic))  # once, if at all
+            features = yield from self._features(trunk, fast, job.train, job, "training")
             measures = {"train_accuracy": features}
             if job.validation is not None:
-                measures["validation_accuracy"] = yield from self._features(trunk, job.validation, job, "validation")
+                measures["validation_accuracy"] = yield from self._features(
+                    trunk, fast, job.validation, job, "validation"
+                )
             arithmetic = replace(job.arithmetic, dtype=torch.float32)  # a head is too small to gain by 16 bits
             yield from Loop(head, job.plan.recipe, job.device, arithmetic, job.ranks).train(features, measures, resume)
 
-    def _features(self, trunk: nn.Module, images: ImageSet, job: Job, what: str) -> Generator[Event, None, Features]:
+    def _features(
+        self, trunk: nn.Module, fast: Callable[[], nn.Module], images: ImageSet, job: Job, what: str
+    ) -> Generator[Event, None, Features]:
         key = feature_key(trunk, images, job)
         kept = job.store.recall(key)
         if job.ranks.mean(float(kept is not None)) == 1.0:  # on every machine, or all compute
@@ -66,11 +74,11 @@ class FrozenFeatures:
             yield Progress(f"{what} features (kept from before)", len(images), len(images), "images")
             return Features(load_tensors(kept, "kept features")["features"], labels_of(images), names_of(images))
         rows = yield from through(
-            trunk,
+            fast(),
             images,
             job.plan.input,
             job.device,
-            arithmetic=job.arithmetic,
+            arithmetic=PLAIN,  # it is made for its own
             ranks=job.ranks,
             what=f"{what} features",
             batch_size=FrozenFeaturesSettings.model_validate(job.plan.settings).feature_batch_size,
