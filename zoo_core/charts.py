@@ -32,6 +32,8 @@ def curves(title: str, lines: Mapping[str, Sequence[float]], *, percent: bool = 
                 range(1, len(values) + 1), [100 * v if percent else v for v in values], marker="o", ms=3, label=name
             )
         axes.set_xlabel("epoch")
+        if percent:
+            axes.set_ylim(top=min(101, axes.get_ylim()[1]))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(lines) > 1:
             axes.legend(frameon=False, fontsize=9)
