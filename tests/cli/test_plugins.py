@@ -87,7 +87,7 @@ def test_the_doctor_as_json_names_cause_and_cure(zoo: Zoo, site: Path) -> None:
     install(site, "zoo-later", model("later"), requires="zoo-core>=99")
     said = zoo("plugins", "doctor", "--json")
     assert said.code == 8
-    assert "1 of 5 plugins cannot be used\nzoo-later" in said.err
+    assert "1 of 6 plugins cannot be used\nzoo-later" in said.err
     told = {one["distribution"]: one for one in json.loads(said.out)}
     assert told["zoo-later"]["state"] == "incompatible"
     assert told["zoo-later"]["cure"] == "pip install --upgrade zoo-core zoo-later"
