@@ -34,7 +34,7 @@ def performance(parts: Figures) -> Iterator[str]:
             seconds = 129 * figure["milliseconds"] / 1000
             yield f"{figure['parameters']:,} parameters take {seconds:.1f} s by themselves.\n"
     yield "## Memory\n\n| work | ratio | theirs | ours | |\n|---|---|---|---|---|"
-    for figure in _figures(parts, "inception", "folder"):
+    for figure in _figures(parts, "memory", "folder"):
         if figure.get("unit") == "bytes":
             theirs, ours = (f"{max(figure[side]) / 1e9:.2f} GB" for side in ("theirs", "ours"))
             yield f"| {figure['work']} | {figure['ratio']} | {theirs} | {ours} | {figure.get('note', '')} |"

@@ -19,13 +19,13 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import datasets, transforms
 
 from zoo_core import Store, create_model, load_registry
@@ -159,6 +159,12 @@ def _classifier(
     )
 
 
+def limited(book: Notebook, images: int) -> Notebook:
+    """Return the notebook with fewer images of each split."""
+    few = {name: Subset(one, range(images)) for name, one in book.validation.items()}
+    return replace(book, train=Subset(book.train, range(images)), validation=few)
+
+
 def accuracy(book: Notebook, images: Dataset[tuple[Tensor, int]]) -> float:
     """Return the fraction of right answers in evaluation mode."""
     book.model.eval()
@@ -195,10 +201,12 @@ def main() -> None:
     parser.add_argument("book", choices=books)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--limit", type=int, help="Take the first images of each split only: for memory, not for time.")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        train(books[options.book](Path(folder)), options.epochs)
+        book = books[options.book](Path(folder))
+        train(book if options.limit is None else limited(book, options.limit), options.epochs)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"whole": round(time.perf_counter() - STARTED, 2), "peak_bytes": peak}))
 
