@@ -105,19 +105,20 @@ def ratio(what: str, theirs: list[float], ours: list[float], accuracy: str = "")
 
 
 def inception(out: Path) -> Iterator[dict[str, Any]]:
-    """The notebook's three epochs against the whole process of `zoo run horses-inception`."""
+    """The notebook's three epochs (one is measured, and counted three times) against the whole process of ours."""
 
     def anew() -> dict[str, Any]:
         shutil.rmtree(Store.default().root / "features", ignore_errors=True)
         return zoo_run("horses-inception", out)
 
     cold, warm = [anew()], [zoo_run("horses-inception", out) for _ in range(3)]
-    *epochs, whole = notebook("horses-inception", 3)
+    epoch, whole = notebook("horses-inception", 1)
+    three = whole["whole"] + 2 * epoch["seconds"]
     cold += [anew() for _ in range(2)]
     warm += [zoo_run("horses-inception", out) for _ in range(2)]
-    said = f"{_accuracy(cold[-1])}; the notebook: {epochs[-1]['validation']:.2%}"
-    yield ratio("zoo run horses-inception, features not kept", [whole["whole"]], [c["seconds"] for c in cold], said)
-    yield ratio("zoo run horses-inception, features kept", [whole["whole"]], [w["seconds"] for w in warm], said)
+    said = f"{_accuracy(cold[-1])}; the notebook, after one epoch: {epoch['validation']:.2%}"
+    yield ratio("zoo run horses-inception, features not kept", [three], [c["seconds"] for c in cold], said)
+    yield ratio("zoo run horses-inception, features kept", [three], [w["seconds"] for w in warm], said)
 
 
 def memory(out: Path) -> Iterator[dict[str, Any]]:
@@ -153,7 +154,7 @@ def fashion(out: Path) -> Iterator[dict[str, Any]]:
 
 def precision(out: Path) -> Iterator[dict[str, Any]]:
     """Five seeds in 16 bits and five on the plain path: is anything lost?"""
-    for recipe, metric, epochs in (("horses-cnn", "train_accuracy", "5"), ("fashion-cnn", "test_accuracy", "5")):
+    for recipe, metric, epochs in (("horses-cnn", "train_accuracy", "2"), ("fashion-cnn", "test_accuracy", "2")):
         found = {
             kind: [
                 zoo_run(recipe, out, "--epochs", epochs, "--seed", str(seed), "--precision", kind)["metrics"][metric]
