@@ -12,7 +12,6 @@ from torch import nn
 from torchvision.transforms import v2 as T
 
 from zoo_core.cards import Split
-from zoo_core.engine.allocator import freed_memory_kept
 from zoo_core.engine.arithmetic import Arithmetic
 from zoo_core.engine.build import build_model, load_weights
 from zoo_core.engine.data import ImageSet, load_split, preprocessing
@@ -204,8 +203,7 @@ def evaluate_on(
     in_order_of(predictor, images)
     cpu = torch.device("cpu")
     steps = evaluate(predictor.model, images, predictor.input, cpu, arithmetic=predictor.arithmetic, ranks=ranks)
-    with freed_memory_kept():
-        return Told(predictor.origin, name, observed(steps, observe))
+    return Told(predictor.origin, name, observed(steps, observe))
 
 
 def explain_image(

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from zoo_core.engine.allocator import freed_memory_kept
 from zoo_core.engine.arithmetic import Arithmetic
 from zoo_core.engine.dropout import SharedDropout
 from zoo_core.engine.forward import answers
@@ -124,17 +125,29 @@ class Loop:
             assert resume.step == 0, "this loop saves between epochs only"
             _restore(self.model, optimizer, resume)
         module = self.ranks.parallel(self.model)
-        for epoch in range(resume.epoch if resume else 0, self.recipe.epochs):
-            started = perf_counter()
-            metrics = {"loss": (yield from self._epoch(module, optimizer, examples, epoch))}
-            predictions = None
-            for name, measured_on in measures.items():
-                measured = yield from self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
-                self._finite(measured.loss, epoch, len(examples.labels) // self.recipe.batch_size)
-                metrics[name] = measured.accuracy
-                predictions = measured.predictions if name == "validation_accuracy" else predictions
-            yield EpochResult(epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions)
-            yield Checkpoint(_state(self.model, optimizer, epoch + 1))
+        with freed_memory_kept():  # here alone: many threads that decode beside it would tear holes into what is kept
+            for epoch in range(resume.epoch if resume else 0, self.recipe.epochs):
+                yield from self._whole_epoch(module, optimizer, examples, measures, epoch)
+
+    def _whole_epoch(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        examples: Examples,
+        measures: Mapping[str, Examples],
+        epoch: int,
+    ) -> Iterator[Event]:
+        """Train for an epoch, and measure."""
+        started = perf_counter()
+        metrics = {"loss": (yield from self._epoch(module, optimizer, examples, epoch))}
+        predictions = None
+        for name, measured_on in measures.items():
+            measured = yield from self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
+            self._finite(measured.loss, epoch, len(examples.labels) // self.recipe.batch_size)
+            metrics[name] = measured.accuracy
+            predictions = measured.predictions if name == "validation_accuracy" else predictions
+        yield EpochResult(epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions)
+        yield Checkpoint(_state(self.model, optimizer, epoch + 1))
 
     def measure(self, examples: Examples, epoch: int, *, what: str) -> Generator[Event, None, Measured]:
         """Evaluate the model on examples, in evaluation mode; each rank on its share."""

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from zoo_core.cards import ImageInput, ModelCard
-from zoo_core.engine.allocator import freed_memory_kept
 from zoo_core.engine.arithmetic import PLAIN, Arithmetic
 from zoo_core.engine.build import build_model, fit_tensors, load_tensors, load_weights, pinned
 from zoo_core.engine.data import ahead, at_once, scaling, sizing
@@ -92,11 +91,10 @@ class Predictor:
         """
         mine, size = images[ranks.rank :: ranks.count], at_once(self.input)
         batches = ahead(self._read, mine, size)
-        with freed_memory_kept():
-            for _ in range(0, -(-len(images) // ranks.count), size):
-                parts = ranks.collected(list(self._answer(next(batches, []))))
-                for answers in zip_longest(*parts):
-                    yield from (answer for answer in answers if answer is not None)
+        for _ in range(0, -(-len(images) // ranks.count), size):
+            parts = ranks.collected(list(self._answer(next(batches, []))))
+            for answers in zip_longest(*parts):
+                yield from (answer for answer in answers if answer is not None)
 
     def _read(self, image: ToRead) -> tuple[str, Tensor | DataError]:
         name, read = image

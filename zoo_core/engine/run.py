@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.cards import resolve
-from zoo_core.engine.allocator import freed_memory_kept
 from zoo_core.engine.build import build_model, load_weights, pinned, save_tensors
 from zoo_core.engine.data import ImageSet
 from zoo_core.engine.evaluate import evaluate
@@ -67,7 +66,7 @@ def execute(
     run.write_audit(findings)
     try:
         watched = on_board(run, observe) if tensorboard and run.writes else nullcontext(observe)
-        with freed_memory_kept(), watched as watching:
+        with watched as watching:
             epochs = _train(job, run, watching)
             test = _test(job, images.get("test"), run, observe)
             metrics = _final(epochs, test, plan.recipe)
