@@ -24,7 +24,7 @@ from zoo_core import cards, errors, hookspecs, plans, recipes, testing
 from zoo_core.cli.app import COMMANDS, app
 from zoo_core.engine.layers import layers_of
 from zoo_core.registry import Registry, load_registry
-from zoo_core.results import show_metric
+from zoo_core.results import show_metric, words
 
 HERE = Path(__file__).parent
 MEASURED = HERE / "explanation" / "measured.json"
@@ -150,7 +150,7 @@ def _recipe(registry: Registry, name: str, runs: list[dict[str, Any]]) -> Iterat
         figure = documented.figures.get(metric) if documented else None
         said = f"“{figure.says}”" if figure else ""
         spread = " | ".join(show_metric(metric, f(values)) for f in (mean, min, max))
-        yield f"| {metric.replace('_', ' ')} | {said} | {spread} |"
+        yield f"| {words(metric)} | {said} | {spread} |"
     yield ""
     if documented and documented.log:
         yield from _log(documented.log, runs)
@@ -158,7 +158,7 @@ def _recipe(registry: Registry, name: str, runs: list[dict[str, Any]]) -> Iterat
 
 def _log(log: Any, runs: list[dict[str, Any]]) -> Iterator[str]:  # noqa: ANN401 - a mapping of tuples
     yield "Epoch by epoch, documented | measured (mean over the seeds):\n"
-    titles = " | ".join(metric.replace("_", " ") for metric in log)
+    titles = " | ".join(words(metric) for metric in log)
     yield f"| epoch | {titles} |\n|---|{'---|' * len(log)}"
     for number in range(len(next(iter(log.values())))):
         cells = (

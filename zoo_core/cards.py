@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, Self
@@ -70,6 +71,11 @@ class HubFile(Value):
     filename: str = "model.safetensors"
     revision: str = "main"
 
+    def held(self, content: File) -> bool:
+        """Tell whether a File says of itself that it was here, at some commit."""
+        place = re.fullmatch(r"hub:(.+)@[\w.-]+#(.+)", content.sources[0].uri)
+        return len(content.sources) == 1 and place is not None and place.groups() == (self.repo, self.filename)
+
 
 class ImageInput(Value):
     """How an image must look to go into a model: preprocessing, described.
@@ -115,6 +121,13 @@ class WeightsCard(Value):
     license: str
     provenance: str
     probes: tuple[Probe, ...] = ()  # measured with exactly these bytes; the first on images that are shipped
+
+    def was(self, pinned: WeightsCard) -> bool:
+        """Tell whether `pinned` is this card, or what its file on the hub was at some time."""
+        file = self.file
+        if isinstance(file, File) or self == pinned or isinstance(pinned.file, HubFile):
+            return self == pinned
+        return file.held(pinned.file) and self == pinned.model_copy(update={"file": file})
 
     @model_validator(mode="after")
     def _a_head_names_its_trunk(self) -> Self:

@@ -15,7 +15,7 @@ from importlib import metadata
 from importlib.metadata import EntryPoint
 from types import MappingProxyType
 
-from zoo_core.errors import Problem
+from zoo_core.errors import Problem, UnknownName
 from zoo_core.hookspecs import GROUP
 
 CORE = re.compile(r"\s*zoo[-_.]+core(?![\w.-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
@@ -67,6 +67,18 @@ def installed() -> list[Distribution]:
         if distribution is not None:
             found.setdefault(distribution.name, distribution)
     return [found[name] for name in sorted(found)]
+
+
+def installed_as(name: str) -> Distribution:
+    """Return the installed distribution of a name, however it is spelt.
+
+    Raises:
+        UnknownName: there is none with plugins.
+    """
+    known = {one.name: one for one in installed()}
+    if normalised(name) not in known:
+        raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
+    return known[normalised(name)]
 
 
 def normalised(name: str) -> str:

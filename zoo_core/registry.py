@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import pluggy
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from zoo_core.cards import DatasetCard, HubFile, ModelCard, Name, TrainerCard, Value, WeightsCard, resolve
+from zoo_core.cards import DatasetCard, ModelCard, Name, TrainerCard, Value, WeightsCard, resolve
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.folders import scan
 from zoo_core.models import Models
@@ -100,7 +99,7 @@ class Registry:
             IntegrityError: the installed cards are others than the plan's; what differs is named.
         """
         again = self._planned(plan.recipe, plan.device, plan.data)
-        if len(again.weights) == len(plan.weights) and all(map(_of_one_hub_file, again.weights, plan.weights)):
+        if len(again.weights) == len(plan.weights) and all(map(WeightsCard.was, again.weights, plan.weights)):
             again = again.model_copy(update={"weights": plan.weights})  # the bytes that the run began with
         other = [name for name in Plan.model_fields if getattr(again, name) != getattr(plan, name)]
         if other:
@@ -282,17 +281,6 @@ def _starting_weights(recipe: Recipe, model: ModelCard, dataset: DatasetCard) ->
             fix="--weights pretrained, which keeps the trunk below a fresh head",
         )
     return picked
-
-
-def _of_one_hub_file(card: WeightsCard, pinned: WeightsCard) -> bool:
-    """Tell whether weights are a card's own, or what its file on the hub was when a run began with it."""
-    if card == pinned or not isinstance(card.file, HubFile) or isinstance(pinned.file, HubFile):
-        return card == pinned
-    place = re.fullmatch(r"hub:(.+)@[\w.-]+#(.+)", pinned.file.sources[0].uri)
-    here = (
-        len(pinned.file.sources) == 1 and place is not None and place.groups() == (card.file.repo, card.file.filename)
-    )
-    return here and card == pinned.model_copy(update={"file": card.file})
 
 
 def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from zoo_core import charts
 from zoo_core.errors import DataError
-from zoo_core.results import show_metric
-from zoo_core.rundir import RunDir
+from zoo_core.recipes import Figure
+from zoo_core.results import ClassResult, show_documented, show_measured, show_metric, words
+from zoo_core.rundir import PREDICTIONS, TEST_PREDICTIONS, RunDir
 
 BINS = 10  # of the probabilities, for calibration
 
@@ -48,13 +49,13 @@ class Judged:
         return counts
 
     @property
-    def classes(self) -> Iterator[dict[str, Any]]:
-        """Images, precision and recall of each class; None where there is nothing to divide by."""
+    def classes(self) -> Iterator[ClassResult]:
+        """How each class fared."""
         for index, name in enumerate(self.names):
             right, is_it = self.confusion[index][index], sum(self.confusion[index])
             called = sum(row[index] for row in self.confusion)
             precision, recall = (right / count if count else None for count in (called, is_it))
-            yield {"name": name, "images": is_it, "precision": precision, "recall": recall}
+            yield ClassResult(name, is_it, precision, recall)
 
     @cached_property
     def bins(self) -> list[tuple[float, float, int]]:
@@ -108,7 +109,7 @@ def _rendered(run: RunDir) -> str:
         reason=result.get("reason", ""),
         documented=[_documented(one) for one in result.get("documented", ())],
         place=plan.recipe.documented.place if plan.recipe.documented else "",
-        metrics=[(_words(name), show_metric(name, value)) for name, value in result.get("metrics", {}).items()],
+        metrics=[(words(name), show_metric(name, value)) for name, value in result.get("metrics", {}).items()],
         curves=list(_curves(run.read_metrics())),
         judged=judged,
         confusion=charts.confusion(judged.confusion, judged.names) if judged else "",
@@ -121,31 +122,26 @@ def _rendered(run: RunDir) -> str:
 
 
 def _judged(run: RunDir) -> Judged | None:
-    found = run.read_predictions()
-    what = "test" if run.read("test-predictions.csv") is not None else "validation"
-    return Judged(what, *found) if found else None
+    for what, name in (("test", TEST_PREDICTIONS), ("validation", PREDICTIONS)):
+        found = run.read_predictions(name)
+        if found is not None:
+            return Judged(what, *found)
+    return None
 
 
 def _curves(metrics: list[dict[str, float]]) -> Iterator[str]:
     names = [name for name in (metrics[0] if metrics else ()) if name not in ("epoch", "seconds")]
-    accuracies = {_words(n): [one[n] for one in metrics] for n in names if "accuracy" in n}
+    accuracies = {words(n): [one[n] for one in metrics] for n in names if "accuracy" in n}
     for name in names:
         if "accuracy" not in name:
-            yield charts.curves(_words(name), {name: [one[name] for one in metrics]})
+            yield charts.curves(words(name), {name: [one[name] for one in metrics]})
     if accuracies:
         yield charts.curves("accuracy, %", accuracies, percent=True)
 
 
 def _documented(one: dict[str, Any]) -> tuple[str, str, str, bool]:
-    figure, name = one["documented"], one["metric"]
-    bound, value = figure["at_least"], figure["value"]
-    promised = f"about {show_metric(name, value)}" if bound is None else f"≥ {show_metric(name, bound)}"
-    found = "not measured" if one["measured"] is None else show_metric(name, one["measured"])
-    return _words(name), promised, found, one["held"]
-
-
-def _words(metric: str) -> str:
-    return metric.replace("_", " ")
+    name, promised = one["metric"], show_documented(one["metric"], Figure.model_validate(one["documented"]))
+    return words(name), promised, show_measured(name, one["measured"]), one["held"]
 
 
 def _mistakes(run: RunDir) -> Iterator[dict[str, Any]]:

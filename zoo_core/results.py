@@ -159,6 +159,24 @@ class Mistake:
         return self.label == self.predicted
 
 
+def words(metric: str) -> str:
+    """Return a metric's name as people read it."""
+    return metric.replace("_", " ")
+
+
+def show_documented(name: str, figure: Figure) -> str:
+    """Return a documented figure: a bound, or a value to come near to."""
+    if figure.at_least is not None:
+        return f"≥ {show_metric(name, figure.at_least)}"
+    assert figure.value is not None
+    return f"about {show_metric(name, figure.value)}"
+
+
+def show_measured(name: str, value: float | None) -> str:
+    """Return a measurement, or that there is none."""
+    return "not measured" if value is None else show_metric(name, value)
+
+
 def show_metric(name: str, value: float) -> str:
     """Return an accuracy in per cent, and anything else with four significant digits."""
     return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4g}"

@@ -21,6 +21,7 @@ from zoo_core.folders import Finding
 from zoo_core.plans import Plan
 from zoo_core.results import Comparison, EpochResult, Mistake, Predictions
 
+PREDICTIONS, TEST_PREDICTIONS = "predictions.csv", "test-predictions.csv"  # over validation and test images
 Status = Literal["running", "finished", "interrupted", "failed"]
 
 
@@ -102,9 +103,7 @@ class RunDir:
         if self.writes:
             append_line(self.path / "metrics.jsonl", json.dumps(line, allow_nan=False))
 
-    def write_predictions(
-        self, predictions: Predictions, classes: Sequence[str], name: str = "predictions.csv"
-    ) -> None:
+    def write_predictions(self, predictions: Predictions, classes: Sequence[str], name: str = PREDICTIONS) -> None:
         """Write predictions.csv: image, label, prediction, then one probability per class."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -168,9 +167,9 @@ class RunDir:
                 found.append(json.loads(line))
         return found
 
-    def read_predictions(self) -> tuple[tuple[str, ...], list[list[str]]] | None:
-        """Return the classes, and the rows of test-predictions.csv, else of predictions.csv; None: there are none."""
-        content = self.read("test-predictions.csv") or self.read("predictions.csv")
+    def read_predictions(self, name: str = PREDICTIONS) -> tuple[tuple[str, ...], list[list[str]]] | None:
+        """Return the classes and the rows of a table of predictions; None: there is none."""
+        content = self.read(name)
         if content is None:
             return None
         header, *rows = csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape")))

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.configuration import Configuration
-from zoo_core.distributions import Distribution, installed, normalised
+from zoo_core.distributions import Distribution, installed_as
 from zoo_core.doctor import Findings, examine_all
 from zoo_core.errors import CheckFailed, NetworkError, PluginError, UnknownName
 from zoo_core.recipes import Figures
@@ -76,7 +76,7 @@ def check_entry_module(distribution: str) -> None:
         CheckFailed: it does not hold.
         UnknownName: no such distribution is installed.
     """
-    _hold(_entry_module(_distribution(distribution)))
+    _hold(_entry_module(installed_as(distribution)))
 
 
 def check_distribution(distribution: str) -> None:
@@ -92,7 +92,7 @@ def check_distribution(distribution: str) -> None:
 
 def checks_of(distribution: str) -> Iterator[Check]:
     """Yield what `check_distribution` looks at, one by one; raises as it does, but for CheckFailed."""
-    one, registry = _distribution(distribution), load_registry()
+    one, registry = installed_as(distribution), load_registry()
     offers = [offer for offer in registry.plugins if one.owns(offer.plugin)]
     if not offers:
         raise _absent(one, registry)
@@ -189,13 +189,6 @@ def _no_network() -> Iterator[list[str]]:
         yield asked
     finally:
         refusing.clear()
-
-
-def _distribution(name: str) -> Distribution:
-    known = {one.name: one for one in installed()}
-    if normalised(name) not in known:
-        raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
-    return known[normalised(name)]
 
 
 def _absent(one: Distribution, registry: Registry) -> PluginError:

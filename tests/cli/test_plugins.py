@@ -12,15 +12,6 @@ from tests.fakes.installation import install, model
 from zoo_core.configuration import Configuration
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the path for more plugins."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    return folder
-
-
 def test_without_a_command_and_with_list_the_plugins_are_listed(zoo: Zoo) -> None:
     said = zoo("plugins")
     assert (said.code, said.err) == (0, "")

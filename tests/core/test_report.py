@@ -12,7 +12,7 @@ import pytest
 
 from zoo_core import DataError, Predictions, Registry
 from zoo_core.report import Judged, render, write_report
-from zoo_core.results import EpochResult, Mistake, compare
+from zoo_core.results import ClassResult, EpochResult, Mistake, compare
 from zoo_core.rundir import RunDir
 
 ROWS = [
@@ -63,8 +63,8 @@ def test_a_table_of_predictions_comes_to_what_one_counts() -> None:
     assert judged.accuracy == 0.75
     assert judged.confusion == [[1, 1], [0, 2]]
     assert list(judged.classes) == [
-        {"name": "cat", "images": 2, "precision": 1.0, "recall": 0.5},
-        {"name": "dog", "images": 2, "precision": 2 / 3, "recall": 1.0},
+        ClassResult("cat", images=2, precision=1.0, recall=0.5),
+        ClassResult("dog", images=2, precision=2 / 3, recall=1.0),
     ]
     assert [(round(sure, 3), right, count) for sure, right, count in judged.bins] == [
         (0.55, 1.0, 1),
@@ -76,7 +76,7 @@ def test_a_table_of_predictions_comes_to_what_one_counts() -> None:
 
 def test_a_class_that_is_never_called_has_no_precision() -> None:
     judged = Judged("test", ("cat", "dog", "owl"), ROWS)
-    assert list(judged.classes)[2] == {"name": "owl", "images": 0, "precision": None, "recall": None}
+    assert list(judged.classes)[2] == ClassResult("owl", images=0, precision=None, recall=None)
 
 
 def test_the_page_holds_everything(run: RunDir) -> None:

@@ -34,14 +34,6 @@ from zoo_core.testing import check_dataset, check_distribution, check_entry_modu
 HERE = __name__
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    return folder
-
-
 def registry_with(**brings: list[Any]) -> Registry:
     manager = new_manager()
     plugin = type("Plugin", (), {})()

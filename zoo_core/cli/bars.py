@@ -12,7 +12,7 @@ from rich.text import Text
 
 from zoo_core.cli.console import amount, err, note
 from zoo_core.plans import Plan
-from zoo_core.results import EpochResult, Event, Progress as Step, RunResult, show_metric
+from zoo_core.results import EpochResult, Event, Progress as Step, RunResult, show_metric, words
 
 PLAIN_EVERY = 5.0  # seconds between plain lines
 
@@ -114,17 +114,16 @@ def rate(speed: float, unit: str) -> str:
 
 def epoch_line(result: EpochResult) -> str:
     """Return an epoch in one line."""
-    figures = [f"{name.replace('_', ' ')} {show_metric(name, value)}" for name, value in result.metrics.items()]
+    figures = [f"{words(name)} {show_metric(name, value)}" for name, value in result.metrics.items()]
     return "   ".join([f"epoch {result.epoch}/{result.epochs}", *figures, f"{result.seconds:.1f} s"])
 
 
-def carry_out(plan: Plan, folder: Path, *, tensorboard: bool = False) -> tuple[RunResult, bool]:
-    """Return the result, and whether we are the process that prints it."""
+def carry_out(plan: Plan, folder: Path, *, tensorboard: bool = False) -> RunResult:
+    """Carry out a plan and show it as it goes on; with `torchrun`, together with the other ranks."""
     from zoo_core.engine.ranks import joined
     from zoo_core.engine.run import execute  # torch starts here, and nowhere sooner
     from zoo_core.store import Store
 
     with joined() as ranks, Bars(shown=ranks.is_first) as bars:
         store = Store.default()
-        result = execute(plan, store=store, out=folder, observe=bars, tensorboard=tensorboard, ranks=ranks)
-        return result, ranks.is_first
+        return execute(plan, store=store, out=folder, observe=bars, tensorboard=tensorboard, ranks=ranks)

@@ -13,7 +13,7 @@ from zoo_core.cli.checks import show_checks
 from zoo_core.cli.console import note, print_json, print_table
 from zoo_core.cli.context import Json, registry
 from zoo_core.configuration import Configuration
-from zoo_core.distributions import installed, normalised
+from zoo_core.distributions import installed, installed_as, normalised
 from zoo_core.errors import PluginError, UnknownName, UsageError
 from zoo_core.registry import Registry
 from zoo_core.skeleton import Kind, write_plugin
@@ -77,18 +77,16 @@ def doctor(
 @app.command()
 def disable(name: DistributionName) -> None:
     """Have a plugin not imported any more, also when it is broken."""
-    known = [one.name for one in installed()]
-    if normalised(name) not in known:
-        raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
-    Configuration.default().disable(normalised(name))
-    print(f"{normalised(name)} is disabled")
+    known = installed_as(name).name
+    Configuration.default().disable(known)
+    print(f"{known} is disabled")
 
 
 @app.command()
 def enable(name: DistributionName) -> None:
     """Have a disabled plugin imported again."""
     configuration = Configuration.default()
-    known = {*(one.name for one in installed()), *configuration.settings().disabled}
+    known = {*(one.name for one in installed()), *configuration.settings().disabled}  # it may be uninstalled by now
     if normalised(name) not in known:
         raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
     configuration.enable(normalised(name))

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from zoo_core.cli.bars import carry_out
-from zoo_core.cli.console import note, print_json, print_table
+from zoo_core.cli.console import is_first_rank, note, print_json, print_table
 from zoo_core.cli.context import Json, registry
 from zoo_core.errors import CheckFailed
-from zoo_core.results import show_metric
+from zoo_core.results import show_measured, show_metric, words
 from zoo_core.rundir import RunDir
 from zoo_core.runs import Repeated, repeated
 
@@ -24,8 +24,8 @@ def reproduce(
 ) -> None:
     """Carry out a run's plan again, and hold every metric against the first."""
     first = RunDir.open(run)
-    result, is_first_rank = carry_out(registry(context).plan_again(first.plan()), out)
-    if not is_first_rank:
+    result = carry_out(registry(context).plan_again(first.plan()), out)
+    if not is_first_rank():
         return
     found = repeated(first, RunDir.open(result.directory))
     if json:
@@ -39,7 +39,6 @@ def reproduce(
 
 
 def _row(one: Repeated) -> tuple[str, ...]:
-    again = "not measured" if one.again is None else show_metric(one.metric, one.again)
+    again = show_measured(one.metric, one.again)
     tolerance = f"± {show_metric(one.metric, one.tolerance)}" if one.tolerance else "none: the same bits"
-    words = one.metric.replace("_", " ")
-    return words, show_metric(one.metric, one.first), again, tolerance, "yes" if one.held else "NO"
+    return words(one.metric), show_metric(one.metric, one.first), again, tolerance, "yes" if one.held else "NO"

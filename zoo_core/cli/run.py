@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from zoo_core.cli.bars import carry_out
-from zoo_core.cli.console import note, out, print_json, print_table
+from zoo_core.cli.console import is_first_rank, note, out, print_json, print_table
 from zoo_core.cli.context import Json, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
 from zoo_core.plans import Plan
-from zoo_core.recipes import Figure, Precision
-from zoo_core.results import RunResult, show_metric
+from zoo_core.recipes import Precision
+from zoo_core.results import RunResult, show_documented, show_measured, show_metric, words
 
 
 def run(
@@ -47,8 +47,8 @@ def run(
     plan = registry(context).plan(recipe, overrides, device=device, data=data)
     if dry_run:
         return print_json(plan.model_dump(mode="json"))
-    result, first = carry_out(plan, out, tensorboard=tensorboard)
-    if not first:
+    result = carry_out(plan, out, tensorboard=tensorboard)
+    if not is_first_rank():
         return None
     print_json(_as_json(result)) if json else print_result(plan, result)
     if strict and not result.held:
@@ -90,7 +90,7 @@ def print_result(plan: Plan, result: RunResult) -> None:
     if result.comparisons:
         print_table(("", "documented", "measured", "held"), _compared(result), right=["documented", "measured"])
     else:
-        measured = [(_words(name), show_metric(name, value)) for name, value in result.metrics.items()]
+        measured = [(words(name), show_metric(name, value)) for name, value in result.metrics.items()]
         print_table(("", "measured"), measured, right=["measured"])
     note(f"\nKept in {result.directory}: report.html shows it all\nTry: zoo predict {result.directory} IMAGE")
 
@@ -98,26 +98,15 @@ def print_result(plan: Plan, result: RunResult) -> None:
 def _compared(result: RunResult) -> list[tuple[str, str, str, str]]:
     rows = [
         (
-            _words(one.metric),
-            _documented(one.metric, one.documented),
-            "not measured" if one.measured is None else show_metric(one.metric, one.measured),
+            words(one.metric),
+            show_documented(one.metric, one.documented),
+            show_measured(one.metric, one.measured),
             "yes" if one.held else "no",
         )
         for one in result.comparisons
     ]
     known = {one.metric for one in result.comparisons}
-    return rows + [(_words(n), "", show_metric(n, v), "") for n, v in result.metrics.items() if n not in known]
-
-
-def _words(metric: str) -> str:
-    return metric.replace("_", " ")
-
-
-def _documented(name: str, figure: Figure) -> str:
-    if figure.at_least is not None:
-        return f"≥ {show_metric(name, figure.at_least)}"
-    assert figure.value is not None
-    return f"about {show_metric(name, figure.value)}"
+    return rows + [(words(n), "", show_metric(n, v), "") for n, v in result.metrics.items() if n not in known]
 
 
 def _print_log(plan: Plan, result: RunResult) -> None:
@@ -130,6 +119,6 @@ def _print_log(plan: Plan, result: RunResult) -> None:
         theirs = {name: values[number] for name, values in log.items() if number < len(values)}
         cells = [show_metric(name, values[name]) if name in values else "" for name in log for values in (theirs, ours)]
         rows.append((str(number + 1), *cells))
-    headers = [header for name in log for header in (f"{_words(name)}: documented", "measured")]
+    headers = [header for name in log for header in (f"{words(name)}: documented", "measured")]
     print_table(("epoch", *headers), rows, right=headers)
     out().print()

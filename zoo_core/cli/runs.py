@@ -11,7 +11,7 @@ import typer
 from zoo_core.cli.console import note, print_json, print_table
 from zoo_core.cli.context import Json
 from zoo_core.errors import UsageError
-from zoo_core.results import show_metric
+from zoo_core.results import show_metric, words
 from zoo_core.rundir import RunDir
 from zoo_core.runs import Summary, differences, find_runs
 
@@ -50,7 +50,7 @@ def _compare(pair: list[Path], *, json: bool) -> None:
 
 def _headline(summary: Summary) -> str:
     name = next((name for name in SHOWN if name in summary.metrics), None)
-    return "" if name is None else f"{name.replace('_', ' ')} {show_metric(name, summary.metrics[name])}"
+    return "" if name is None else f"{words(name)} {show_metric(name, summary.metrics[name])}"
 
 
 def _text(value: object) -> str:

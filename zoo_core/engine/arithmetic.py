@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -48,11 +46,9 @@ class Arithmetic:
             return inputs.to(device)
         return inputs.to(device, memory_format=torch.channels_last)
 
-    @contextmanager
-    def applied(self, device: torch.device) -> Iterator[None]:
-        """Compute in `dtype` inside."""
-        with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            yield
+    def applied(self, device: torch.device) -> torch.autocast:
+        """Return a context in which is computed in `dtype`."""
+        return torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
 
 PLAIN = Arithmetic(plain=True)

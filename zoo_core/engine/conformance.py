@@ -230,6 +230,7 @@ def _job(
 ) -> Job:
     """Return the job of training a model on a few images of noise."""
     classes = card.classes or tuple(str(number) for number in range(card.num_classes))
+    dataset, images = _noise_card(classes), _noise(card.input, classes)
     recipe = Recipe(
         name="check",
         summary="check",
@@ -239,8 +240,23 @@ def _job(
         batch_size=4,
         precision="float32",
     )
+    plan = Plan(
+        recipe=recipe,
+        model=card,
+        dataset=dataset,
+        edition=dataset.edition(),
+        trainer=trainer,
+        settings=settings,
+        weights=(),
+        classes=classes,
+        device="cpu",
+    )
+    return Job(model, images, images, plan, Store(folder), torch.device("cpu"))
+
+
+def _noise_card(classes: tuple[str, ...]) -> DatasetCard:
     edition = Edition(name="noise", summary="noise", files={}, examples={"train": IMAGES})
-    dataset = DatasetCard(
+    return DatasetCard(
         name="noise",
         summary="noise",
         license="CC0-1.0",
@@ -249,20 +265,6 @@ def _job(
         classes=classes,
         editions=(edition,),
         loader="zoo_core:ArrayImages",
-    )
-    plan = Plan(
-        recipe=recipe,
-        model=card,
-        dataset=dataset,
-        edition=edition,
-        trainer=trainer,
-        settings=settings,
-        weights=(),
-        classes=classes,
-        device="cpu",
-    )
-    return Job(
-        model, _noise(card.input, classes), _noise(card.input, classes), plan, Store(folder), torch.device("cpu")
     )
 
 

@@ -31,41 +31,35 @@ def evaluate(
     Raises:
         DataError: an image is damaged.
     """
-    logits = yield from through(model, images, spec, device, arithmetic=arithmetic, ranks=ranks, what="evaluating")
+    network = inferring(model.to(device), spec, arithmetic)
+    logits = yield from through(network, images, spec, device, ranks=ranks, what="evaluating")
     labels = labels_of(images)
     mean = loss_of(logits, labels).item()
     return summarise(probabilities(logits), labels, names_of(images), images.classes, loss=mean)
 
 
 def through(
-    model: nn.Module,
+    network: nn.Module,
     images: ImageSet,
     spec: ImageInput,
     device: torch.device,
     *,
-    arithmetic: Arithmetic,
     ranks: Ranks,
     what: str,
     batch_size: int | None = None,
 ) -> Generator[Event, None, Tensor]:
-    """Return what the model makes of every image, (N, …) float32 in order; each rank sends its share.
+    """Return what a network made by `inferring` says of every image, (N, …) float32 in order; ranks share them.
 
     Raises:
         DataError: an image is damaged.
     """
-    mine = ranks.share(torch.arange(len(images)))
-    some = mine if len(mine) else torch.tensor([0])  # more ranks than images: what comes of it is not gathered
-    batches = _scaled(images, spec, some.tolist(), batch_size or at_once(spec), device)
-    network = inferring(model.eval().to(device), spec, arithmetic)
-    rows = yield from answers(network, batches, device, PLAIN, what=what, total=len(some))
-    return ranks.gathered(rows[: len(mine)], len(images))
+    scale, size = scaling(spec), batch_size or at_once(spec)
 
+    def batches_of(indices: Tensor) -> Iterator[Tensor]:
+        return (scale(pixels.to(device)) for pixels in stream(images, spec, indices.tolist(), size))
 
-def _scaled(
-    images: ImageSet, spec: ImageInput, indices: Sequence[int], batch_size: int, device: torch.device
-) -> Iterator[Tensor]:
-    scale = scaling(spec)
-    return (scale(pixels.to(device)) for pixels in stream(images, spec, indices, batch_size))
+    rows = yield from answers(network, batches_of, len(images), device, arithmetic=PLAIN, ranks=ranks, what=what)
+    return rows
 
 
 def summarise(

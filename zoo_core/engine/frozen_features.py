@@ -11,7 +11,6 @@ from hashlib import sha256
 import torch
 from torch import Tensor, nn
 
-from zoo_core.engine.arithmetic import PLAIN
 from zoo_core.engine.build import load_tensors, save_tensors, split_head, state_hash
 from zoo_core.engine.data import ImageSet, labels_of, names_of
 from zoo_core.engine.evaluate import through
@@ -78,7 +77,6 @@ class FrozenFeatures:
             images,
             job.plan.input,
             job.device,
-            arithmetic=PLAIN,  # it is made for its own
             ranks=job.ranks,
             what=f"{what} features",
             batch_size=FrozenFeaturesSettings.model_validate(job.plan.settings).feature_batch_size,

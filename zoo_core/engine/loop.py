@@ -152,12 +152,15 @@ class Loop:
     def measure(self, examples: Examples, epoch: int, *, what: str) -> Generator[Event, None, Measured]:
         """Evaluate the model on examples, in evaluation mode; each rank on its share."""
         self.model.eval()
-        total = len(examples.labels)
-        mine = self.ranks.share(torch.arange(total))
-        some = mine if len(mine) else torch.tensor([0])
-        inputs = examples.stream(torch.split(some, examples.at_once), epoch)
-        rows = yield from answers(self.model, inputs, self.device, self.arithmetic, what=what, total=len(some))
-        return Measured(examples, self.ranks.gathered(rows[: len(mine)], total))
+
+        def batches_of(indices: Tensor) -> Iterator[Tensor]:
+            return examples.stream(torch.split(indices, examples.at_once), epoch)
+
+        total, arithmetic = len(examples.labels), self.arithmetic
+        logits = yield from answers(
+            self.model, batches_of, total, self.device, arithmetic=arithmetic, ranks=self.ranks, what=what
+        )
+        return Measured(examples, logits)
 
     def _epoch(
         self, module: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, epoch: int

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from zoo_core.plans import Plan
 from zoo_core.recipes import Recipe
 from zoo_core.report import write_report
 from zoo_core.results import EpochResult, Evaluation, Observe, Progress, RunResult, compare, observed, unobserved
-from zoo_core.rundir import RunDir
+from zoo_core.rundir import TEST_PREDICTIONS, RunDir
 from zoo_core.sources import Watch
 from zoo_core.store import Store
 
@@ -64,20 +64,13 @@ def execute(
     job, base = _prepare(plan, images, store, device, watch, ranks)
     run = _directory(job, out)
     run.write_audit(findings)
-    try:
-        watched = on_board(run, observe) if tensorboard and run.writes else nullcontext(observe)
-        with watched as watching:
-            epochs = _train(job, run, watching)
-            test = _test(job, images.get("test"), run, observe)
-            metrics = _final(epochs, test, plan.recipe)
-            run.write_weights(save_tensors(_made(job.model, base)))
-            _show_mistakes(job, images, epochs, test, run)
-    except (KeyboardInterrupt, SystemExit) as error:
-        run.finish("interrupted", reason="Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM")
-        raise
-    except BaseException as error:
-        run.finish("failed", reason=f"{type(error).__name__}: {error}")
-        raise
+    watched = on_board(run, observe) if tensorboard and run.writes else nullcontext(observe)
+    with _ended_by(run), watched as watching:
+        epochs = _train(job, run, watching)
+        test = _test(job, images.get("test"), run, observe)
+        metrics = _final(epochs, test, plan.recipe)
+        run.write_weights(save_tensors(_made(job.model, base)))
+        _show_mistakes(job, images, epochs, test, run)
     comparisons = compare(plan.recipe.documented, metrics)
     run.finish("finished", metrics=metrics, comparisons=comparisons)
     if run.writes:
@@ -127,6 +120,19 @@ def _directory(job: Job, out: Path) -> RunDir:
     return made or RunDir(path, writes=False)
 
 
+@contextmanager
+def _ended_by(run: RunDir) -> Iterator[None]:
+    """Let the run's directory say what ended the run before its end."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        run.finish("interrupted", reason="Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM")
+        raise
+    except BaseException as error:
+        run.finish("failed", reason=f"{type(error).__name__}: {error}")
+        raise
+
+
 def _fetching(observe: Observe) -> Watch:
     """Let downloads be observed like everything else."""
     return lambda done, total: observe(Progress("fetching", done, total, "B"))
@@ -151,7 +157,7 @@ def _test(job: Job, images: ImageSet | None, run: RunDir, observe: Observe) -> E
         return None
     steps = evaluate(job.model, images, job.plan.input, job.device, arithmetic=job.arithmetic, ranks=job.ranks)
     evaluation = observed(steps, observe)
-    run.write_predictions(evaluation.predictions, job.plan.classes, "test-predictions.csv")
+    run.write_predictions(evaluation.predictions, job.plan.classes, TEST_PREDICTIONS)
     return evaluation
 
 
