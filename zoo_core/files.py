@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from zoo_core.errors import IntegrityError, ResourceError
+from zoo_core.failpoints import failpoint
 
 CHUNK = 1 << 20  # bytes read or written at a time
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -36,15 +37,20 @@ def atomic_write(
     with disk_errors(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            failpoint("files.create")
             with temporary.open("xb") as file:
                 for chunk in verified([content] if isinstance(content, bytes) else content, path.name, size, sha256):
+                    failpoint("files.write")
                     file.write(chunk)
+                failpoint("files.sync")
                 file.flush()
                 os.fsync(file.fileno())
+            failpoint("files.rename")
             temporary.replace(path)
         finally:
             with suppress(OSError):  # after the rename there is nothing left to remove
                 temporary.unlink()
+        failpoint("files.sync-folder")
         _sync_folder(path.parent)
     return path
 
@@ -67,6 +73,7 @@ def verified(chunks: Iterable[bytes], name: str, size: int | None, sha256: str |
 def append_line(path: Path, line: str) -> None:
     """Add one line to a text file and hand it to the system, so that a kill of this process does not lose it."""
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
+        failpoint("files.append")
         file.write(line + "\n")
 
 

@@ -23,7 +23,7 @@ COMMANDS = [
 
 # A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
 FLOORS = (
-    ("errors",),
+    ("errors", "failpoints"),
     ("cards", "child", "files"),
     ("models", "recipes", "readers", "skeleton", "validation", "sources"),
     ("plans", "results", "hookspecs", "store", "configuration"),
