@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import uuid
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shutil import disk_usage
 
 from zoo_core.errors import IntegrityError, ResourceError
 from zoo_core.failpoints import failpoint
@@ -68,6 +68,39 @@ def verified(chunks: Iterable[bytes], name: str, size: int | None, sha256: str |
         raise _not_as_promised(name, f"it has {count:,} bytes, {size:,} were promised")
     if sha256 is not None and digest.hexdigest() != sha256:
         raise _not_as_promised(name, f"sha256 is {digest.hexdigest()}, {sha256} was promised")
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files into a temporary folder beside `path`, and rename it: `path` is never seen with some of them.
+
+    A folder that has the name already is replaced.
+
+    Raises:
+        ResourceError: the disk is full, read-only, or not ours to write.
+    """
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+    with disk_errors(path, sum(map(len, files.values()))):
+        try:
+            for name, content in files.items():
+                atomic_write(temporary / name, content)
+            remove_folder(path)
+            failpoint("folder.rename")
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # after the rename there is nothing left to remove
+        failpoint("folder.sync")
+        _sync_folder(path.parent)
+    return path
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder, if it is there: it loses its name first, so that it is never seen with some of its files."""
+    going = path.parent / f".{path.name}.{uuid.uuid4().hex}.gone"
+    with suppress(FileNotFoundError):
+        failpoint("folder.forget")
+        path.rename(going)
+        failpoint("folder.remove")
+        shutil.rmtree(going)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -155,7 +188,7 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
 
 def _space(path: Path, needed: int | None) -> str:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    free = f"{disk_usage(folder).free:,} bytes are free in {folder}"
+    free = f"{shutil.disk_usage(folder).free:,} bytes are free in {folder}"
     return free if needed is None else f"{needed:,} bytes are needed, {free}"
 
 

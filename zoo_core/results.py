@@ -63,7 +63,29 @@ class Checkpoint:
     state: TrainState
 
 
-Event = Progress | EpochResult | Checkpoint
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint is on the disk, read back and right: whatever happens now, the run can go on from here."""
+
+    run: Path  # its directory
+    epoch: int  # finished epochs
+    step: int  # finished steps inside the next one
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run goes on from a checkpoint: the newest that is whole, or from the start where there is none."""
+
+    run: Path
+    epoch: int
+    step: int
+    damaged: tuple[str, ...]  # what is wrong with newer ones
+    changed: Mapping[
+        str, tuple[Any, Any]
+    ]  # then and now: it goes on, but not bit for bit
+
+
+Event = Progress | EpochResult | Checkpoint | Saved | Resumed
 Observe = Callable[[Event], None]
 T = TypeVar("T")
 
@@ -180,6 +202,11 @@ def show_measured(name: str, value: float | None) -> str:
 def show_metric(name: str, value: float) -> str:
     """Return an accuracy in per cent, and anything else with four significant digits."""
     return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4g}"
+
+
+def never() -> bool:
+    """Say that no checkpoint is wanted: the `due` of those who save none."""
+    return False
 
 
 def unobserved(event: Event) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from zoo_core.errors import DataError
+from zoo_core.checkpoints import Checkpoints
+from zoo_core.errors import DataError, UsageError
 from zoo_core.files import append_line, atomic_write, disk_errors
 from zoo_core.folders import Finding
 from zoo_core.plans import Plan
@@ -36,6 +40,8 @@ class RunDir:
     mistakes/         the images that were got most wrong, and where the model looked: PNG, listed in mistakes.json
     audit.json        what is to be known of a folder of the user's own, where there is anything
     weights.safetensors   the tensors this run made (what a frozen trunk holds is named in plan.json, not copied)
+    checkpoints/      where training stood, for `zoo run --resume`; gone when the run has finished
+    resumes.jsonl     one line for each time that the run went on: from where, and what was other than at its beginning
     result.json       status, final metrics, and documented figures beside measured ones
     report.html       all of it on one page
     """
@@ -53,7 +59,7 @@ class RunDir:
         run = cls(_new_folder(root / plan.recipe.name))
         run._write("plan.json", plan.model_dump_json(indent=2).encode())
         run._write_json("environment.json", environment)
-        run.finish("running")
+        run.finish("running", reason=_who())
         _point(run.path.parent / "latest", run.path.name)
         return run
 
@@ -67,6 +73,45 @@ class RunDir:
         if not (path / "plan.json").is_file():
             raise DataError(f"{path} is not a run directory", why="it holds no plan.json", fix="ls runs/*/")
         return cls(path)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where training stood."""
+        return Checkpoints(self.path / "checkpoints")
+
+    @property
+    def status(self) -> str:
+        """What became of the run, as result.json says: "running" also of one that was killed."""
+        return str(self.read_json("result.json").get("status", "unknown"))
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a process is carrying it out."""
+        try:
+            with self.locked(patience=1.0):  # another rank may just be asking the same
+                return False
+        except UsageError:
+            return True
+
+    @contextmanager
+    def locked(self, *, patience: float = 0.0) -> Iterator[None]:
+        """Keep other processes from carrying out this run while this one does; wait `patience` seconds for its turn.
+
+        Raises:
+            UsageError: another process is at it.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            with disk_errors(self.path):
+                if self.writes:
+                    lock.acquire(timeout=patience)
+        except Timeout as error:
+            who = self.read_json("result.json").get("reason", "")
+            raise UsageError(f"{self.path} is under way", why=who, fix="wait for its end, or end it") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def weights(self) -> Path:
@@ -102,6 +147,15 @@ class RunDir:
         line = {"epoch": result.epoch, **result.metrics, "seconds": round(result.seconds, 3)}
         if self.writes:
             append_line(self.path / "metrics.jsonl", json.dumps(line, allow_nan=False))
+
+    def go_on(self, checkpoint: str, metrics: bytes, changed: Mapping[str, Any]) -> None:
+        """Be running again, from a checkpoint ("": from the start), with metrics.jsonl as it was then."""
+        if self.writes:
+            self.checkpoints.sweep()
+            self._write("metrics.jsonl", metrics)
+            line = {"time": datetime.now(UTC).isoformat(), "checkpoint": checkpoint, "changed": changed}
+            append_line(self.path / "resumes.jsonl", json.dumps(line))
+            self.finish("running", reason=_who())
 
     def write_predictions(self, predictions: Predictions, classes: Sequence[str], name: str = PREDICTIONS) -> None:
         """Write predictions.csv: image, label, prediction, then one probability per class."""
@@ -199,6 +253,10 @@ class RunDir:
     def _write(self, name: str, content: bytes) -> None:
         if self.writes:
             atomic_write(self.path / name, content)
+
+
+def _who() -> str:
+    return f"process {os.getpid()} on {platform.node()}"
 
 
 def _new_folder(parent: Path) -> Path:

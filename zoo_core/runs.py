@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo_core.errors import DataError
+from zoo_core.errors import DataError, UsageError
+from zoo_core.plans import Plan
 from zoo_core.rundir import RunDir
 
 ACCURACY, LOSS = 0.005, 0.02  # how far a metric may lie from the first run's, on another machine or with other versions
@@ -60,24 +61,66 @@ def find_runs(root: Path) -> list[RunDir]:
     return [RunDir(path) for path in sorted(found, key=lambda path: (path.name, path.parent.name))]
 
 
+def to_resume(where: str, root: Path, recipe: str | None) -> RunDir | None:
+    """Return the run to go on with: the one at the path `where`.
+
+    With "auto" it is the newest below `root`, of the recipe if one is named, that did not finish and is not under way;
+    None: there is no such run.
+
+    Raises:
+        DataError: there is no run at the path.
+        UsageError: it has finished.
+    """
+    if where != "auto":
+        run = RunDir.open(Path(where))
+        if run.status == "finished":
+            raise UsageError(f"{where} has finished", why="there is nothing to go on with", fix=f"zoo report {where}")
+        return RunDir(run.path.resolve())  # "latest" may point to another before this one ends
+    runs = find_runs(root) if root.is_dir() else []
+    mine = [run for run in runs if recipe in (None, run.path.parent.name)]
+    return next((run for run in reversed(mine) if run.status != "finished" and not run.under_way), None)
+
+
+def need_the_same(run: RunDir, plan: Plan) -> None:
+    """Refuse to go on with a run by another recipe than it began with.
+
+    Raises:
+        UsageError: something is other; all of it is named.
+    """
+    began = run.plan()
+    sides = ({**one.recipe.model_dump(mode="json"), "data": one.data} for one in (began, plan))
+    lines = [f"  {field}: {first} in the run, {second} now" for field, first, second in _unequal(*sides)]
+    if lines:
+        why, fix = "\n".join(lines), f"zoo run --resume {run.path}"
+        raise UsageError(f"{run.path} began with another recipe", why=why, fix=fix)
+
+
 def differences(one: RunDir, other: RunDir) -> Iterator[tuple[str, object, object]]:
     """Yield (field, one's, other's) for every field of plan, environment and result that differs; None: it has none."""
-    sides = [dict(_flat(_everything(run))) for run in (one, other)]
-    for field in dict.fromkeys([*sides[0], *sides[1]]):
-        first, second = (side.get(field) for side in sides)
-        if first != second:
-            yield field, first, second
+    return _unequal(_everything(one), _everything(other))
+
+
+def other_machine(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what differs between two environments of all that results may depend on, in the last bit or more."""
+    return {name: (here.get(name), there.get(name)) for name in MACHINE if here.get(name) != there.get(name)}
 
 
 def repeated(first: RunDir, again: RunDir) -> list[Repeated]:
     """Hold the metrics of a run against those of the same plan carried out again."""
-    here, there = (run.read_json("environment.json") for run in (first, again))
-    exact = all(here.get(name) == there.get(name) for name in MACHINE)
+    exact = not other_machine(*(run.read_json("environment.json") for run in (first, again)))
     second = again.read_json("result.json").get("metrics", {})
     return [
         Repeated(name, value, second.get(name), 0.0 if exact else ACCURACY if "accuracy" in name else LOSS)
         for name, value in first.read_json("result.json").get("metrics", {}).items()
     ]
+
+
+def _unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    sides = [dict(_flat(side)) for side in (one, other)]
+    for field in dict.fromkeys([*sides[0], *sides[1]]):
+        first, second = (side.get(field) for side in sides)
+        if first != second:
+            yield field, first, second
 
 
 def _everything(run: RunDir) -> dict[str, Any]:

@@ -12,7 +12,17 @@ from rich.text import Text
 
 from zoo_core.cli.console import amount, err, note
 from zoo_core.plans import Plan
-from zoo_core.results import EpochResult, Event, Progress as Step, RunResult, show_metric, words
+from zoo_core.results import (
+    EpochResult,
+    Event,
+    Progress as Step,
+    Resumed,
+    RunResult,
+    Saved,
+    show_metric,
+    words,
+)
+from zoo_core.rundir import RunDir
 
 PLAIN_EVERY = 5.0  # seconds between plain lines
 
@@ -30,6 +40,7 @@ class Bars:
         self._what = ""
         self._began = self._said = monotonic()
         self._first = 0  # units that were done when it began
+        self._saved: Saved | Resumed | None = None  # the newest checkpoint
 
     def __enter__(self) -> Self:
         if self._moving:
@@ -41,6 +52,8 @@ class Bars:
     ) -> None:
         if self._moving:
             self._bars.stop()
+        if error is not None and self._saved is not None and self._shown:
+            note(f"Saved: {place(self._saved)}. Try: zoo run --resume {self._saved.run}")
 
     @property
     def _moving(self) -> bool:
@@ -52,6 +65,12 @@ class Bars:
             return
         if isinstance(event, EpochResult):
             self._say(epoch_line(event))
+        elif isinstance(event, Resumed):
+            self._saved = event
+            for line in resumed_lines(event):
+                self._say(line)
+        elif isinstance(event, Saved):
+            self._saved = event
         elif isinstance(event, Step):
             self._plain_step(event) if self._plain else self._step(event)
 
@@ -112,18 +131,47 @@ def rate(speed: float, unit: str) -> str:
     return f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s"
 
 
+def place(event: Saved | Resumed) -> str:
+    """Return where a checkpoint stands, in words."""
+    return f"epoch {event.epoch + 1}, {event.step} steps" if event.step else f"{event.epoch} epochs"
+
+
+def resumed_lines(event: Resumed) -> list[str]:
+    """Return what is to be known of a run that goes on."""
+    lines = [f"Passed over: {one}" for one in event.damaged]
+    lines.append(f"Going on from {place(event)}" if event.epoch or event.step else "No checkpoint: from the start")
+    for name, (then, now) in event.changed.items():
+        lines.append(f"{name}: {then} when the run began, {now} now: it will not be the same to the last bit")
+    return lines
+
+
 def epoch_line(result: EpochResult) -> str:
     """Return an epoch in one line."""
     figures = [f"{words(name)} {show_metric(name, value)}" for name, value in result.metrics.items()]
     return "   ".join([f"epoch {result.epoch}/{result.epochs}", *figures, f"{result.seconds:.1f} s"])
 
 
-def carry_out(plan: Plan, folder: Path, *, tensorboard: bool = False) -> RunResult:
+def carry_out(
+    plan: Plan,
+    folder: Path,
+    *,
+    tensorboard: bool = False,
+    resume: RunDir | None = None,
+    checkpoint_every: float | None = None,
+) -> RunResult:
     """Carry out a plan and show it as it goes on; with `torchrun`, together with the other ranks."""
     from zoo_core.engine.ranks import joined
     from zoo_core.engine.run import execute  # torch starts here, and nowhere sooner
     from zoo_core.store import Store
 
     with joined() as ranks, Bars(shown=ranks.is_first) as bars:
-        store = Store.default()
-        return execute(plan, store=store, out=folder, observe=bars, tensorboard=tensorboard, ranks=ranks)
+        return execute(
+            plan,
+            store=Store.default(),
+            out=folder,
+            observe=bars,
+            tensorboard=tensorboard,
+            ranks=ranks,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+        )

@@ -14,12 +14,15 @@ from zoo_core.cli.context import Json, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
 from zoo_core.plans import Plan
 from zoo_core.recipes import Precision
+from zoo_core.registry import Registry
 from zoo_core.results import RunResult, show_documented, show_measured, show_metric, words
+from zoo_core.rundir import RunDir
+from zoo_core.runs import need_the_same, to_resume
 
 
 def run(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="A recipe: see zoo list.", autocompletion=recipe_names)],
+    recipe: Annotated[str | None, typer.Argument(help="A recipe: see zoo list.", autocompletion=recipe_names)] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for any field; may be repeated.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
@@ -31,6 +34,12 @@ def run(
     precision: Annotated[Precision | None, typer.Option(help="auto, float32 (the plain path), bfloat16.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with a run that did not finish: its path, or auto (the newest, if any).")
+    ] = None,
+    checkpoint_every: Annotated[
+        float | None, typer.Option(min=0, help="Seconds between checkpoints. [default: 60, or what costs 5 %]")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write the metrics for TensorBoard too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and do nothing.")] = False,
     strict: Annotated[
@@ -44,16 +53,38 @@ def run(
     overrides = parse_overrides(set_ or []) | {key: value for key, value in flags.items() if value is not None}
     if weights is not None:
         overrides["weights"] = None if weights == "none" else weights
-    plan = registry(context).plan(recipe, overrides, device=device, data=data)
+    plan, unfinished = _planned(registry(context), recipe, overrides, resume, out, device=device, data=data)
     if dry_run:
         return print_json(plan.model_dump(mode="json"))
-    result = carry_out(plan, out, tensorboard=tensorboard)
+    result = carry_out(plan, out, tensorboard=tensorboard, resume=unfinished, checkpoint_every=checkpoint_every)
     if not is_first_rank():
         return None
     print_json(_as_json(result)) if json else print_result(plan, result)
     if strict and not result.held:
-        raise CheckFailed(f"a documented figure of {recipe} did not hold", fix=f"cat {result.directory}/result.json")
+        what = f"a documented figure of {plan.recipe.name} did not hold"
+        raise CheckFailed(what, fix=f"cat {result.directory}/result.json")
     return None
+
+
+def _planned(
+    known: Registry,
+    recipe: str | None,
+    overrides: dict[str, Any],
+    resume: str | None,
+    out: Path,
+    *,
+    device: str,
+    data: Path | None,
+) -> tuple[Plan, RunDir | None]:
+    """Return what to do, and the run to do it in where one is to be gone on with."""
+    run = to_resume(resume, out, recipe) if resume else None
+    if run is None:
+        if recipe is None:
+            raise UsageError("no recipe is named" + (" and no run is unfinished" if resume else ""), fix="zoo list")
+        return known.plan(recipe, overrides, device=device, data=data), None
+    if recipe or overrides or data:
+        need_the_same(run, known.plan(recipe or run.plan().recipe.name, overrides, data=data))
+    return known.plan_again(run.plan()), run
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class FrozenFeatures:
                     trunk, fast, job.validation, job, "validation"
                 )
             arithmetic = replace(job.arithmetic, dtype=torch.float32)  # a head is too small to gain by 16 bits
-            yield from Loop(head, job.plan.recipe, job.device, arithmetic, job.ranks).train(features, measures, resume)
+            loop = Loop(head, job.plan.recipe, job.device, arithmetic, job.ranks, job.due)
+            yield from loop.train(features, measures, resume)
 
     def _features(
         self, trunk: nn.Module, fast: Callable[[], nn.Module], images: ImageSet, job: Job, what: str

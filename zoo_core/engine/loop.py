@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -28,8 +28,9 @@ from zoo_core.engine.order import epoch_order, seed_torch
 from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.errors import Diverged
 from zoo_core.recipes import Recipe
-from zoo_core.results import Checkpoint, EpochResult, Event, Predictions, Progress, TrainState
+from zoo_core.results import Checkpoint, EpochResult, Event, Predictions, Progress, TrainState, never
 
+AGREE_EVERY = 16  # steps after which ranks ask one another whether a checkpoint is due
 MODEL, OPTIMIZER = "model.", "optimizer."  # what a TrainState's tensor names begin with
 
 
@@ -95,6 +96,35 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """The part of an epoch that is done: steps, and this rank's sum of the batches' losses."""
+
+    step: int = 0
+    total: float = 0.0
+
+    @classmethod
+    def of(cls, state: TrainState, ranks: Ranks) -> Begun:
+        """Return where a state stands; other ranks than those that saved it share their sum."""
+        totals: list[float] = state.values["totals"]
+        return cls(state.step, totals[ranks.rank] if len(totals) == ranks.count else sum(totals) / len(totals))
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What stays the same from step to step."""
+
+    module: nn.Module  # the model, or what averages its gradients over the ranks
+    optimizer: torch.optim.Optimizer
+    examples: Examples
+    measures: Mapping[str, Examples]
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64."""
+        return self.examples.labels
+
+
+@dataclass(frozen=True)
 class Loop:
     """Trains `model` in place, as the recipe says.
 
@@ -107,6 +137,7 @@ class Loop:
     device: torch.device
     arithmetic: Arithmetic
     ranks: Ranks = ALONE
+    due: Callable[[], bool] = never  # whether a Checkpoint is wanted inside an epoch
 
     def train(
         self, examples: Examples, measures: Mapping[str, Examples], resume: TrainState | None = None
@@ -122,32 +153,28 @@ class Loop:
         parameters, fused = self.model.parameters(), not self.arithmetic.plain
         optimizer = make_optimizer(self.recipe.optimizer, parameters, fused=fused)
         if resume is not None:
-            assert resume.step == 0, "this loop saves between epochs only"
             _restore(self.model, optimizer, resume)
-        module = self.ranks.parallel(self.model)
+        training = _Training(self.ranks.parallel(self.model), optimizer, examples, measures)
+        begun = Begun() if resume is None else Begun.of(resume, self.ranks)
         with freed_memory_kept():  # here alone: many threads that decode beside it would tear holes into what is kept
             for epoch in range(resume.epoch if resume else 0, self.recipe.epochs):
-                yield from self._whole_epoch(module, optimizer, examples, measures, epoch)
+                yield from self._whole_epoch(training, epoch, begun)
+                begun = Begun()
 
-    def _whole_epoch(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        examples: Examples,
-        measures: Mapping[str, Examples],
-        epoch: int,
-    ) -> Iterator[Event]:
-        """Train for an epoch, and measure."""
+    def _whole_epoch(self, training: _Training, epoch: int, begun: Begun) -> Iterator[Event]:
+        """Train for an epoch, or the rest of it, and measure."""
         started = perf_counter()
-        metrics = {"loss": (yield from self._epoch(module, optimizer, examples, epoch))}
+        begun = yield from self._epoch(training, epoch, begun)
+        metrics = {"loss": self.ranks.mean(begun.total / begun.step)}
         predictions = None
-        for name, measured_on in measures.items():
-            measured = yield from self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
-            self._finite(measured.loss, epoch, len(examples.labels) // self.recipe.batch_size)
+        for name, measured_on in training.measures.items():
+            steps = self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
+            measured = yield from self._interruptible(steps, training, epoch, begun)
+            self._finite(measured.loss, epoch, begun.step - 1)
             metrics[name] = measured.accuracy
             predictions = measured.predictions if name == "validation_accuracy" else predictions
         yield EpochResult(epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions)
-        yield Checkpoint(_state(self.model, optimizer, epoch + 1))
+        yield self._checkpoint(training, epoch + 1, Begun())
 
     def measure(self, examples: Examples, epoch: int, *, what: str) -> Generator[Event, None, Measured]:
         """Evaluate the model on examples, in evaluation mode; each rank on its share."""
@@ -162,28 +189,52 @@ class Loop:
         )
         return Measured(examples, logits)
 
-    def _epoch(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, epoch: int
-    ) -> Generator[Event, None, float]:
-        """Take every step of an epoch, and return the mean of the batches' losses."""
+    def _epoch(self, training: _Training, epoch: int, begun: Begun) -> Generator[Event, None, Begun]:
+        """Take every step of an epoch that is not taken yet, and return what they come to."""
         self.model.train()
-        seed, epochs = self.recipe.seed, self.recipe.epochs
-        batches = torch.split(epoch_order(seed, epoch, len(examples.labels)), self.recipe.batch_size)
-        shares = [self._share(batch) for batch in batches]
-        total = 0.0
-        inputs = examples.stream([share.indices for share in shares], epoch)
-        for step, (share, batch) in enumerate(zip(shares, inputs, strict=True)):
-            seed_torch(seed, "step", epoch, step)  # dropout draws the same wherever we began, on every rank
+        seed, epochs, optimizer, labels = self.recipe.seed, self.recipe.epochs, training.optimizer, training.labels
+        batches = torch.split(epoch_order(seed, epoch, len(labels)), self.recipe.batch_size)
+        shares = [self._share(batch) for batch in batches[begun.step :]]
+        inputs = training.examples.stream([share.indices for share in shares], epoch)
+        for share, batch in zip(shares, inputs, strict=True):
+            seed_torch(seed, "step", epoch, begun.step)  # dropout draws the same wherever we began, on every rank
             with self.arithmetic.applied(self.device), share.drawing():
-                logits = module(self.arithmetic.ready(batch, self.device))
-            loss = loss_of(logits, examples.labels[share.indices].to(self.device)) * share.weight
-            total += self._finite(loss.item(), epoch, step)
-            set_rate(optimizer, scheduled_rate(self.recipe, (epoch + step / len(batches)) / epochs))
+                logits = training.module(self.arithmetic.ready(batch, self.device))
+            loss = loss_of(logits, labels[share.indices].to(self.device)) * share.weight
+            value = self._finite(loss.item(), epoch, begun.step)
+            set_rate(optimizer, scheduled_rate(self.recipe, (epoch + begun.step / len(batches)) / epochs))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            yield Progress(f"epoch {epoch + 1}", step + 1, len(batches), "steps")
-        return self.ranks.mean(total / len(batches))
+            begun = Begun(begun.step + 1, begun.total + value)
+            yield Progress(f"epoch {epoch + 1}", begun.step, len(batches), "steps")
+            if self._wanted(begun.step):
+                yield self._checkpoint(training, epoch, begun)
+        return begun
+
+    def _interruptible(
+        self, steps: Generator[Event, None, Measured], training: _Training, epoch: int, begun: Begun
+    ) -> Generator[Event, None, Measured]:
+        """Measure, and let the state before it be saved on the way; ranks, whose shares differ, go through."""
+        while True:
+            try:
+                yield next(steps)
+            except StopIteration as stop:
+                measured: Measured = stop.value
+                return measured
+            if self.ranks.count == 1 and self.due():
+                yield self._checkpoint(training, epoch, begun)
+
+    def _wanted(self, step: int) -> bool:
+        """Tell whether a checkpoint is due; ranks must agree, and do so every few steps."""
+        if self.ranks.count == 1:
+            return self.due()
+        return step % AGREE_EVERY == 0 and self.ranks.mean(float(self.due())) > 0
+
+    def _checkpoint(self, training: _Training, epoch: int, begun: Begun) -> Checkpoint:
+        tensors = {MODEL + name: tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {OPTIMIZER + name: tensor for name, tensor in optimizer_tensors(training.optimizer).items()}
+        return Checkpoint(TrainState(epoch, begun.step, tensors, {"totals": self.ranks.collected(begun.total)}))
 
     def _share(self, batch: Tensor) -> Share:
         """Return this rank's part of a batch.
@@ -203,12 +254,6 @@ class Loop:
             why=f"{optimizer.name} with a learning rate of {optimizer.lr:g} left the numbers that can be computed with",
             fix=f"zoo run {self.recipe.name} --lr {optimizer.lr / 10:g}",
         )
-
-
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> TrainState:
-    tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
-    tensors |= {OPTIMIZER + name: tensor for name, tensor in optimizer_tensors(optimizer).items()}
-    return TrainState(epoch, 0, tensors)
 
 
 def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainState) -> None:

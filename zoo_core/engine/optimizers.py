@@ -46,10 +46,19 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned."""
+    """Put back what `optimizer_tensors` returned.
+
+    Each tensor is laid out in memory as its parameter is: a fused step takes them all in the order in which they lie,
+    and would mix them up without a word.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     whole = optimizer.state_dict()
     whole["state"] = {}
     for name, value in tensors.items():
         number, _, what = name.partition(".")
-        whole["state"].setdefault(int(number), {})[what] = value
+        whole["state"].setdefault(int(number), {})[what] = _laid_out_as(parameters[int(number)], value)
     optimizer.load_state_dict(whole)
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value

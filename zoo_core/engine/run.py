@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,19 +14,31 @@ from torch import Tensor, nn
 from zoo_core.cards import resolve
 from zoo_core.engine.build import build_model, load_weights, pinned, save_tensors
 from zoo_core.engine.data import ImageSet
+from zoo_core.engine.directory import Standing, ended_by, from_the_start, new_directory, where_it_stood
 from zoo_core.engine.evaluate import evaluate
+from zoo_core.engine.keeping import Keeper
 from zoo_core.engine.mistakes import most_wrong
 from zoo_core.engine.order import seed_torch
 from zoo_core.engine.ranks import ALONE, Ranks, device_of
 from zoo_core.engine.splits import Splits, open_splits
+from zoo_core.engine.stop import noted
 from zoo_core.engine.tensorboard import need_tensorboard, on_board
 from zoo_core.engine.trainer import Job
-from zoo_core.environment import environment
 from zoo_core.errors import Diverged, UsageError
 from zoo_core.plans import Plan
 from zoo_core.recipes import Recipe
 from zoo_core.report import write_report
-from zoo_core.results import EpochResult, Evaluation, Observe, Progress, RunResult, compare, observed, unobserved
+from zoo_core.results import (
+    Checkpoint,
+    EpochResult,
+    Evaluation,
+    Observe,
+    Progress,
+    RunResult,
+    compare,
+    observed,
+    unobserved,
+)
 from zoo_core.rundir import TEST_PREDICTIONS, RunDir
 from zoo_core.sources import Watch
 from zoo_core.store import Store
@@ -41,8 +52,10 @@ def execute(
     observe: Observe = unobserved,
     tensorboard: bool = False,
     ranks: Ranks = ALONE,
+    resume: RunDir | None = None,
+    checkpoint_every: float | None = None,
 ) -> RunResult:
-    """Carry out a plan, and keep what came of it in a new directory below `out`.
+    """Carry out a plan, and keep what came of it in a new directory below `out`, or go on in the one of `resume`.
 
     Args:
         plan: from `Registry.plan`.
@@ -51,6 +64,8 @@ def execute(
         observe: is shown every event as it happens.
         tensorboard: write the metrics for TensorBoard too.
         ranks: the processes that share the work; the first alone writes.
+        resume: a run of this plan that did not finish: it goes on from its newest checkpoint that is whole.
+        checkpoint_every: seconds between two checkpoints; None: a minute, or more where saving takes long.
 
     Raises:
         ZooError: of the kind of what went wrong; the directory then says so, and keeps what was measured until then.
@@ -62,18 +77,20 @@ def execute(
     watch = _fetching(observe)
     images, findings = observed(open_splits(plan, store, watch), observe)
     job, base = _prepare(plan, images, store, device, watch, ranks)
-    run = _directory(job, out)
-    run.write_audit(findings)
+    run = new_directory(job, out) if resume is None else RunDir(resume.path, writes=ranks.is_first)
     watched = on_board(run, observe) if tensorboard and run.writes else nullcontext(observe)
-    with _ended_by(run), watched as watching:
-        epochs = _train(job, run, watching)
+    with run.locked(), ended_by(run), watched as watching:
+        begun = from_the_start() if resume is None else where_it_stood(run, job, watching)
+        run.write_audit(findings)
+        epochs = _train(job, run, watching, begun, checkpoint_every)
         test = _test(job, images.get("test"), run, observe)
         metrics = _final(epochs, test, plan.recipe)
         run.write_weights(save_tensors(_made(job.model, base)))
         _show_mistakes(job, images, epochs, test, run)
-    comparisons = compare(plan.recipe.documented, metrics)
-    run.finish("finished", metrics=metrics, comparisons=comparisons)
+        comparisons = compare(plan.recipe.documented, metrics)
+        run.finish("finished", metrics=metrics, comparisons=comparisons)
     if run.writes:
+        run.checkpoints.clear()
         write_report(run)
     return RunResult(run.path, metrics, comparisons, tuple(epoch.metrics for epoch in epochs))
 
@@ -104,50 +121,28 @@ def _prepare(
     return Job(model, images["train"], images.get("validation"), plan, store, device, ranks), base
 
 
-def _directory(job: Job, out: Path) -> RunDir:
-    """Make the run's directory; the ranks behind the first are told where it is, and write nothing."""
-    typed = Path(sys.argv[0]).name in ("zoo", "__main__.py")
-    told = {
-        "command": shlex.join(["zoo", *sys.argv[1:]]) if typed else "",
-        **environment(job.store),
-        "device": str(job.device),
-        "threads": torch.get_num_threads(),
-        "arithmetic": job.arithmetic.name,
-        "ranks": job.ranks.count,
-    }
-    made = RunDir.create(out, job.plan, told) if job.ranks.is_first else None
-    path = job.ranks.told(made.path if made else Path())
-    return made or RunDir(path, writes=False)
-
-
-@contextmanager
-def _ended_by(run: RunDir) -> Iterator[None]:
-    """Let the run's directory say what ended the run before its end."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        run.finish("interrupted", reason="Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM")
-        raise
-    except BaseException as error:
-        run.finish("failed", reason=f"{type(error).__name__}: {error}")
-        raise
-
-
 def _fetching(observe: Observe) -> Watch:
     """Let downloads be observed like everything else."""
     return lambda done, total: observe(Progress("fetching", done, total, "B"))
 
 
-def _train(job: Job, run: RunDir, observe: Observe) -> list[EpochResult]:
-    """Let the trainer train, record each epoch, and return them."""
-    epochs: list[EpochResult] = []
-    for event in resolve(job.plan.trainer.trainer)().fit(job, None):
-        observe(event)
-        if isinstance(event, EpochResult):
-            epochs.append(event)
-            run.record(event)
-            if event.predictions is not None:
-                run.write_predictions(event.predictions, job.plan.classes)
+def _train(job: Job, run: RunDir, observe: Observe, begun: Standing, every: float | None) -> list[EpochResult]:
+    """Train, show and write what happens, and return the results of all epochs, also of those that were done before."""
+    epochs = list(begun.epochs)
+    trainer = resolve(job.plan.trainer.trainer)()
+    with noted(again=job.ranks.count == 1) as stop:
+        keeper = Keeper(run, stop, every=every, ranks=job.ranks)
+        for event in trainer.fit(replace(job, due=keeper.due), begun.state):
+            observe(event)
+            if isinstance(event, EpochResult):
+                epochs.append(event)
+                run.record(event)
+                if event.predictions is not None:
+                    run.write_predictions(event.predictions, job.plan.classes)
+            elif isinstance(event, Checkpoint) and event.state.epoch < job.plan.recipe.epochs:
+                saved = keeper.keep(event.state)
+                observe(saved) if saved else None
+            keeper.end_if_asked(event)
     return epochs
 
 

@@ -35,4 +35,5 @@ class Supervised:
             if settings.validate_through_augmentation:
                 measures["validation_accuracy_augmented"] = clean.drawn(steps, (recipe.seed, "measure validation"))
         train_on = images.drawn(steps, (recipe.seed, "train"))
-        yield from Loop(job.model, recipe, job.device, job.arithmetic, job.ranks).train(train_on, measures, resume)
+        loop = Loop(job.model, recipe, job.device, job.arithmetic, job.ranks, job.due)
+        yield from loop.train(train_on, measures, resume)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from zoo_core.engine.arithmetic import Arithmetic
 from zoo_core.engine.data import ImageSet, preprocessing
 from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.plans import Plan
-from zoo_core.results import Event, TrainState
+from zoo_core.results import Event, TrainState, never
 from zoo_core.store import Store
 
 
@@ -29,6 +29,7 @@ class Job:
     store: Store
     device: torch.device
     ranks: Ranks = ALONE  # the processes that share the work; the caller alone writes, whatever a trainer yields
+    due: Callable[[], bool] = never  # whether the caller would save a Checkpoint now; asked as often as one likes
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -48,7 +49,8 @@ class Trainer(Protocol):
         """Train, from the start or from a state that a Checkpoint carried.
 
         Yields Progress as often as it likes, an EpochResult after each epoch, and a Checkpoint wherever its state may
-        be saved. On the same machine, going on from a Checkpoint gives what going through would have given.
+        be saved: after each epoch, and inside one when `job.due()` says so. The caller saves those that it wants. On
+        the same machine, going on from a Checkpoint gives what going through would have given.
 
         Raises:
             Diverged: the loss is no finite number.

@@ -1,0 +1,91 @@
+"""Makes a run's directory, or takes up that of a run which did not finish; and lets it say how the run ended."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo_core.engine.keeping import METRICS, unpacked
+from zoo_core.engine.trainer import Job
+from zoo_core.environment import environment
+from zoo_core.results import EpochResult, Observe, Resumed, TrainState
+from zoo_core.rundir import RunDir
+from zoo_core.runs import other_machine
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands when it begins: its state (None: at the start), and the epochs that are done."""
+
+    state: TrainState | None
+    epochs: tuple[EpochResult, ...]
+
+
+def from_the_start() -> Standing:
+    """Return where a new run stands."""
+    return Standing(None, ())
+
+
+def new_directory(job: Job, out: Path) -> RunDir:
+    """Make the run's directory; the ranks behind the first are told where it is, and write nothing."""
+    made = RunDir.create(out, job.plan, _told(job)) if job.ranks.is_first else None
+    path = job.ranks.told(made.path if made else Path())
+    return made or RunDir(path, writes=False)
+
+
+def where_it_stood(run: RunDir, job: Job, observe: Observe) -> Standing:
+    """Return where the newest checkpoint that is whole left the run, with metrics.jsonl put back to what it was then.
+
+    The first rank reads, and tells the others.
+
+    Raises:
+        IntegrityError: a checkpoint is whole, but holds no state of training.
+    """
+    kept, damaged = run.checkpoints.newest() if run.writes else (None, ())
+    files = job.ranks.told(dict(kept.files) if kept else {})
+    changed = other_machine(run.read_json("environment.json"), _told(job)) if run.writes else {}
+    run.go_on(kept.path.name if kept else "", files.get(METRICS, b""), changed)
+    state = unpacked(files) if files else None
+    epoch, step = (state.epoch, state.step) if state else (0, 0)
+    observe(Resumed(run.path, epoch, step, tuple(map(str, damaged)), changed))
+    return Standing(state, tuple(_epochs(files.get(METRICS, b""), job.plan.recipe.epochs)))
+
+
+@contextmanager
+def ended_by(run: RunDir) -> Iterator[None]:
+    """Let the run's directory say what ended the run before its end."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        run.finish("interrupted", reason="Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM")
+        raise
+    except BaseException as error:
+        run.finish("failed", reason=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """Return what is told of where a run is carried out."""
+    typed = Path(sys.argv[0]).name in ("zoo", "__main__.py")
+    return {
+        "command": shlex.join(["zoo", *sys.argv[1:]]) if typed else "",
+        **environment(job.store),
+        "device": str(job.device),
+        "threads": torch.get_num_threads(),
+        "arithmetic": job.arithmetic.name,
+        "ranks": job.ranks.count,
+    }
+
+
+def _epochs(lines: bytes, epochs: int) -> Iterator[EpochResult]:
+    for line in map(json.loads, lines.splitlines()):
+        number, seconds = int(line.pop("epoch")), line.pop("seconds")
+        yield EpochResult(number, epochs, line, seconds)
