@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -95,7 +96,8 @@ class Bars:
             self._said = now
 
     def _say(self, line: str) -> None:
-        self._bars.console.print(line, highlight=False, soft_wrap=True)
+        with suppress(OSError):  # nobody reads it any more; the work goes on
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         self._said = monotonic()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from zoo_core.errors import ZooError
@@ -94,7 +95,8 @@ def print_error(error: Exception) -> None:
 
 
 def _say(text: str) -> None:
-    err().print(text, markup=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):  # nobody reads it any more; the work goes on
+        err().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def percent(fraction: float) -> str:
@@ -115,4 +117,10 @@ def amount(size: int) -> str:
 def _console(file: TextIO) -> Console:
     from rich.console import Console
 
-    return Console(file=file, width=None if file.isatty() else PIPE_WIDTH, highlight=False)
+    class Patient(Console):
+        """Leaves it to us what a closed pipe means: Rich would end the process."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Patient(file=file, width=None if file.isatty() else PIPE_WIDTH, highlight=False)
