@@ -80,9 +80,7 @@ class Resumed:
     epoch: int
     step: int
     damaged: tuple[str, ...]  # what is wrong with newer ones
-    changed: Mapping[
-        str, tuple[Any, Any]
-    ]  # then and now: it goes on, but not bit for bit
+    changed: Mapping[str, tuple[Any, Any]]  # then and now: it goes on, but not bit for bit
 
 
 Event = Progress | EpochResult | Checkpoint | Saved | Resumed

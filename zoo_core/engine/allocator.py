@@ -1,4 +1,4 @@
-"""Keeps freed memory for the next step, where the C library would give it back and have it cleared anew each time."""
+"""Memory: freed memory is kept for the next step, and memory that cannot be had is an error with a way out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
+
+from zoo_core.errors import ResourceError
+from zoo_core.recipes import Recipe
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's names for these numbers, in malloc.h
 DEFAULT_TRIM, DEFAULT_MMAP = 128 * 1024, 65_536  # glibc's own; see mallopt(3)
@@ -33,3 +38,20 @@ def freed_memory_kept() -> Iterator[None]:
         libc.mallopt(MMAP_MAX, DEFAULT_MMAP)
         libc.mallopt(TRIM_THRESHOLD, DEFAULT_TRIM)
         libc.malloc_trim(0)
+
+
+@contextmanager
+def enough_memory(recipe: Recipe) -> Iterator[None]:
+    """Inside, memory that cannot be had is a ResourceError with a way out; PyTorch has no one error for it on a CPU."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        out = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        if not out:
+            raise
+        fewer = max(1, recipe.batch_size // 2)
+        raise ResourceError(
+            f"there is not enough memory for batches of {recipe.batch_size}",
+            why=str(error).partition("\n")[0],
+            fix=f"zoo run {recipe.name} --batch-size {fewer}",
+        ) from error

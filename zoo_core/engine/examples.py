@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from zoo_core.cards import ImageInput
 from zoo_core.engine.augment import augmented
 from zoo_core.engine.data import ImageSet, Pixels, at_once, decode, labels_of, names_of, scaling, sizing
 from zoo_core.engine.ranks import ALONE, Ranks
-from zoo_core.errors import DataError
+from zoo_core.errors import DataError, ResourceError
 
 SHARE = 8  # one part in this many of the memory may hold a split's decoded images: training and validation, a quarter
 Place = tuple[int | str, ...]
@@ -95,7 +96,7 @@ class StreamedImages:
         scale = scaling(self.input)
         lists = [indices.tolist() for indices in batches]
         workers = min(os.cpu_count() or 1, len(lists))
-        for batch in DataLoader(one_by_one, batch_sampler=lists, num_workers=workers, collate_fn=list):
+        for batch in _living(DataLoader(one_by_one, batch_sampler=lists, num_workers=workers, collate_fn=list)):
             damaged = [one for one in batch if isinstance(one, DataError)]
             if damaged:
                 raise damaged[0]
@@ -104,6 +105,21 @@ class StreamedImages:
     def drawn(self, steps: v2.Compose | None, place: Place) -> StreamedImages:
         """Return the same images through other random steps, or none."""
         return replace(self, steps=steps, place=place)
+
+
+def _living(batches: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Pass batches on, and name it where a worker process dies: PyTorch has no error of its own for that."""
+    waiting = iter(batches)
+    while True:
+        try:
+            yield next(waiting)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            why, fix = f"the system killed it, likely for want of memory: {error}", "end other programs, and try again"
+            raise ResourceError("a process that decodes images died", why=why, fix=fix) from error
 
 
 class _Decoding(Dataset[Tensor | DataError]):

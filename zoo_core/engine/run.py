@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.cards import resolve
+from zoo_core.engine.allocator import enough_memory
 from zoo_core.engine.build import build_model, load_weights, pinned, save_tensors
 from zoo_core.engine.data import ImageSet
 from zoo_core.engine.directory import Standing, ended_by, from_the_start, new_directory, where_it_stood
@@ -79,7 +80,7 @@ def execute(
     job, base = _prepare(plan, images, store, device, watch, ranks)
     run = new_directory(job, out) if resume is None else RunDir(resume.path, writes=ranks.is_first)
     watched = on_board(run, observe) if tensorboard and run.writes else nullcontext(observe)
-    with run.locked(), ended_by(run), watched as watching:
+    with run.locked(), ended_by(run), enough_memory(plan.recipe), watched as watching:
         begun = from_the_start() if resume is None else where_it_stood(run, job, watching)
         run.write_audit(findings)
         epochs = _train(job, run, watching, begun, checkpoint_every)

@@ -1,0 +1,281 @@
+"""Going on with a run gives what going through would have given: weights, metrics and sample order, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch import Tensor, nn
+
+from zoo_core import Checkpoint, Diverged, EpochResult, IntegrityError, Progress, Recipe, Registry, ResourceError, Store
+from zoo_core.engine.allocator import enough_memory
+from zoo_core.engine.arithmetic import PLAIN, Arithmetic
+from zoo_core.engine.build import state_hash
+from zoo_core.engine.keeping import Keeper, packed, unpacked
+from zoo_core.engine.loop import Loop
+from zoo_core.engine.ranks import ALONE
+from zoo_core.engine.run import execute
+from zoo_core.engine.stop import Stop
+from zoo_core.recipes import SGD, Adam, AdamW
+from zoo_core.results import Resumed, Saved, TrainState
+from zoo_core.rundir import RunDir
+
+CPU = torch.device("cpu")
+STEPS = 5  # of an epoch
+RECIPE = Recipe(name="r", summary="s", model="m", dataset="d", epochs=3, batch_size=3)
+OPTIMIZERS = {
+    "adam": Adam(lr=0.01),
+    "adamw": AdamW(name="adamw"),
+    "sgd": SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True),
+}
+ARITHMETICS = {"plain": PLAIN, "fast": Arithmetic(), "bfloat16": Arithmetic(torch.bfloat16)}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Small images that note in which order they are asked for."""
+
+    seen: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.arange(14) % 2
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(14)))
+
+    @property
+    def at_once(self) -> int:
+        return 4
+
+    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
+        images = torch.randn(14, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        for indices in batches:
+            self.seen.extend((epoch, index) for index in indices.tolist())
+            yield images[indices]
+
+
+def network() -> nn.Module:
+    """All that has a state: convolutions whose layout matters, running statistics, and dropout."""
+    torch.manual_seed(0)
+    convolutions = (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 2))
+
+
+def loop(model: nn.Module, optimizer: str, arithmetic: str) -> Loop:
+    """A loop that would always be saved."""
+    recipe = RECIPE.model_copy(update={"optimizer": OPTIMIZERS[optimizer]})
+    return Loop(model, recipe, CPU, ARITHMETICS[arithmetic], due=lambda: True)
+
+
+@dataclass
+class Outcome:
+    """What a training came to."""
+
+    model: nn.Module
+    seen: list[tuple[int, int]]
+    metrics: list[dict[str, float]]
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, Outcome)
+        mine, theirs = (state_hash(one.model) for one in (self, other))
+        return (mine, self.seen, self.metrics) == (theirs, other.seen, other.metrics)
+
+
+@cache
+def through(optimizer: str, arithmetic: str) -> Outcome:
+    examples, model = Watched(), network()
+    events = list(loop(model, optimizer, arithmetic).train(examples, {}))
+    return Outcome(model, examples.seen, [dict(e.metrics) for e in events if isinstance(e, EpochResult)])
+
+
+def images_until(state: TrainState | None) -> int:
+    return 14 * state.epoch + min(14, 3 * state.step) if state else 0
+
+
+def with_kills(kills: list[int], optimizer: str, arithmetic: str) -> Outcome:
+    """Train, and stop dead after that many checkpoints of each attempt; each begins with a new network."""
+    seen: list[tuple[int, int]] = []
+    metrics: dict[int, dict[str, float]] = {}
+    state: TrainState | None = None
+    for kill in [*kills, 10**6]:
+        model, examples = network(), Watched()
+        for parameter in model.parameters() if state else ():
+            nn.init.normal_(parameter)  # nothing but the checkpoint tells it what it was
+        begun, left = images_until(state), kill
+        for event in loop(model, optimizer, arithmetic).train(examples, {}, state):
+            if isinstance(event, EpochResult):
+                metrics[event.epoch] = dict(event.metrics)
+            if isinstance(event, Checkpoint):
+                state, left = unpacked(packed(event.state)), left - 1
+                if left == 0:
+                    break
+        seen += examples.seen[: images_until(state) - begun]  # what was asked for beyond it will be again
+    return Outcome(model, seen, [metrics[epoch] for epoch in sorted(metrics)])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_killed_after_every_single_step_it_is_as_if_nothing_had_happened(optimizer: str, arithmetic: str) -> None:
+    expected = through(optimizer, arithmetic)
+    assert len(expected.seen) == 3 * 14
+    first = {epoch: sorted(index for e, index in expected.seen if e == epoch) for epoch in range(3)}
+    assert all(indices == list(range(14)) for indices in first.values())  # each once an epoch
+    found = with_kills([1] * (3 * (STEPS + 1) - 1), optimizer, arithmetic)
+    assert state_hash(found.model) == state_hash(expected.model)
+    assert found.metrics == expected.metrics
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 7), max_size=6))
+def test_wherever_it_is_killed_weights_metrics_and_order_are_the_same(kills: list[int]) -> None:
+    if sum(kills) < 3 * (STEPS + 1):
+        assert with_kills(kills, "adam", "fast") == through("adam", "fast")
+
+
+def test_a_state_survives_its_way_through_files() -> None:
+    state = TrainState(2, 7, {"a": torch.randn(3), "b": torch.tensor(5)}, {"totals": [0.1 + 0.2]})
+    again = unpacked(packed(state))
+    assert (again.epoch, again.step, again.values) == (2, 7, {"totals": [0.1 + 0.2]})
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in state.tensors.items())
+
+
+@pytest.mark.parametrize("files", [{}, {"place.json": b"[]"}, {"place.json": b"{", "state.safetensors": b""}])
+def test_files_that_hold_no_state_are_refused(files: dict[str, bytes]) -> None:
+    with pytest.raises(IntegrityError, match="holds no state of training"):
+        unpacked(files)
+
+
+def test_what_is_no_number_is_never_saved(tmp_path: Path) -> None:
+    keeper = Keeper(RunDir(tmp_path), Stop(), every=0, ranks=ALONE)
+    assert keeper.keep(TrainState(0, 1, {"w": torch.tensor([1.0, float("nan")])})) is None
+    assert RunDir(tmp_path).checkpoints.names() == []
+    assert keeper.keep(TrainState(0, 1, {"w": torch.tensor([1.0, 2.0])})) is not None
+
+
+def test_a_checkpoint_is_due_when_its_time_has_come(tmp_path: Path) -> None:
+    stop = Stop()
+    assert Keeper(RunDir(tmp_path), stop, every=0, ranks=ALONE).due()
+    patient = Keeper(RunDir(tmp_path), stop, every=None, ranks=ALONE)
+    assert not patient.due()
+    stop.asked = 2
+    assert patient.due()
+
+
+class Killed(BaseException):
+    """Ends a run as nothing that can be handled would."""
+
+
+def run_and_die(registry: Registry, name: str, store: Store, out: Path, *, after: int, **more: Any) -> RunDir:
+    """Carry out a recipe, and die after that many checkpoints are on the disk."""
+    left = after
+
+    def die(event: object) -> None:
+        nonlocal left
+        if isinstance(event, Saved):
+            left -= 1
+            if left == 0:
+                raise Killed
+
+    with pytest.raises(Killed):
+        execute(registry.plan(name), store=store, out=out, observe=die, checkpoint_every=0, **more)
+    (run,) = (path for path in (out / name).iterdir() if not path.is_symlink())
+    return RunDir.open(run)
+
+
+def figures(run: Path) -> list[dict[str, float]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("recipe", ["pond", "pond-features", "pond-patient"])
+@pytest.mark.parametrize("after", [1, 4, 6])
+def test_a_run_goes_on_in_its_directory_and_comes_to_the_same(
+    pond: Registry, store: Store, tmp_path: Path, recipe: str, after: int
+) -> None:
+    straight = execute(pond.plan(recipe), store=store, out=tmp_path / "straight").directory
+    after = min(after, 2) if recipe == "pond-patient" else after  # it saves every third step
+    run = run_and_die(pond, recipe, store, tmp_path / "killed", after=after)
+    seen: list[object] = []
+    result = execute(pond.plan_again(run.plan()), store=store, resume=run, observe=seen.append)
+    assert result.directory == run.path
+    assert [type(event) for event in seen if isinstance(event, Resumed)] == [Resumed]
+    assert (run.path / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
+    assert figures(run.path) == figures(straight)
+    assert [dict(one) for one in result.history] == [
+        {name: value for name, value in one.items() if name != "epoch"} for one in figures(straight)
+    ]
+    assert run.status == "finished"
+    assert not run.checkpoints.folder.exists()
+    assert json.loads((run.path / "resumes.jsonl").read_text())["changed"] == {}
+
+
+def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_is_taken(
+    pond: Registry, store: Store, tmp_path: Path
+) -> None:
+    run = run_and_die(pond, "pond", store, tmp_path / "killed", after=4)
+    newest = run.checkpoints.folder / run.checkpoints.names()[-1]
+    (newest / "state.safetensors").write_bytes(b"spoilt")
+    seen: list[object] = []
+    result = execute(pond.plan_again(run.plan()), store=store, resume=run, observe=seen.append)
+    (resumed,) = (event for event in seen if isinstance(event, Resumed))
+    assert resumed.step == 3
+    assert newest.name in resumed.damaged[0]
+    straight = execute(pond.plan("pond"), store=store, out=tmp_path / "straight").directory
+    assert (result.directory / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
+
+
+def test_without_a_checkpoint_it_begins_again_in_the_same_directory(
+    pond: Registry, store: Store, tmp_path: Path
+) -> None:
+    run = run_and_die(pond, "pond", store, tmp_path, after=1)
+    run.checkpoints.clear()
+    assert execute(pond.plan_again(run.plan()), store=store, resume=run).directory == run.path
+    assert len(figures(run.path)) == 2
+
+
+def test_another_machine_is_told_of(pond: Registry, store: Store, tmp_path: Path) -> None:
+    run = run_and_die(pond, "pond", store, tmp_path, after=1)
+    told = json.loads((run.path / "environment.json").read_text())
+    (run.path / "environment.json").write_text(json.dumps({**told, "threads": 77}))
+    seen: list[object] = []
+    execute(pond.plan_again(run.plan()), store=store, resume=run, observe=seen.append)
+    (resumed,) = (event for event in seen if isinstance(event, Resumed))
+    assert resumed.changed == {"threads": (77, torch.get_num_threads())}
+
+
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(pond: Registry, store: Store, tmp_path: Path) -> None:
+    plan = pond.plan("pond", {"optimizer": {"name": "sgd", "lr": 1e30}})
+    with pytest.raises(Diverged):
+        execute(plan, store=store, out=tmp_path, checkpoint_every=0)
+    (run,) = (RunDir(path) for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
+    kept, damaged = run.checkpoints.newest()
+    assert damaged == ()
+    assert kept is None or all(t.isfinite().all() for t in unpacked(kept.files).tensors.values())
+
+
+def test_progress_comes_before_the_checkpoint_that_is_due() -> None:
+    kinds = [type(event) for event in loop(network(), "adam", "plain").train(Watched(), {})]
+    assert kinds[:4] == [Progress, Checkpoint] * 2
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_is_told_with_a_smaller_batch(error: Exception) -> None:
+    with pytest.raises(ResourceError, match="not enough memory for batches of 3") as raised, enough_memory(RECIPE):
+        raise error
+    assert raised.value.fix == "zoo run r --batch-size 1"
+
+
+def test_other_runtime_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), enough_memory(RECIPE):
+        raise RuntimeError("shapes do not fit")
