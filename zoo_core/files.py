@@ -94,9 +94,13 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder, if it is there: it loses its name first, so that it is never seen with some of its files."""
+    """Delete a folder, if it is there: it loses its name first, so that it is never seen with some of its files.
+
+    Raises:
+        ResourceError: it is not ours to delete.
+    """
     going = path.parent / f".{path.name}.{uuid.uuid4().hex}.gone"
-    with suppress(FileNotFoundError):
+    with disk_errors(path), suppress(FileNotFoundError):
         failpoint("folder.forget")
         path.rename(going)
         failpoint("folder.remove")

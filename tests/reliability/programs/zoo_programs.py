@@ -1,0 +1,57 @@
+"""What the children of the kill tests do. They are forked from a server that has imported torch, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from zoo_core.checkpoints import Checkpoints
+from zoo_core.cli import main
+from zoo_core.plugins import new_manager
+from zoo_core.registry import load_registry
+
+
+def quiet(log: str) -> None:
+    """Send what this process prints to a file."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+
+
+def zoo(arguments: list[str], variables: dict[str, str], log: str) -> None:
+    """Be the command line."""
+    quiet(log)
+    os.environ.update(variables)
+    sys.argv = ["zoo", *arguments]
+    main()
+
+
+def pond(variables: dict[str, str], out: str, log: str) -> None:
+    """Carry out a recipe of the pond, or go on with it, and save after every step."""
+    import zoo_pond
+
+    from zoo_core.engine.run import execute
+    from zoo_core.runs import to_resume
+    from zoo_core.store import Store
+
+    quiet(log)
+    os.environ.update(variables)
+    manager = new_manager()
+    manager.register(zoo_pond, name="zoo-pond 1.2.3")
+    plan = load_registry(manager=manager).plan("pond")
+    execute(plan, store=Store.default(), out=Path(out), resume=to_resume("auto", Path(out), "pond"), checkpoint_every=0)
+
+
+def save(folder: str, variables: dict[str, str], places: list[int], log: str) -> None:
+    """Save checkpoints one after the other, and say after each that it is saved."""
+    quiet(log)
+    os.environ.update(variables)
+    for place in places:
+        Checkpoints(Path(folder)).save(0, place, content(place))
+        os.write(1, f"saved {place}\n".encode())
+
+
+def content(place: int) -> dict[str, bytes]:
+    """Return what a checkpoint of a place holds."""
+    return {"state.safetensors": f"tensors of {place}".encode() * 100, "place.json": b"{}", "metrics.jsonl": b""}

@@ -1,0 +1,242 @@
+"""Training that is killed, at every place where something is written and at random: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+
+import pytest
+import zoo_programs
+
+from tests.reliability.children import KILLED, child, finished
+from tests.reliability.ledger import FULL, SEED, Ledger, size
+from zoo_core.checkpoints import Checkpoints, Kept
+from zoo_core.rundir import RunDir
+
+SHARED_MEMORY = Path("/dev/shm")
+RECIPE = ("run", "fashion-cnn", "--epochs", "1", "--device", "cpu", "--resume", "auto")
+THREADS = {"OMP_NUM_THREADS": "1"}
+UNHARMED = {"ZOO_FAILPOINT": "none:1:kill"}
+FILES = ("create", "write", "sync", "rename", "sync-folder")  # failpoints of every file that is written
+FOLDERS = ("rename", "sync", "forget", "remove")
+
+
+@pytest.fixture(params=["disk", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder on one file system, and for the full table one on another."""
+    if request.param == "disk":
+        yield tmp_path
+        return
+    if not FULL:
+        pytest.skip("a second file system is part of the full column")
+    if not SHARED_MEMORY.is_dir():
+        pytest.skip("there is no file system in memory here")
+    path = SHARED_MEMORY / tmp_path.name
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def acknowledged(log: Path) -> list[int]:
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return [int(line.split()[1]) for line in lines if line.startswith("saved")]
+
+
+def hit(log: Path) -> set[str]:
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return {line.split()[1].rstrip(":") for line in lines if line.startswith("failpoint")}
+
+
+def saving(folder: Path, log: Path, places: list[int], *, failing: Mapping[str, str]) -> int:
+    return finished(child(zoo_programs.save, str(folder), dict(failing), places, str(log)), within=60)
+
+
+def step_of(kept: Kept | None) -> int:
+    return int(kept.path.name.partition("-")[2]) if kept else 0
+
+
+def test_saving_is_killed_at_every_place(folder: Path, ledger: Ledger, request: pytest.FixtureRequest) -> None:
+    """Four checkpoints in a row, so that old ones go: killed at the first write-side call, at the second, and so on."""
+    places, seen = [1, 2, 3, 4], set()
+    tried = lost = accepted = 0
+    for number in count(1):
+        one, log = folder / str(number), folder / f"{number}.log"
+        code = saving(one, log, places, failing={"ZOO_FAILPOINT": f"*:{number}:kill"})
+        if code == 0:
+            break
+        assert code == KILLED
+        tried, seen = tried + 1, seen | hit(log)
+        kept, damaged = Checkpoints(one).newest()
+        lost += step_of(kept) < max(acknowledged(log), default=0)
+        accepted += bool(damaged) or (kept is not None and dict(kept.files) != zoo_programs.content(step_of(kept)))
+        assert saving(one, log, places, failing=UNHARMED) == 0
+        again, damaged = Checkpoints(one).newest()
+        assert (step_of(again), damaged) == (4, ())
+    where = request.node.callspec.id
+    ledger.record(f"kill points of saving and rotation ({where})", tried=tried, lost=lost, damaged=accepted)
+    assert (lost, accepted) == (0, 0)
+    assert tried > 50
+    assert seen == {f"files.{what}" for what in FILES} | {f"folder.{what}" for what in FOLDERS}
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES"])
+def test_a_disk_that_refuses_loses_nothing_either(tmp_path: Path, ledger: Ledger, error: str) -> None:
+    tried = lost = 0
+    for number in count(1, 5 if not FULL else 1):
+        one, log = tmp_path / str(number), tmp_path / f"{number}.log"
+        if saving(one, log, [1, 2, 3], failing={"ZOO_FAILPOINT": f"*:{number}:{error}"}) == 0:
+            break
+        tried += 1
+        assert "ResourceError" in log.read_text()
+        kept, damaged = Checkpoints(one).newest()
+        lost += step_of(kept) < max(acknowledged(log), default=0) or bool(damaged)
+    ledger.record(f"{error} while saving", tried=tried, lost=lost)
+    assert lost == 0
+    assert tried
+
+
+def outcome(run: Path) -> dict[str, object]:
+    """Return all that must be the same to the last bit."""
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "weights": sha256((run / "weights.safetensors").read_bytes()).hexdigest(),
+        "metrics": [{name: value for name, value in line.items() if name != "seconds"} for line in metrics],
+        "result": RunDir(run).read_json("result.json")["metrics"],
+        "predictions": sha256((run / "test-predictions.csv").read_bytes()).hexdigest(),
+    }
+
+
+def newest(root: Path) -> tuple[RunDir | None, list[str]]:
+    """Return the only run below a folder, and the names of its checkpoints."""
+    runs = [RunDir(path.parent) for path in root.glob("*/*/plan.json") if not path.parent.is_symlink()]
+    assert len(runs) <= 1, "a run was begun anew instead of gone on with"
+    return (runs[0], runs[0].checkpoints.names()) if runs else (None, [])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What the run comes to when nobody disturbs it."""
+    root = tmp_path_factory.mktemp("straight")
+    variables = {**THREADS, "ZOO_CACHE": str(root / "cache")}
+    arguments = [*RECIPE, "--out", str(root / "runs")]
+    assert finished(child(zoo_programs.zoo, arguments, variables, str(root / "log")), within=300) == 0
+    run, _ = newest(root / "runs")
+    assert run is not None
+    return outcome(run.path)
+
+
+class Victim:
+    """One run of real training, killed again and again, and gone on with each time."""
+
+    def __init__(self, root: Path, *, every: float) -> None:
+        root.mkdir(exist_ok=True)
+        self.out, self.log = root / "runs", root / "log"
+        self.arguments = [*RECIPE, "--out", str(self.out), "--checkpoint-every", str(every)]
+        self.variables = {**THREADS, "ZOO_CACHE": str(root / "cache")}
+        self.lost = self.damaged = 0
+
+    def attempt(self, patience: float, *, saves: int | None = None) -> bool:
+        """Train, and kill it after some seconds, or when it has saved so often; tell whether it was not done."""
+        _, before = newest(self.out)
+        process = child(zoo_programs.zoo, self.arguments, self.variables, str(self.log))
+        end = time.monotonic() + patience
+        seen: set[str] = set(before)
+        while time.monotonic() < end and process.exitcode is None:
+            seen |= set(newest(self.out)[1])
+            if saves is not None and len(seen - set(before)) >= saves:
+                break
+            time.sleep(0.01)
+        was = newest(self.out)[1]  # these have their names: they are acknowledged
+        process.kill()
+        code, (run, _) = finished(process, within=60), newest(self.out)
+        assert code in (0, KILLED), self.log.read_text()
+        if run is None:
+            return True
+        if run.status == "finished":  # killed or not: all that is left is the report
+            return False
+        kept, damaged = run.checkpoints.newest()
+        self.damaged += len(damaged)
+        self.lost += (kept.path.name if kept else "") < max(was, default="")
+        return True
+
+    def outcome(self) -> dict[str, object]:
+        run, _ = newest(self.out)
+        assert run is not None
+        assert run.status == "finished"
+        return outcome(run.path)
+
+
+def test_real_training_is_killed_at_random_moments(
+    tmp_path: Path, ledger: Ledger, uninterrupted: dict[str, object]
+) -> None:
+    """Fashion-MNIST's shipped images, SIGKILL between start and end; gone on with until it is done; and once more."""
+    draw = random.Random(SEED)
+    wanted, kills, runs, different, lost, damaged = size(10, 300), 0, 0, 0, 0, 0
+    while kills < wanted:
+        victim = Victim(tmp_path / str(runs), every=0.2)
+        while victim.attempt(draw.uniform(0.3, 3.0) if kills < wanted else 300):
+            kills += 1
+        runs += 1
+        different += victim.outcome() != uninterrupted
+        lost, damaged = lost + victim.lost, damaged + victim.damaged
+    ledger.record(
+        "random kill -9 of a real training run",
+        kills=kills,
+        runs_finished=runs,
+        acknowledged_checkpoints_lost=lost,
+        damaged_checkpoints_seen=damaged,
+        resumes_not_bit_identical=different,
+    )
+    assert (lost, damaged, different) == (0, 0, 0)
+
+
+def test_it_is_killed_again_and_again_inside_one_epoch(
+    tmp_path: Path, ledger: Ledger, uninterrupted: dict[str, object]
+) -> None:
+    """Each time when it has saved once more; the 94 steps of the epoch outlast all kills."""
+    victim = Victim(tmp_path, every=0)
+    in_a_row = size(5, 50)
+    for _ in range(in_a_row):
+        assert victim.attempt(60, saves=1), "it was done before it could be killed"
+    run, names = newest(victim.out)
+    assert run is not None
+    assert all(name.startswith("000000-") for name in names), "all kills came in the first epoch"
+    assert not victim.attempt(300)
+    different = victim.outcome() != uninterrupted
+    ledger.record(
+        "kills in a row inside one epoch",
+        kills=in_a_row,
+        acknowledged_checkpoints_lost=victim.lost,
+        damaged_checkpoints_seen=victim.damaged,
+        resumes_not_bit_identical=int(different),
+    )
+    assert (victim.lost, victim.damaged, different) == (0, 0, False)
+
+
+def test_a_whole_run_is_killed_at_every_place(tmp_path: Path, ledger: Ledger) -> None:
+    """The pond's run saves after each of its steps: every write of a run, from plan.json to the report."""
+    straight = tmp_path / "straight"
+    variables = {**THREADS, "ZOO_CACHE": str(tmp_path / "cache"), **UNHARMED}
+    assert finished(child(zoo_programs.pond, variables, str(straight), str(tmp_path / "log")), within=120) == 0
+    expected = outcome(next(path.parent for path in straight.glob("pond/2*/plan.json")))
+    tried = different = 0
+    seen: set[str] = set()
+    for number in count(1, size(41, 1)):
+        out, log = tmp_path / str(number), tmp_path / f"{number}.log"
+        killing = {**variables, "ZOO_FAILPOINT": f"*:{number}:kill"}
+        if finished(child(zoo_programs.pond, killing, str(out), str(log)), within=120) == 0:
+            break
+        tried, seen = tried + 1, seen | hit(log)
+        assert finished(child(zoo_programs.pond, variables, str(out), str(log)), within=120) == 0, log.read_text()
+        whole = [path.parent for path in out.glob("pond/2*/plan.json") if RunDir(path.parent).status == "finished"]
+        different += [outcome(run) for run in whole] != [expected]
+        shutil.rmtree(out)
+    ledger.record("kill points of a whole run", tried=tried, resumes_not_bit_identical=different)
+    assert different == 0
+    assert tried >= size(5, 100)
