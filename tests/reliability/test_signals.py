@@ -110,7 +110,7 @@ def zoo(*arguments: str, shell: str = "", **variables: str) -> subprocess.Comple
     typed = " ".join([sys.executable, "-m", "zoo_core", *arguments, shell])
     environment = {**os.environ, **variables}
     return subprocess.run(
-        ["bash", "-c", typed], env=environment, capture_output=True, text=True, check=False, encoding="utf-8"
+        ["bash", "-c", typed], env=environment, capture_output=True, text=True, check=False, errors="replace"
     )
 
 

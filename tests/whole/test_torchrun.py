@@ -102,6 +102,23 @@ def test_features_are_shared_too(tmp_path: Path) -> None:
         assert two == pytest.approx(one, abs=1e-5)
 
 
+def test_killed_ranks_go_on_together_bit_for_bit(tmp_path: Path) -> None:
+    """Both are killed inside the first epoch; two go on, and come to what two come to when nobody disturbs them."""
+    common = ("-m", "zoo_core", "run", "fashion-cnn", "--epochs", "1", "--checkpoint-every", "0", "--resume", "auto")
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    subprocess.run(torchrun(*common, "--out", str(straight)), check=True, capture_output=True)
+    launcher = subprocess.Popen(torchrun(*common, "--out", str(killed)), stderr=subprocess.DEVNULL)
+    _wait_until(lambda: list(killed.glob("*/2*/checkpoints/0*-*48")))
+    for rank in (0, 1):
+        os.kill(_process_of(rank, launcher.pid), signal.SIGKILL)
+    assert launcher.wait(timeout=60) != 0
+    done = subprocess.run(torchrun(*common, "--out", str(killed)), check=True, capture_output=True, text=True)
+    assert "Going on from epoch 1" in done.stderr
+    weights = [next(out.glob("*/2*/weights.safetensors")).read_bytes() for out in (straight, killed)]
+    assert weights[0] == weights[1]
+    assert len(list(killed.glob("*/2*/plan.json"))) == 1
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_dead_rank_ends_the_run_with_one_message(tmp_path: Path, rank: int) -> None:
     told = tmp_path / "told.txt"

@@ -1,0 +1,114 @@
+"""`zoo run --resume`: which run goes on, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Zoo
+from zoo_core import Registry, Store
+from zoo_core.engine.run import execute
+from zoo_core.results import Saved
+from zoo_core.rundir import RunDir
+
+pytestmark = pytest.mark.usefixtures("with_pond")
+
+LATEST = "runs/pond/latest"
+
+
+class Killed(BaseException):
+    """Ends a run as nothing that can be handled would."""
+
+
+@pytest.fixture
+def unfinished(pond: Registry) -> Path:
+    """A run that was killed after three steps, below ./runs."""
+
+    def die(event: object) -> None:
+        if isinstance(event, Saved) and event.step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        execute(pond.plan("pond"), store=Store.default(), observe=die, checkpoint_every=0)
+    (path,) = (path for path in Path("runs/pond").iterdir() if not path.is_symlink())
+    RunDir(path).finish("running", reason="process 1 on a machine that is gone")
+    return path
+
+
+@pytest.mark.parametrize(
+    "typed", [("pond", "--resume", "auto"), ("--resume", "auto"), ("--resume", "runs/pond/latest")]
+)
+def test_the_unfinished_run_goes_on(zoo: Zoo, unfinished: Path, typed: tuple[str, ...]) -> None:
+    said = zoo("run", *typed)
+    assert said.code == 0, said.err
+    assert "Going on from epoch 1, 3 steps" in said.err
+    assert RunDir(unfinished).status == "finished"
+    assert [path.name for path in Path("runs/pond").iterdir() if not path.is_symlink()] == [unfinished.name]
+
+
+def test_auto_begins_a_run_where_none_is_unfinished(zoo: Zoo) -> None:
+    for number in (1, 2):
+        assert zoo("run", "pond", "--resume", "auto").code == 0
+        assert len(list(Path("runs/pond").glob("2*"))) == number
+
+
+def test_auto_takes_the_named_recipes_runs_alone(zoo: Zoo, unfinished: Path) -> None:
+    assert zoo("run", "pond-features", "--resume", "auto").code == 0
+    assert RunDir(unfinished).status == "running"
+
+
+def test_another_recipe_is_refused_with_all_that_differs(zoo: Zoo, unfinished: Path) -> None:
+    said = zoo("run", "pond", "--lr", "0.5", "--epochs", "9", "--resume", "auto")
+    assert said.code == 2
+    assert said.err.splitlines() == [
+        f"Error: runs/pond/{unfinished.name} began with another recipe",
+        "  epochs: 2 in the run, 9 now",
+        "  optimizer.lr: 0.001 in the run, 0.5 now",
+        f"Try: zoo run --resume runs/pond/{unfinished.name}",
+    ]
+    assert zoo("run", "--seed", "7", "--resume", str(unfinished)).code == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "text"),
+    [
+        ((), 2, "no recipe is named"),
+        (("--resume", "auto"), 2, "no recipe is named and no run is unfinished"),
+        (("--resume", "nowhere"), 3, "nowhere is not a run directory"),
+        (("pond", "--checkpoint-every", "-1"), 2, "greater than or equal to 0"),
+    ],
+)
+def test_what_cannot_be_gone_on_with(zoo: Zoo, typed: tuple[str, ...], code: int, text: str) -> None:
+    said = zoo("run", *typed)
+    assert (said.code, text in said.err) == (code, True), said.err
+
+
+def test_a_run_that_has_finished_is_named(zoo: Zoo) -> None:
+    assert zoo("run", "pond").code == 0
+    said = zoo("run", "--resume", "runs/pond/latest")
+    assert (said.code, "runs/pond/latest has finished" in said.err) == (2, True)
+
+
+def test_a_damaged_plan_is_named(zoo: Zoo, unfinished: Path) -> None:
+    (unfinished / "plan.json").write_text("{")
+    assert zoo("run", "--resume", str(unfinished)).code == 3
+
+
+def test_a_plan_of_other_cards_is_refused(zoo: Zoo, unfinished: Path) -> None:
+    plan = json.loads((unfinished / "plan.json").read_text())
+    plan["model"]["builder"] = "os:system"
+    (unfinished / "plan.json").write_text(json.dumps(plan))
+    said = zoo("run", "--resume", str(unfinished))
+    assert said.code == 5
+    assert "this plan was made with another model" in said.err
+
+
+def test_damaged_checkpoints_are_told_of_and_passed_over(zoo: Zoo, unfinished: Path) -> None:
+    for path in RunDir(unfinished).checkpoints.folder.glob("*/state.safetensors"):
+        path.write_bytes(b"spoilt")
+    said = zoo("run", "--resume", "auto")
+    assert said.code == 0
+    assert said.err.count("Passed over: checkpoint") == 2
+    assert "No checkpoint: from the start" in said.err
