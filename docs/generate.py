@@ -18,6 +18,7 @@ from statistics import mean
 from typing import Any
 
 import performance
+import reliability
 import typer.main
 
 from zoo_core import cards, errors, hookspecs, plans, recipes, testing
@@ -41,6 +42,7 @@ def pages() -> dict[Path, str]:
         HERE / "reference" / "testing.md": HEAD + "# Testing a plugin\n\n" + "\n".join(_testing()),
         HERE / "explanation" / "performance.md": HEAD + "\n".join(performance.performance(performance.measured())),
         HERE / "explanation" / "scaling.md": HEAD + "\n".join(performance.scaling(performance.measured())),
+        HERE / "explanation" / "reliability.md": HEAD + "\n".join(reliability.reliability(reliability.ledger())),
         HERE / "explanation" / "documented-numbers.md": HEAD + "\n".join(_numbers(load_registry(), _measured())),
     }
 
@@ -49,7 +51,7 @@ def _commands() -> Iterator[str]:
     root: Any = typer.main.get_command(app)
     yield "`zoo [--registry FILE] COMMAND`. Data goes to stdout, everything else to stderr; exit codes:\n"
     yield f"```text\n{inspect.cleandoc(errors.__doc__ or '').partition(chr(10) * 2)[2]}\n```\n"
-    yield "Beside these: 0 all is well, 130 Ctrl-C, 143 SIGTERM.\n"
+    yield "Beside these: 0 all is well, 130 Ctrl-C, 143 SIGTERM, 141 nobody reads what is printed.\n"
     for name, command in sorted((name, root.get_command(None, name)) for name in COMMANDS):
         inner = getattr(command, "commands", {})
         for path, one in [(f"{name} {sub}", sub_command) for sub, sub_command in inner.items()] or [(name, command)]:
