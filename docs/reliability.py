@@ -31,7 +31,8 @@ def reliability(columns: dict[str, Any]) -> Iterator[str]:
 def _column(column: dict[str, Any]) -> Iterator[str]:
     yield "| what | counts |\n|---|---|"
     for what, counts in sorted(column["figures"].items()):
-        yield f"| {what} | {', '.join(f'{name.replace("_", " ")}: {_shown(n)}' for name, n in counts.items())} |"
+        told = ", ".join(f"{name.replace('_', ' ')}: {_shown(number)}" for name, number in counts.items())
+        yield f"| {what} | {told} |"
     for test, reason in sorted(column["skips"].items()):
         yield f"| not tried: `{test}` | {reason} |"
     packages = ", ".join(f"{name} {version}" for name, version in sorted(column["packages"].items()))
