@@ -45,28 +45,30 @@ def _shown(value: float | str) -> str:
 
 PROMISES = """# Reliability
 
-What is promised, how it is kept, and what was tried against it. The figures are those that
-`python -m pytest tests/reliability` prints; none is typed.
+What is promised, how it is kept, and what was tried against it. The figures are those that `python -m pytest
+tests/reliability` prints; none is typed.
 
 ## What is promised
 
-1. **Nothing acknowledged is lost.** A checkpoint is files in a temporary folder, a manifest of their sha256, every file
-   and the folder handed to the disk (fsync), a rename, and a reading back; only then do older ones go, and one stays to
-   fall back on. What has its name is whole, whatever kills the process. (Power loss: as far as the disk honours fsync.)
-2. **Going on is exact.** `zoo run --resume RUN` on the same machine, with the same versions and as many ranks: weights,
-   metrics and sample order are bit for bit those of a run that nobody disturbed, also after many kills inside one epoch.
-   Every random draw is a function of seed, epoch and place, so no generator's state is kept. With other versions it goes
-   on, says what is other, and keeps that in `resumes.jsonl`; another recipe is refused with all that differs.
-3. **Every byte from outside is checked**, size and sha256, before it has a name. Downloads go on where they were cut, in
-   a file of their own; no way leads from https to http.
-4. **Any number of processes may share the cache**, also where file locks do nothing: a lock saves bandwidth, correctness
-   comes from a file of one's own, its hash, and a rename.
+1. **Nothing acknowledged is lost.** A checkpoint is files in a temporary folder, a manifest of their sha256, every
+   file and the folder handed to the disk (fsync), a rename, and a reading back; only then do older ones go, and one
+   stays to fall back on. What has its name is whole, whatever kills the process. (Power loss: as far as the disk
+   honours fsync.)
+2. **Going on is exact.** `zoo run --resume RUN` on the same machine, with the same versions and as many ranks:
+   weights, metrics and sample order are bit for bit those of a run that nobody disturbed, also after many kills
+   inside one epoch. Every random draw is a function of seed, epoch and place, so no generator's state is kept. With
+   other versions it goes on, says what is other, and keeps that in `resumes.jsonl`; another recipe is refused with
+   all that differs.
+3. **Every byte from outside is checked**, size and sha256, before it has a name. Downloads go on where they were cut,
+   in a file of their own; no way leads from https to http.
+4. **Any number of processes may share the cache**, also where file locks do nothing: a lock saves bandwidth,
+   correctness comes from a file of one's own, its hash, and a rename.
 5. **Loading runs no code.** Weights, checkpoints and features are safetensors and JSON. A foreign `.pth` goes through
    `zoo import-weights`, a limited process of its own, and comes out as safetensors. A registry file, a plan and a run
-   name no code, flag or path; what is built comes from installed cards. *Plugins are code*: to install one is to trust
-   its author.
-6. **Images are never silently changed or replaced.** Their conversion is documented ([images](../reference/images.md)),
-   and those that cannot be read are listed, all at once.
+   name no code, flag or path; what is built comes from installed cards. *Plugins are code*: to install one is to
+   trust its author.
+6. **Images are never silently changed or replaced.** Their conversion is documented
+   ([images](../reference/images.md)), and those that cannot be read are listed, all at once.
 7. **A bad run stops.** A loss that is no number ends it, and what holds such a number is never saved.
 8. **One broken plugin breaks only itself.**
 9. **The first Ctrl-C or SIGTERM** lets the step end, saves, and says how to go on; the second ends at once.
@@ -86,25 +88,27 @@ What is promised, how it is kept, and what was tried against it. The figures are
 | 9 | a check or a documented figure did not hold, where that was asked for |
 | 130, 143, 141 | Ctrl-C; SIGTERM; nobody reads what is printed |
 
-**Not promised**: safety from a plugin's code or from someone who may write into your cache; a network between ranks that
-is not yours (PyTorch's rendezvous knows no passwords); the same bits on another machine or with other versions; file
-systems on which a rename is not atomic; that a folder of your own images is the same when a run goes on as it was when
-it began (their number and classes are compared, their bytes are not).
+**Not promised**: safety from a plugin's code or from someone who may write into your cache; a network between ranks
+that is not yours (PyTorch's rendezvous knows no passwords); the same bits on another machine or with other versions;
+file systems on which a rename is not atomic; that a folder of your own images is the same when a run goes on as it
+was when it began (their number and classes are compared, their bytes are not).
 """
 
 TRIED = """\
-`ZOO_FAILPOINT` lets a process be killed, or be refused by the system, before any one write, sync, rename or removal; all
-writes of the core pass such places (`zoo_core/files.py`), and a test holds the writing calls together there. The tests
-kill at the first such place, at the second, and so on until nothing is left to kill, and after each look at what lies
-on the disk, and do the same work again. Training is real: Fashion-MNIST's shipped images, SIGKILL at random moments.
+`ZOO_FAILPOINT` lets a process be killed, or be refused by the system, before any one write, sync, rename or removal;
+all writes of the core pass such places (`zoo_core/files.py`), and a test holds the writing calls together there. The
+tests kill at the first such place, at the second, and so on until nothing is left to kill, and after each look at
+what lies on the disk, and do the same work again. Training is real: Fashion-MNIST's shipped images, SIGKILL at random
+moments.
 """
 
 FOUND = """\
 ## What was found by these tests, and mended
 
-- An optimizer that was restored from a file had its state in another order in memory than its parameters, where images
-  lie with their channels last; the fused step then mixed them up in silence. Found when a run that went on was not
-  bit-identical; held by `tests/engine/test_resume.py`.
+- An optimizer that was restored from a file had its state in another order in memory than its parameters, where
+  images lie with their channels last; the fused step then mixed them up in silence. Found when a run that went on was
+  not bit-identical; held by `tests/engine/test_resume.py`.
 - Deleting an old checkpoint on a disk that refuses it ended in a traceback. Found by the failing-disk tests.
-- A closed pipe, a full output and a missing stdout were called bugs of zoo. Held by `tests/reliability/test_signals.py`.
+- A closed pipe, a full output and a missing stdout were called bugs of zoo. Held by
+  `tests/reliability/test_signals.py`.
 """
