@@ -1,0 +1,84 @@
+"""A run's directory: one process at a time, and files that can be missing, damaged or not ours to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from zoo_core import DataError, EpochResult, Predictions, Registry, UsageError
+from zoo_core.rundir import RunDir
+
+
+@pytest.fixture
+def run(pond: Registry, tmp_path: Path) -> RunDir:
+    return RunDir.create(tmp_path / "runs", pond.plan("pond"), {})
+
+
+def test_a_run_is_carried_out_by_one_process_at_a_time(run: RunDir) -> None:
+    assert not run.under_way
+    with FileLock(run.path / ".lock"):
+        assert run.under_way
+        with pytest.raises(UsageError, match=r"is under way\nprocess [0-9]+ on .+\nTry: wait"), run.locked():
+            pass
+    with run.locked():
+        pass
+
+
+def test_those_who_write_nothing_need_no_lock(run: RunDir) -> None:
+    with FileLock(run.path / ".lock"), RunDir(run.path, writes=False).locked():
+        pass
+
+
+def test_those_who_write_nothing_write_nothing(run: RunDir) -> None:
+    silent, before = RunDir(run.path, writes=False), sorted(run.path.iterdir())
+    silent.record(EpochResult(1, 1, {"loss": 1.0}, 1.0))
+    silent.go_on("000000-000000001", b"{}", {})
+    silent.finish("finished")
+    assert sorted(run.path.iterdir()) == before
+    assert run.status == "running"
+
+
+def test_a_killed_run_still_says_that_it_is_running_and_by_whom(run: RunDir) -> None:
+    assert (run.status, run.read_json("result.json")["reason"].split()[0]) == ("running", "process")
+
+
+def test_going_on_puts_the_metrics_back_and_is_noted(run: RunDir) -> None:
+    for epoch in (1, 2):
+        run.record(EpochResult(epoch, 2, {"loss": 1.0 / epoch}, 1.0))
+    first = (run.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)[0]
+    run.go_on("000001-000000007", first, {"threads": (1, 2)})
+    assert [line["epoch"] for line in run.read_metrics()] == [1]
+    assert (
+        '"checkpoint": "000001-000000007", "changed": {"threads": [1, 2]}' in (run.path / "resumes.jsonl").read_text()
+    )
+
+
+def test_a_run_without_weights_says_so(run: RunDir) -> None:
+    with pytest.raises(DataError, match="has no weights"):
+        run.read_weights()
+
+
+def test_a_file_that_cannot_be_read_is_named(run: RunDir) -> None:
+    (run.path / "predictions.csv").mkdir()
+    with pytest.raises(DataError, match=r"predictions\.csv cannot be read"):
+        run.read_predictions()
+
+
+def test_predictions_are_read_as_they_were_written(run: RunDir) -> None:
+    assert run.read_predictions() is None
+    predictions = Predictions(("a,\n", "\udcff"), (0, 1), ((0.75, 0.25, 0.0), (0.0, 0.25, 0.75)))
+    run.write_predictions(predictions, ("ducks", "frogs", "newts"))
+    classes, rows = run.read_predictions() or ((), [])
+    assert classes == ("ducks", "frogs", "newts")
+    assert rows[0] == ["a,\n", "ducks", "ducks", "0.750000", "0.250000", "0.000000"]
+    assert rows[1][:3] == ["\udcff", "frogs", "newts"]
+
+
+def test_where_links_are_not_known_there_is_no_latest(pond: Registry, tmp_path: Path) -> None:
+    (tmp_path / "pond" / "latest").mkdir(parents=True)
+    (tmp_path / "pond" / "latest" / "in the way").touch()
+    run = RunDir.create(tmp_path, pond.plan("pond"), {})
+    assert run.path.is_dir()
+    assert not (tmp_path / "pond" / "latest").is_symlink()
