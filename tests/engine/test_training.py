@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -418,6 +420,29 @@ def test_a_damaged_image_in_a_worker_is_named(pond: Registry, store: Store) -> N
     job = job_for(pond, "pond", store, **{"settings.hold_bytes": 0})
     with pytest.raises(DataError, match="41 cannot be decoded"):
         list(Supervised().fit(replace(job, train=OneDamaged(job.train))))
+
+
+def test_a_worker_that_is_killed_is_named(pond: Registry, store: Store) -> None:
+    job = job_for(pond, "pond", store, **{"settings.hold_bytes": 0})
+    with pytest.raises(ResourceError, match="a process that decodes images died") as raised:
+        list(Supervised().fit(replace(job, train=OneDeadly(job.train))))
+    assert raised.value.exit_code == 6
+
+
+@dataclass(frozen=True)
+class OneDeadly:
+    inner: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 41:
+            os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory is short
+        return self.inner[index]
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,16 @@ def test_a_full_disk_ends_a_run_with_6_and_it_can_go_on(tmp_path: Path, error: s
     assert damaged == ()
 
 
+def test_too_little_memory_is_told_with_a_smaller_batch(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    arguments = ["run", "fashion-cnn", "--batch-size", "6000", "--device", "cpu", "--out", str(tmp_path / "runs")]
+    variables = {"OMP_NUM_THREADS": "1", "ZOO_CACHE": str(tmp_path / "cache")}
+    process = child(zoo_programs.small, arguments, variables, 1_500_000_000, str(log))
+    assert finished(process, within=60) == 6, log.read_text()
+    assert "Error: there is not enough memory for batches of 6000" in log.read_text()
+    assert "Try: zoo run fashion-cnn --batch-size 3000" in log.read_text()
+
+
 def zoo(*arguments: str, shell: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a shell, with redirections."""
     typed = " ".join([sys.executable, "-m", "zoo_core", *arguments, shell])

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from zoo_core.checkpoints import Checkpoints
+from zoo_core.child import limit_memory
 from zoo_core.cli import main
 from zoo_core.plugins import new_manager
 from zoo_core.registry import load_registry
@@ -25,6 +26,12 @@ def zoo(arguments: list[str], variables: dict[str, str], log: str) -> None:
     os.environ.update(variables)
     sys.argv = ["zoo", *arguments]
     main()
+
+
+def small(arguments: list[str], variables: dict[str, str], size: int, log: str) -> None:
+    """Be the command line in a process that may hold `size` bytes of data."""
+    limit_memory(size)
+    zoo(arguments, variables, log)
 
 
 def pond(variables: dict[str, str], out: str, log: str) -> None:
