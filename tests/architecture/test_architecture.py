@@ -47,7 +47,7 @@ FLOORS = (
     ("engine.augment", "engine.build", "engine.data", "engine.forward", "engine.inference"),
     ("engine.evaluate", "engine.examples", "engine.folder", "engine.layers", "engine.loop", "engine.mistakes"),
     ("engine.splits", "engine.trainer"),
-    ("engine.supervised", "engine.frozen_features"),
+    ("engine.supervised", "engine.frozen_features", "engine.trial"),
     ("engine.run", "engine.predict", "engine.export"),
     ("engine.subject", "engine.checks", "engine.explain"),
     ("engine.figures", "engine.conformance"),

@@ -47,9 +47,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` returned."""
-    whole = optimizer.state_dict()
+    whole, parameters = optimizer.state_dict(), [one for group in optimizer.param_groups for one in group["params"]]
     whole["state"] = {}
     for name, value in tensors.items():
         number, _, what = name.partition(".")
-        whole["state"].setdefault(int(number), {})[what] = value
+        whole["state"].setdefault(int(number), {})[what] = _laid_out_as(parameters[int(number)], value)
     optimizer.load_state_dict(whole)
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """Return the value in the parameter's order in memory: a file has its own, and a fused step pairs them by place."""
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
