@@ -226,6 +226,7 @@ def test_the_public_names_are_frozen() -> None:
         Plan PluginError Probe Progress Recipe Registry RunResult Source Store TrainState Trainer TrainerCard
         UsageError Value WeightsCard ZipImages ZooError create_model hookimpl list_models load_dataset load_registry
         predict run transforms
+        augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
     """
     assert set(zoo_core.__all__) >= set(frozen.split())
 

@@ -58,13 +58,14 @@ def trainer_checks(
 ) -> Iterator[Check]:
     """Let a trainer train a tiny model, and go on from its first checkpoint.
 
-    One that refuses the tiny model with a UsageError, as it may, is given the small jobs of `recipes`, by their names.
+    One that refuses the tiny model with a UsageError, as it may, or needs what is not here, is given the small jobs of
+    `recipes`, by their names.
     """
     yield _valid(card.name, card)
     yield _tried(card.name, "settings", "valid", lambda: resolve(card.settings)(**settings) and "valid")
     try:
         yield from _trained_tiny(card, settings)
-    except UsageError as refusal:
+    except (UsageError, NetworkError) as refusal:
         yield from _trained_few(card, recipes, refusal)
     except Exception as error:
         yield Check(card.name, "training a tiny model", "no error", f"{type(error).__name__}: {error}")
@@ -73,10 +74,12 @@ def trainer_checks(
 def _trained_tiny(card: TrainerCard, settings: Mapping[str, Any]) -> Iterator[Check]:
     settings = resolve(card.settings)(**settings).model_dump(mode="json")
     with TemporaryDirectory() as folder:
-        yield from _training(card, lambda: tiny_job(card, settings, Store(Path(folder))))
+        yield from _training(card, lambda: tiny_job(card, settings, Store(Path(folder), offline=True)))
 
 
-def _trained_few(card: TrainerCard, recipes: Mapping[str, Callable[[], Job]], refusal: UsageError) -> Iterator[Check]:
+def _trained_few(
+    card: TrainerCard, recipes: Mapping[str, Callable[[], Job]], refusal: UsageError | NetworkError
+) -> Iterator[Check]:
     """Try the recipes; what needs the network for it is told, and counts neither for nor against the trainer."""
     for name, job in recipes.items():
         what = f"training a few images of {name}"

@@ -97,8 +97,9 @@ def zoo_recipes() -> list[Recipe]:
         "dataset": "horses-mislabelled",
         "trainer": "distillation",
         "epochs": 5,
-        "batch_size": 8,
-        "augment": augment,
+        "batch_size": 16,
+        "optimizer": {"name": "adam", "lr": 3e-4},
+        "augment": augment,  # as the recipe horses-cnn has it
     }
     fashion: dict[str, Any] = {
         "name": "fashion-distill",
