@@ -15,6 +15,7 @@ import zoo_core
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "zoo_core"
+PLUGINS = ("plugins", "docs/examples")
 
 COMMANDS = [
     *("list", "show", "run", "predict", "eval", "explain", "report", "runs", "reproduce"),
@@ -236,10 +237,10 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
         zoo_core.frobnicate  # noqa: B018
 
 
-@pytest.mark.parametrize("plugin", sorted(p.name for p in (ROOT / "plugins").iterdir()))
-def test_plugins_import_only_the_public_door_and_never_one_another(plugin: str) -> None:
-    package = plugin.replace("-", "_")
-    for path in (ROOT / "plugins" / plugin / package).glob("*.py"):
+@pytest.mark.parametrize("plugin", sorted(p for at in PLUGINS for p in (ROOT / at).iterdir()), ids=lambda p: p.name)
+def test_plugins_import_only_the_public_door_and_never_one_another(plugin: Path) -> None:
+    package = plugin.name.replace("-", "_")
+    for path in (plugin / package).glob("*.py"):
         for imported in imports(ast.parse(path.read_text()), lazy=True):
             assert not imported.startswith("zoo_core.") or imported.split(".")[1] in zoo_core.__all__, imported
             assert not imported.startswith("zoo_") or imported.split(".")[0] in ("zoo_core", package), imported
