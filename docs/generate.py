@@ -21,8 +21,9 @@ import performance
 import reliability
 import typer.main
 
-from zoo_core import cards, errors, hookspecs, plans, recipes, testing
+from zoo_core import cards, errors, hookspecs, plans, recipes, results, testing
 from zoo_core.cli.app import COMMANDS, app
+from zoo_core.engine import augment, optimizers, order, trainer
 from zoo_core.engine.layers import layers_of
 from zoo_core.registry import Registry, load_registry
 from zoo_core.results import show_metric, words
@@ -39,6 +40,7 @@ def pages() -> dict[Path, str]:
         HERE / "reference" / "cli.md": HEAD + "# Commands\n\n" + "\n".join(_commands()),
         HERE / "reference" / "cards.md": HEAD + "# Cards, recipes and plans\n\n" + "\n".join(_values()),
         HERE / "reference" / "hooks.md": HEAD + "# Hooks\n\n" + "\n".join(_hooks()),
+        HERE / "reference" / "trainers.md": HEAD + "# Writing a trainer\n\n" + "\n".join(_trainers()),
         HERE / "reference" / "testing.md": HEAD + "# Testing a plugin\n\n" + "\n".join(_testing()),
         HERE / "explanation" / "performance.md": HEAD + "\n".join(performance.performance(performance.measured())),
         HERE / "explanation" / "scaling.md": HEAD + "\n".join(performance.scaling(performance.measured())),
@@ -100,9 +102,31 @@ def _testing() -> Iterator[str]:
     yield ""
     for name, function in vars(testing).items():
         if name.startswith("check") and function.__module__ == testing.__name__:
-            yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
-            text = (inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
-            yield text.replace("\n    ", "\n- ") + "\n"
+            yield from _function(name, function)
+
+
+def _function(name: str, function: Any) -> Iterator[str]:  # noqa: ANN401 - any function
+    yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
+    text = (inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
+    yield text.replace("\n    ", "\n- ") + "\n"
+
+
+def _trainers() -> Iterator[str]:
+    yield f"{inspect.getdoc(trainer)}\n"
+    yield "[zoo-distill](../examples/zoo-distill/README.md) is a whole one. All names here are `zoo_core`'s.\n"
+    yield f"## Trainer\n\n{inspect.getdoc(trainer.Trainer)}\n"
+    yield from _function("fit", trainer.Trainer.fit)
+    for kind in (trainer.Job, results.Progress, results.EpochResult, results.Checkpoint, results.TrainState):
+        yield f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
+        yield from _fields(kind)
+        yield from (
+            f"- `{name}`: {inspect.getdoc(one)}" for name, one in vars(kind).items() if isinstance(one, property)
+        )
+        yield ""
+    for function in (order.seed_torch, augment.augmentation):
+        yield from _function(function.__name__, function)
+    for name in ("make_optimizer", "scheduled_rate", "optimizer_tensors", "restore_optimizer"):
+        yield from _function(name, getattr(optimizers, name))
 
 
 def _measured() -> dict[str, dict[str, Any]]:

@@ -21,7 +21,15 @@ from .cards import (
     Value as Value,
     WeightsCard as WeightsCard,
 )
+from .engine.augment import augmentation as augmentation
 from .engine.data import ArrayImages as ArrayImages, ImageSet as ImageSet, ZipImages as ZipImages
+from .engine.optimizers import (
+    make_optimizer as make_optimizer,
+    optimizer_tensors as optimizer_tensors,
+    restore_optimizer as restore_optimizer,
+    scheduled_rate as scheduled_rate,
+)
+from .engine.order import seed_torch as seed_torch
 from .engine.trainer import Job as Job, Trainer as Trainer
 from .errors import (
     CheckFailed as CheckFailed,

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.configuration import Configuration
@@ -28,6 +29,7 @@ from zoo_core.store import Store
 
 if TYPE_CHECKING:  # torch starts where something is checked
     from zoo_core.engine.checks import Check
+    from zoo_core.engine.trainer import Job
 
 FASTEST = 50.0  # milliseconds that an entry module may take to import, zoo_core being imported already
 TRIES, PATIENCE = 3, 10.0  # imports, of which the fastest counts; seconds for one
@@ -57,9 +59,13 @@ def check_dataset(name: str, *, registry: Registry | None = None) -> None:
 def check_trainer(name: str, *, settings: Mapping[str, Any] | None = None, registry: Registry | None = None) -> None:
     """Let a trainer train a tiny model on noise, and go on from its first checkpoint.
 
+    A trainer may refuse the tiny model with a UsageError: one that distils needs a teacher which knows the images. Then
+    it is tried on the recipes that its plugin brings for it, each cut to eight images and two epochs. A recipe whose
+    weights or data are not on this machine is not tried, for nothing is fetched; `zoo plugins check` says so.
+
     Args:
         name: as `zoo list` gives it.
-        settings: its own, where its defaults do not fit a tiny model.
+        settings: its own, where others than its defaults, or than a recipe's, are to be tried.
         registry: None loads what is installed.
 
     Raises:
@@ -137,7 +143,22 @@ def _trainer(registry: Registry, name: str, settings: Mapping[str, Any]) -> Iter
 
     if name not in registry.trainers:
         raise UnknownName("trainer", name, registry.trainers)
-    yield from _offline(name, trainer_checks(registry.trainers[name], settings))
+    jobs = {recipe: partial(_small_job, registry, recipe, settings) for recipe in _recipes_for(registry, name)}
+    yield from _offline(name, trainer_checks(registry.trainers[name], settings, jobs))
+
+
+def _recipes_for(registry: Registry, trainer: str) -> list[str]:
+    """Return the recipes for a trainer that are brought by who brings the trainer."""
+    offers = [one for one in registry.plugins if trainer in one.names.get("trainers", [])]
+    return [recipe.name for one in offers for recipe in one.recipes if recipe.trainer == trainer]
+
+
+def _small_job(registry: Registry, recipe: str, settings: Mapping[str, Any]) -> Job:
+    from zoo_core.engine.trial import SMALL, few_images_job
+
+    overrides = {**SMALL, **{f"settings.{key}": value for key, value in settings.items()}}
+    plan = registry.plan(recipe, overrides, device="cpu")
+    return few_images_job(plan, replace(Store.default(), offline=True))
 
 
 def _recipe(registry: Registry, name: str) -> Iterator[Check]:

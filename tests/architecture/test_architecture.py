@@ -15,6 +15,7 @@ import zoo_core
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "zoo_core"
+PLUGINS = ("plugins", "docs/examples")
 
 COMMANDS = [
     *("list", "show", "run", "predict", "eval", "explain", "report", "runs", "reproduce"),
@@ -48,7 +49,7 @@ FLOORS = (
     ("engine.augment", "engine.build", "engine.data", "engine.forward", "engine.inference"),
     ("engine.evaluate", "engine.examples", "engine.folder", "engine.layers", "engine.loop", "engine.mistakes"),
     ("engine.keeping", "engine.splits", "engine.trainer"),
-    ("engine.directory", "engine.supervised", "engine.frozen_features"),
+    ("engine.directory", "engine.supervised", "engine.frozen_features", "engine.trial"),
     ("engine.run", "engine.predict", "engine.export"),
     ("engine.subject", "engine.checks", "engine.explain"),
     ("engine.figures", "engine.conformance"),
@@ -227,6 +228,7 @@ def test_the_public_names_are_frozen() -> None:
         Plan PluginError Probe Progress Recipe Registry RunResult Source Store TrainState Trainer TrainerCard
         UsageError Value WeightsCard ZipImages ZooError create_model hookimpl list_models load_dataset load_registry
         predict run transforms
+        augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
     """
     assert set(zoo_core.__all__) >= set(frozen.split())
 
@@ -236,10 +238,10 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
         zoo_core.frobnicate  # noqa: B018
 
 
-@pytest.mark.parametrize("plugin", sorted(p.name for p in (ROOT / "plugins").iterdir()))
-def test_plugins_import_only_the_public_door_and_never_one_another(plugin: str) -> None:
-    package = plugin.replace("-", "_")
-    for path in (ROOT / "plugins" / plugin / package).glob("*.py"):
+@pytest.mark.parametrize("plugin", sorted(p for at in PLUGINS for p in (ROOT / at).iterdir()), ids=lambda p: p.name)
+def test_plugins_import_only_the_public_door_and_never_one_another(plugin: Path) -> None:
+    package = plugin.name.replace("-", "_")
+    for path in (plugin / package).glob("*.py"):
         for imported in imports(ast.parse(path.read_text()), lazy=True):
             assert not imported.startswith("zoo_core.") or imported.split(".")[1] in zoo_core.__all__, imported
             assert not imported.startswith("zoo_") or imported.split(".")[0] in ("zoo_core", package), imported

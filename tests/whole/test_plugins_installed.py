@@ -19,8 +19,14 @@ def install(target: Path, *distributions: Path) -> None:
     subprocess.run([sys.executable, "-m", "pip", "install", *options, *map(str, distributions)], check=True)
 
 
+def environment_with(path: Path) -> dict[str, str]:
+    """Return the environment with a folder put before all others that packages are looked for in."""
+    others = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(path), *others])}
+
+
 def zoo(*arguments: str, path: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(path)}
+    environment = environment_with(path)
     command = [sys.executable, "-m", "zoo_core", *arguments]
     return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
 
@@ -63,7 +69,7 @@ def test_wheels_work_in_an_empty_folder(tmp_path: Path) -> None:
     assert (site / "zoo_core" / "registry.toml").read_bytes() == (ROOT / "registry.toml").read_bytes()
     assert (site / "zoo_core" / "templates" / "plugin" / "dataset" / "package" / "data" / "shapes.csv").is_file()
     program = "import zoo_core, zoo_horses_or_humans as z; print(zoo_core.__file__, z.__file__)"
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+    environment = environment_with(site)
     where = subprocess.run([sys.executable, "-c", program], env=environment, cwd=empty, capture_output=True, text=True)
     assert where.stdout.count(str(site)) == 2
     checked = zoo("check", "horses-or-humans", path=site, cwd=empty)

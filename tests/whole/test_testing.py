@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 import zoo_pond
 from torch import Tensor, nn
+from zoo_pond.trainer import Patient
 
 from tests.conftest import Zoo
 from tests.fakes.installation import install, model
@@ -21,15 +23,28 @@ from zoo_core import (
     ArrayImages,
     CheckFailed,
     EpochResult,
+    File,
     PluginError,
     Registry,
+    Source,
+    Store,
     TrainerCard,
     UnknownName,
+    UsageError,
     hookimpl,
     load_registry,
 )
+from zoo_core.cli.checks import show_checks
+from zoo_core.engine.conformance import trainer_checks
+from zoo_core.engine.trial import few_images_job
 from zoo_core.plugins import new_manager
-from zoo_core.testing import check_dataset, check_distribution, check_entry_module, check_model, check_trainer
+from zoo_core.testing import (
+    check_dataset,
+    check_distribution,
+    check_entry_module,
+    check_model,
+    check_trainer,
+)
 
 HERE = __name__
 
@@ -218,6 +233,93 @@ def test_a_trainer_that_breaks_its_word(trainer: str, causes: list[str]) -> None
         check_trainer("odd", registry=registry_with(zoo_trainers=[card]))
     for cause in causes:
         assert cause in caught.value.why
+
+
+class Picky(Patient):
+    """Knows what the pond is about, and nothing else."""
+
+    def fit(self, job: Any, resume: Any = None) -> Any:
+        if job.plan.classes != zoo_pond.CLASSES:
+            raise UsageError("it teaches pond animals alone")
+        yield from super().fit(job, resume)
+
+
+class Forgetful(Picky):
+    """Begins anew wherever it is told to go on."""
+
+    def fit(self, job: Any, resume: Any = None) -> Any:
+        yield from super().fit(job, None)
+        if resume is not None:
+            next(reversed(list(job.model.parameters()))).data += 1
+
+
+class Restless(Picky):
+    def fit(self, job: Any, resume: Any = None) -> Any:
+        for parameter in job.model.parameters():
+            parameter.data += 1
+        yield from super().fit(job, resume)
+
+
+class Asks(Picky):
+    """Needs what would have to be fetched."""
+
+    def fit(self, job: Any, resume: Any = None) -> Any:
+        job.store.fetch(AWAY, "away")
+        yield from super().fit(job, resume)
+
+
+AWAY = File(sources=(Source(uri="https://example.invalid/x", size=1, sha256="0" * 64),), size=1, sha256="1" * 64)
+
+
+def of_the_pond(trainer: str, *, recipe: bool = True) -> Registry:
+    """Return a registry with a trainer that refuses the tiny model, and a recipe for it beside it."""
+    card = zoo_pond.zoo_trainers()[0].model_copy(update={"name": "odd", "trainer": f"{HERE}:{trainer}"})
+    recipes = [one.model_copy(update={"trainer": "odd"}) for one in zoo_pond.zoo_recipes()[2:] if recipe]
+    brings = {"zoo_trainers": [card], "zoo_recipes": recipes}
+    return registry_with(**brings, zoo_models=zoo_pond.zoo_models()[:1], zoo_datasets=zoo_pond.zoo_datasets())
+
+
+def test_a_trainer_that_refuses_the_tiny_model_is_tried_on_its_own_recipes() -> None:
+    check_trainer("odd", settings={"checkpoint_every": 1}, registry=of_the_pond("Picky"))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "cause"),
+    [
+        ("Forgetful", "going on from the first checkpoint (pond-patient): expected as without a pause, found other"),
+        ("Restless", "frozen parameters after training (pond-patient): expected unchanged, found changed"),
+    ],
+)
+def test_its_own_recipes_find_its_faults(trainer: str, cause: str) -> None:
+    with pytest.raises(CheckFailed) as caught:
+        check_trainer("odd", settings={"checkpoint_every": 1}, registry=of_the_pond(trainer))
+    assert cause in caught.value.why
+
+
+def test_settings_that_do_not_fit_its_recipe_are_a_fault() -> None:
+    with pytest.raises(CheckFailed, match="checkpoint_every"):
+        check_trainer("odd", settings={"checkpoint_every": 0}, registry=of_the_pond("Picky"))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "recipe", "what", "why"),
+    [
+        ("Asks", True, "training a few images of pond-patient", "away could not be had without the network"),
+        ("Picky", False, "no recipe beside it uses it", "it teaches pond animals alone"),
+    ],
+)
+def test_what_could_not_be_tried_is_told_and_fails_nothing(
+    trainer: str, recipe: bool, what: str, why: str, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = of_the_pond(trainer, recipe=recipe)
+    check_trainer("odd", registry=registry)
+    jobs = {"pond-patient": lambda: few_images_job(registry.plan("pond-patient"), replace(store, offline=True))}
+    checks = list(trainer_checks(registry.trainers["odd"], {}, jobs if recipe else {}))
+    (left,) = [one for one in checks if not one.tried]
+    assert what in left.what
+    assert (left.found, left.held) == (why, True)
+    show_checks(checks, json=False)
+    assert capsys.readouterr().out.splitlines()[-1].endswith("not tried")
 
 
 def test_an_entry_module_that_is_light() -> None:

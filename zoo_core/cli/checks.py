@@ -21,12 +21,16 @@ def show_checks(found: Sequence[Check], problems: Sequence[Problem] = (), *, jso
     if json:
         print_json([{**vars(one), "held": one.held} for one in found])
     else:
-        rows = [(c.subject, c.what, *_texts(c), "yes" if c.held else "NO") for c in found]
+        rows = [(c.subject, c.what, *_texts(c), _verdict(c)) for c in found]
         print_table(("", "", "expected", "found", "held"), rows, right=["expected", "found"])
     failed = ["{}: {}: expected {}, found {}".format(c.subject, c.what, *_texts(c)) for c in found if not c.held]
     failed += [f"{problem.subject}: {problem.cause}" for problem in problems]
     if failed:
         raise CheckFailed(f"{len(failed)} of {len(found)} checks failed", why="\n".join(f"  {line}" for line in failed))
+
+
+def _verdict(check: Check) -> str:
+    return "not tried" if not check.tried else "yes" if check.held else "NO"
 
 
 def _texts(check: Check) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Does a model, a dataset or a trainer keep its word? Tried on small made-up images; nothing is fetched."""
+"""Does a model, a dataset or a trainer keep its word? Tried on a few images; nothing is fetched."""
 
 from __future__ import annotations
 
@@ -10,53 +10,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo_core.cards import DatasetCard, Edition, ImageInput, ModelCard, TrainerCard, Value, resolve
+from zoo_core.cards import DatasetCard, Edition, ModelCard, TrainerCard, Value, resolve
 from zoo_core.engine.build import build_model, fit_tensors, load_tensors, save_tensors, split_head, state_hash
 from zoo_core.engine.checks import Check, check_dataset, check_model, is_at_hand
-from zoo_core.engine.data import ArrayImages, ImageSet, load_split, preprocessing
+from zoo_core.engine.data import ImageSet, load_split, preprocessing
 from zoo_core.engine.frozen_features import FrozenFeatures
 from zoo_core.engine.trainer import Job
-from zoo_core.errors import UsageError
-from zoo_core.plans import Plan
-from zoo_core.recipes import Figures, Recipe
+from zoo_core.engine.trial import EPOCHS, noise_job, tiny_job
+from zoo_core.errors import NetworkError, UsageError
+from zoo_core.recipes import Figures
 from zoo_core.results import Checkpoint, EpochResult, Event, TrainState
 from zoo_core.store import Store
 from zoo_core.trainers import FrozenFeaturesSettings
 
-EPOCHS, IMAGES, OTHER_CLASSES = 2, 8, 3
+OTHER_CLASSES = 3
 EVERY = 97  # of a dataset's images one in this many is decoded
-TINY = ModelCard(
-    name="tiny",
-    summary="What trainers are tried on",
-    license="Apache-2.0",
-    source="zoo",
-    builder="zoo_core.engine.conformance:Tiny",
-    input=ImageInput(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-    num_classes=2,
-    head="fc",
-    parameters=170,
-)
-
-
-class Tiny(nn.Module):
-    """A convolution that a test can freeze, BatchNorm, and a head."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, kernel_size=3)
-        self.bn = nn.BatchNorm2d(4)
-        self.hidden = nn.Linear(4, 8)
-        self.fc = nn.Linear(8, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (N, 3, H, W) to logits (N, num_classes)."""
-        logits: Tensor = self.fc(self.hidden(self.bn(self.conv(images)).relu().mean(dim=(2, 3))).relu())
-        return logits
 
 
 def model_checks(card: ModelCard, figures: Figures) -> Iterator[Check]:
@@ -81,19 +53,45 @@ def dataset_checks(card: DatasetCard, store: Store) -> Iterator[Check]:
                 yield from _guarded(f"{card.name}.{edition.name}", split, partial(_images, card, edition, split, load))
 
 
-def trainer_checks(card: TrainerCard, settings: Mapping[str, Any]) -> Iterator[Check]:
+def trainer_checks(
+    card: TrainerCard, settings: Mapping[str, Any], recipes: Mapping[str, Callable[[], Job]]
+) -> Iterator[Check]:
     """Let a trainer train a tiny model, and go on from its first checkpoint.
 
-    One that refuses the tiny model with a UsageError, as it may, is held against its card alone.
+    One that refuses the tiny model with a UsageError, as it may, or needs what is not here, is given the small jobs of
+    `recipes`, by their names.
     """
     yield _valid(card.name, card)
     yield _tried(card.name, "settings", "valid", lambda: resolve(card.settings)(**settings) and "valid")
     try:
-        yield from _training(card, settings)
-    except UsageError:
-        return
+        yield from _trained_tiny(card, settings)
+    except (UsageError, NetworkError) as refusal:
+        yield from _trained_few(card, recipes, refusal)
     except Exception as error:
         yield Check(card.name, "training a tiny model", "no error", f"{type(error).__name__}: {error}")
+
+
+def _trained_tiny(card: TrainerCard, settings: Mapping[str, Any]) -> Iterator[Check]:
+    settings = resolve(card.settings)(**settings).model_dump(mode="json")
+    with TemporaryDirectory() as folder:
+        yield from _training(card, lambda: tiny_job(card, settings, Store(Path(folder), offline=True)))
+
+
+def _trained_few(
+    card: TrainerCard, recipes: Mapping[str, Callable[[], Job]], refusal: UsageError | NetworkError
+) -> Iterator[Check]:
+    """Try the recipes; what needs the network for it is told, and counts neither for nor against the trainer."""
+    for name, job in recipes.items():
+        what = f"training a few images of {name}"
+        try:
+            yield from _training(card, job, f" ({name})")
+        except NetworkError as error:
+            yield Check(card.name, what, "no error", f"{error.what} without the network", tried=False)
+        except Exception as error:
+            yield Check(card.name, what, "no error", f"{type(error).__name__}: {error}")
+    if not recipes:
+        what = "training a tiny model, which it refuses; no recipe beside it uses it"
+        yield Check(card.name, what, "no error", refusal.what, tried=False)
 
 
 def _valid(name: str, card: Value) -> Check:
@@ -148,7 +146,7 @@ def _trunk_after_training(card: ModelCard) -> str:
     settings = FrozenFeaturesSettings().model_dump()
     trainer = TrainerCard(name="check", summary="check", trainer="zoo_core:Trainer", settings="zoo_core:Trainer")
     with TemporaryDirectory() as folder:
-        list(FrozenFeatures().fit(_job(card, model, trainer, settings, Path(folder), epochs=1)))
+        list(FrozenFeatures().fit(noise_job(card, model, trainer, settings, Store(Path(folder)), epochs=1)))
     with split_head(model, card) as (trunk, head):
         if state_hash(head) == head_before:
             return "the head learned nothing"
@@ -170,31 +168,34 @@ def _images(card: DatasetCard, edition: Edition, split: str, load: Callable[[], 
     yield Check(where, f"{split} images with a name of their own", len(images), len(names))
 
 
-def _training(card: TrainerCard, settings: Mapping[str, Any]) -> Iterator[Check]:
-    settings = resolve(card.settings)(**settings).model_dump(mode="json")
-    through, before = _tiny(), _tiny()
-    events = list(_copied(_fit(card, settings, through, None)))
+def _training(card: TrainerCard, new_job: Callable[[], Job], where: str = "") -> Iterator[Check]:
+    """Train the same job twice, the second time from the first checkpoint."""
+    through, before = new_job(), new_job().model
+    events = list(_copied(_fit(card, through, None)))
     results = [event for event in events if isinstance(event, EpochResult)]
-    yield Check(card.name, "epochs told", list(range(1, EPOCHS + 1)), [one.epoch for one in results])
+    yield Check(card.name, f"epochs told{where}", list(range(1, EPOCHS + 1)), [one.epoch for one in results])
     figures = [value for one in results for value in one.metrics.values()]
-    yield Check(card.name, "figures are finite numbers", True, all(map(math.isfinite, figures)) and bool(figures))
-    yield Check(card.name, "parameters after training", "changed", _changed(through, before))
-    yield Check(card.name, "frozen parameters after training", "unchanged", _changed(through.conv, before.conv))
+    yield Check(
+        card.name, f"figures are finite numbers{where}", True, all(map(math.isfinite, figures)) and bool(figures)
+    )
+    yield Check(card.name, f"parameters after training{where}", "changed", _changed(through.model, before))
+    frozen = _changed(through.model, before, frozen=True)
+    yield Check(card.name, f"frozen parameters after training{where}", "unchanged", frozen)
     states = [event.state for event in events if isinstance(event, Checkpoint)]
     if states:
-        save_tensors(states[0].tensors)
-        json.dumps(dict(states[0].values))
-        resumed = _tiny()
-        list(_fit(card, settings, resumed, states[0]))
-        told = "as without a pause" if state_hash(resumed) == state_hash(through) else "other parameters"
-        yield Check(card.name, "going on from the first checkpoint", "as without a pause", told)
+        told = _gone_on(card, new_job(), states[0], through.model)
+        yield Check(card.name, f"going on from the first checkpoint{where}", "as without a pause", told)
 
 
-def _fit(
-    card: TrainerCard, settings: Mapping[str, Any], model: nn.Module, resume: TrainState | None
-) -> Iterator[Event]:
-    with TemporaryDirectory() as folder:
-        yield from resolve(card.trainer)().fit(_job(TINY, model, card, settings, Path(folder)), resume)
+def _gone_on(card: TrainerCard, job: Job, state: TrainState, through: nn.Module) -> str:
+    save_tensors(state.tensors)
+    json.dumps(dict(state.values))
+    list(_fit(card, job, state))
+    return "as without a pause" if state_hash(job.model) == state_hash(through) else "other parameters"
+
+
+def _fit(card: TrainerCard, job: Job, resume: TrainState | None) -> Iterator[Event]:
+    return iter(resolve(card.trainer)().fit(job, resume))
 
 
 def _copied(events: Iterator[Event]) -> Iterator[Event]:
@@ -207,68 +208,8 @@ def _copied(events: Iterator[Event]) -> Iterator[Event]:
         yield event
 
 
-def _tiny() -> Tiny:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Tiny(TINY.num_classes)
-    model.conv.requires_grad_(False)
-    return model
-
-
-def _changed(one: nn.Module, other: nn.Module) -> str:
-    same = all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+def _changed(one: nn.Module, other: nn.Module, *, frozen: bool = False) -> str:
+    """Compare two models' parameters: all, or those that are frozen in the second."""
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    same = all(torch.equal(a, b) for a, b in pairs if not (frozen and b.requires_grad))
     return "unchanged" if same else "changed"
-
-
-def _job(
-    card: ModelCard,
-    model: nn.Module,
-    trainer: TrainerCard,
-    settings: Mapping[str, Any],
-    folder: Path,
-    epochs: int = EPOCHS,
-) -> Job:
-    """Return the job of training a model on a few images of noise."""
-    classes = card.classes or tuple(str(number) for number in range(card.num_classes))
-    dataset, images = _noise_card(classes), _noise(card.input, classes)
-    recipe = Recipe(
-        name="check",
-        summary="check",
-        model=card.name,
-        dataset="noise",
-        epochs=epochs,
-        batch_size=4,
-        precision="float32",
-    )
-    plan = Plan(
-        recipe=recipe,
-        model=card,
-        dataset=dataset,
-        edition=dataset.edition(),
-        trainer=trainer,
-        settings=settings,
-        weights=(),
-        classes=classes,
-        device="cpu",
-    )
-    return Job(model, images, images, plan, Store(folder), torch.device("cpu"))
-
-
-def _noise_card(classes: tuple[str, ...]) -> DatasetCard:
-    edition = Edition(name="noise", summary="noise", files={}, examples={"train": IMAGES})
-    return DatasetCard(
-        name="noise",
-        summary="noise",
-        license="CC0-1.0",
-        attribution="nobody",
-        source="zoo",
-        classes=classes,
-        editions=(edition,),
-        loader="zoo_core:ArrayImages",
-    )
-
-
-def _noise(spec: ImageInput, classes: tuple[str, ...]) -> ArrayImages:
-    shape = (IMAGES, spec.size, spec.size) + ((3,) if spec.channels == 3 else ())
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    return ArrayImages(pixels, np.arange(IMAGES) % len(classes), classes)
