@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a quarter of the time that `zoo list` takes, and only a dow
 
 BUSY = (408, 425, 429)  # as any 5xx: the same question may be answered later
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+STRONG = re.compile(r'"[!#-~]*"')  # a weak one, W/"…", does not promise the same bytes
 PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 
 
@@ -158,15 +159,20 @@ class _Download:
                 if response.next_request is None:
                     yield response
                     return
-                _refuse_worse(request.url, response.next_request.url)
+                self._refuse_worse(request.url.scheme, response.next_request.url.scheme)
                 request = response.next_request
         raise self._failed(f"it redirects more than {self.patience.redirects} times")
+
+    def _refuse_worse(self, here: str, there: str) -> None:
+        if there not in ("https", here):
+            why = "from https only https is followed, and nothing but http and https at all"
+            raise IntegrityError(f"{self.source.uri} redirects from {here} to {there}", why=why)
 
     def _headers(self) -> dict[str, str]:
         if self.partial.count == 0:
             return {}
-        same = {"If-Range": self.partial.etag} if self.partial.etag else {}
-        return {"Range": f"bytes={self.partial.count}-", **same}
+        etag = _strong(self.partial.etag)
+        return {"Range": f"bytes={self.partial.count}-"} | ({"If-Range": etag} if etag else {})
 
     def _admit(self, response: httpx.Response) -> None:
         """Let a body pass that is the whole, or the rest that was asked for."""
@@ -235,17 +241,9 @@ class _Download:
         return NetworkError(f"{self.source.uri} could not be fetched", why=f"{cause}; {got} after {tries}")
 
 
-def _refuse_worse(here: httpx.URL, there: httpx.URL) -> None:
-    if there.scheme not in ("https", here.scheme):
-        raise IntegrityError(
-            f"{here.scheme}://{here.host} redirects to {there.scheme}://{there.host}",
-            why="from https only https is followed, and nothing but http and https",
-        )
-
-
 def _strong(etag: str | None) -> str:
     """Return an ETag that promises the same bytes, or nothing."""
-    return etag if etag and etag.startswith('"') else ""
+    return etag if etag and STRONG.fullmatch(etag) else ""
 
 
 def _asked_pause(header: str) -> float | None:
