@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Answer:
     then: Literal["close", "reset", "stall", "drip"] = "close"
     flip: int | None = None
     endless: bool = False
+    pace: float = 0  # seconds after each piece
     raw: bytes | None = None  # these bytes and nothing else: no HTTP at all
 
 
@@ -141,11 +143,12 @@ def make_handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
 
         def send_piece(self, answer: Answer, piece: bytes) -> None:
             if answer.length == "chunked":
-                piece_sent = b"%x\r\n%b\r\n" % (len(piece), piece)
-                self.wfile.write(piece_sent)
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             else:
                 self.wfile.write(piece)
             self.count += len(piece)
+            if answer.pace:
+                time.sleep(answer.pace)
 
         def stop(self, answer: Answer, rest: bytes) -> None:
             self.wfile.flush()
