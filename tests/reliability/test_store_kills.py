@@ -26,12 +26,12 @@ from zoo_core.files import DAY, atomic_write, hash_of
 from zoo_core.store import Store
 from zoo_core.temporaries import NOBODY, temporary_name
 
-CONTENT = bytes(range(256)) * 400
+CONTENT = bytes(range(256)) * 40  # it arrives in one piece, so that the places come in the same order each time
 SHA = hashlib.sha256(CONTENT).hexdigest()
 PACKED = gzip.compress(CONTENT)
 MEMBERS = {"a/b.bin": CONTENT, "c.txt": b"c"}
 KEY = "k" * 64
-BROKEN = Answer(cut=50_000)
+BROKEN = Answer(cut=5_000)
 RESOURCES = 6  # the exit code of a ResourceError
 MOST = 500  # places in one operation; more would be an endless loop
 FILES = ("downloads", "files", "partials", "sources", "store")
@@ -76,7 +76,7 @@ def in_store(folder: Path, *names: str) -> Path:
 
 
 def with_partial(folder: Path) -> None:
-    in_store(folder, "scratch", temporary_name(f"{SHA}-%22one%22", NOBODY)).write_bytes(CONTENT[:50_000])
+    in_store(folder, "scratch", temporary_name(f"{SHA}-%22one%22", NOBODY)).write_bytes(CONTENT[:5_000])
 
 
 def with_packed(folder: Path) -> None:
