@@ -153,7 +153,7 @@ def extract(archive: Path, target: Path, *, only: str | None = None, max_bytes: 
             path = _inside(target, entry.filename)
             with opened.open(entry) as file:
                 content = _at_most(iter(lambda file=file: file.read(CHUNK), b""), max_bytes, archive.name)  # type: ignore[misc]
-                written.append(atomic_write(path, content))
+                written.append(atomic_write(path, content, size=entry.file_size))
             max_bytes -= written[-1].stat().st_size
     return written
 
