@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,11 @@ def store_at(root: str, patience: dict[str, Any] | None = None) -> Store:
     return Store(Path(root), patience=Patience(pause=0.001, **(patience or {})))
 
 
-def fetch(root: str, file: dict[str, Any], patience: dict[str, Any] | None = None) -> None:
+def fetch(root: str, file: dict[str, Any], patience: dict[str, Any] | None = None, after: str | None = None) -> None:
+    """Fetch a file, as soon as there is a file `after`."""
     wanted = File.model_validate(file)
+    while after is not None and not Path(after).exists():
+        time.sleep(0.001)
     found = store_at(root, patience).fetch(wanted, "x").read_bytes()
     if hashlib.sha256(found).hexdigest() != wanted.sha256:
         os._exit(NOT_WHOLE)

@@ -20,8 +20,8 @@ from zoo_core import File, Source, Store
 
 CONTENT = random.Random(SEED).randbytes(400_000)
 SHA = hashlib.sha256(CONTENT).hexdigest()
-SLOW = Answer(pace=0.01)  # a transfer takes a quarter of a second
-MOMENTS = 0.5  # seconds, within which the kills come
+SLOW = Answer(pace=0.02)  # a transfer takes half a second
+MOMENTS = 0.4  # seconds, within which the kills come
 PROCESSES, ROUNDS = size(8, 64), size(2, 10)
 
 
@@ -43,9 +43,11 @@ class Round:
 
     def __init__(self, forked: Children, file: File, root: Path, draw: random.Random) -> None:
         self.file, self.path, self.torn, self.ends = file, root / "files" / SHA, 0, dict[int, int]()
-        arguments = {"root": str(root), "file": file.model_dump()}
+        go = root.with_suffix(".go")
+        arguments = {"root": str(root), "file": file.model_dump(), "after": str(go)}
         started = [forked.start("fetch", **arguments) for _ in range(PROCESSES)]
         kills = sorted((draw.uniform(0, MOMENTS), process) for process in draw.sample(started, PROCESSES // 2))
+        go.touch()
         began = time.monotonic()
         for moment, process in kills:
             while time.monotonic() - began < moment:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -156,15 +157,16 @@ def unfinished(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(".*.part") if path.stat().st_mtime > DAY]  # the old ones were there before
 
 
-def folders(tmp_path: Path) -> list[Path]:
-    """Return a folder on each file system that is to be tried."""
-    other = Path("/dev/shm", tmp_path.parent.name, tmp_path.name)
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[list[Path]]:
+    """A folder on each file system that is to be tried."""
     if not FULL:
-        return [tmp_path]
+        yield [tmp_path]
+        return
     if not os.path.ismount("/dev/shm"):
         pytest.skip("/dev/shm is no file system of its own")
-    other.mkdir(parents=True)
-    return [tmp_path, other]
+    with TemporaryDirectory(dir="/dev/shm") as other:
+        yield [tmp_path, Path(other)]
 
 
 @dataclass
@@ -227,9 +229,9 @@ def hit() -> set[str]:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_killed_anywhere_it_leaves_nothing_torn_and_the_next_try_succeeds(
-    operation: Operation, tmp_path: Path, server: FaultServer, forked: Children, ledger: Ledger, hit: set[str]
+    operation: Operation, folders: list[Path], server: FaultServer, forked: Children, ledger: Ledger, hit: set[str]
 ) -> None:
-    tried = [try_all(operation, "kill", root, server, forked) for root in folders(tmp_path)]
+    tried = [try_all(operation, "kill", root, server, forked) for root in folders]
     wrong = [one for each in tried for one in each.wrong]
     hit.update(name for each in tried for name in each.reached)
     ledger.record(f"kills: {operation.name}", tried=sum(len(each.reached) for each in tried), damaged=len(wrong))
@@ -239,9 +241,9 @@ def test_killed_anywhere_it_leaves_nothing_torn_and_the_next_try_succeeds(
 
 @pytest.mark.parametrize("action", ["ENOSPC", "EIO"])
 def test_a_disk_that_fails_anywhere_is_explained_and_nothing_is_left(
-    action: str, tmp_path: Path, server: FaultServer, forked: Children, ledger: Ledger
+    action: str, folders: list[Path], server: FaultServer, forked: Children, ledger: Ledger
 ) -> None:
-    tried = [try_all(one, action, root, server, forked) for one in OPERATIONS for root in folders(tmp_path)]
+    tried = [try_all(one, action, root, server, forked) for one in OPERATIONS for root in folders]
     wrong = [one for each in tried for one in each.wrong]
     ledger.record(f"{action} in the Store", tried=sum(len(each.reached) for each in tried), wrong=len(wrong))
     assert not wrong, "\n".join(wrong)
