@@ -80,12 +80,12 @@ class Checkpoints:
     def clear(self) -> None:
         """Delete all, and what a killed process may have left."""
         remove_folder(self.folder)
-        for left in self.folder.parent.glob(f".{self.folder.name}.*.gone"):
+        for left in self.folder.parent.glob(f".{self.folder.name}.*.part"):
             shutil.rmtree(left, ignore_errors=True)
 
     def sweep(self) -> None:
         """Delete what a killed process left half written or half deleted; nobody else may be saving here."""
-        for left in [*self.folder.glob(".*.part"), *self.folder.glob(".*.gone")]:
+        for left in self.folder.glob(".*.part"):
             shutil.rmtree(left, ignore_errors=True)
 
     def _read(self, path: Path) -> Kept:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
-import uuid
+import struct
+import time
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from zoo_core.errors import IntegrityError, ResourceError
 from zoo_core.failpoints import failpoint
+from zoo_core.temporaries import is_gone, temporary_name
 
 CHUNK = 1 << 20  # bytes read or written at a time
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+DAY = 24 * 60 * 60  # seconds: what was left unfinished longer ago than this is swept
+LOCAL_HEADER = 30  # bytes before an entry of a zip, at least
+# what is raised over a file that is cut, is encrypted, or is packed in a way that is not known
+UNREADABLE = (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 def atomic_write(
@@ -33,7 +44,7 @@ def atomic_write(
         IntegrityError: the content is not what was promised.
         ResourceError: the disk is full, read-only, or not ours to write.
     """
-    temporary = path.parent / f".{path.name[:100]}.{uuid.uuid4().hex}.part"
+    temporary = path.parent / temporary_name(path.name)
     with disk_errors(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -78,7 +89,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
     Raises:
         ResourceError: the disk is full, read-only, or not ours to write.
     """
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+    temporary = path.parent / temporary_name(path.name)
     with disk_errors(path, sum(map(len, files.values()))):
         try:
             for name, content in files.items():
@@ -99,7 +110,7 @@ def remove_folder(path: Path) -> None:
     Raises:
         ResourceError: it is not ours to delete.
     """
-    going = path.parent / f".{path.name}.{uuid.uuid4().hex}.gone"
+    going = path.parent / temporary_name(path.name)
     with disk_errors(path), suppress(FileNotFoundError):
         failpoint("folder.forget")
         path.rename(going)
@@ -112,6 +123,41 @@ def append_line(path: Path, line: str) -> None:
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
         failpoint("files.append")
         file.write(line + "\n")
+
+
+def sweep(folder: Path) -> int:
+    """Delete the unfinished files and folders that were left in a folder more than a day ago; return how many.
+
+    What a living process is at work on stays, and so does what cannot be deleted.
+    """
+    long_ago = time.time() - DAY
+    old = [path for path in folder.glob(".*.part") if is_gone(path) is not False and _last_change(path) < long_ago]
+    return sum(remove(path) for path in old)
+
+
+def remove(path: Path) -> bool:
+    """Delete a temporary file, or a folder with all that is in it; tell whether that was possible."""
+    with suppress(OSError):
+        failpoint("files.remove")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        return True
+    return False
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Give a folder for this process alone; it is gone afterwards."""
+    folder = parent / temporary_name("fetch")
+    with disk_errors(parent):
+        failpoint("files.scratch")
+        folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        remove(folder)
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
@@ -133,40 +179,86 @@ def extract(archive: Path, target: Path, *, only: str | None = None, max_bytes: 
     """Unpack a zip's regular files below `target` (or `only` the member of that name), and return their paths.
 
     Raises:
-        IntegrityError: an entry would land outside `target`, is a link or a device, or there is more than promised.
+        IntegrityError: it is no whole zip, an entry would land outside `target`, is a link or a device, or there is
+            more than promised.
     """
     written: list[Path] = []
-    with zipfile.ZipFile(archive) as opened:
+    with readable(archive.name), zipfile.ZipFile(archive) as opened:
         for entry in regular_members(opened, max_entries=max_entries):
             if only not in (None, entry.filename):
                 continue
             path = _inside(target, entry.filename)
             with opened.open(entry) as file:
-                content = iter(lambda file=file: file.read(CHUNK), b"")  # type: ignore[misc]
-                written.append(atomic_write(path, _at_most(content, max_bytes, archive.name)))
+                content = _at_most(iter(lambda file=file: file.read(CHUNK), b""), max_bytes, archive.name)  # type: ignore[misc]
+                written.append(atomic_write(path, content, size=entry.file_size))
             max_bytes -= written[-1].stat().st_size
     return written
 
 
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turn what is raised over a file that cannot be unpacked into an IntegrityError: it is not the promised one."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise IntegrityError(f"{name} cannot be read", why=f"{type(error).__name__}: {error}") from error
+
+
 def regular_members(archive: zipfile.ZipFile, *, max_entries: int) -> Iterator[zipfile.ZipInfo]:
-    """Yield a zip's regular files, by name.
+    """Yield a zip's regular files, by name; nothing is yielded unless every entry may be.
 
     Raises:
-        IntegrityError: there are too many entries, two of one name, or one that is neither file nor folder.
+        IntegrityError: there are too many entries, two of one name, two that share bytes, one with a name that is no
+            place inside a folder, or one that is encrypted or neither file nor folder.
     """
-    entries = archive.infolist()
+    name, entries = archive.filename, archive.infolist()
     if len(entries) > max_entries:
-        raise IntegrityError(
-            f"{archive.filename} holds {len(entries):,} entries", why=f"at most {max_entries:,} may be"
-        )
-    if len({entry.filename for entry in entries}) != len(entries):
-        raise IntegrityError(f"{archive.filename} holds two entries of one name")
-    for entry in sorted(entries, key=lambda entry: entry.filename):
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise IntegrityError(f"{archive.filename} holds {entry.filename!r}", why="it is a link or a device")
-        if not entry.is_dir():
-            yield entry
+        raise IntegrityError(f"{name} holds {len(entries):,} entries", why=f"at most {max_entries:,} may be")
+    for entry in entries:
+        if why := _objection(entry):
+            raise IntegrityError(f"{name} holds {entry.orig_filename!r}", why=why)
+    _refuse_collisions(name, entries)
+    _refuse_overlaps(name, entries, archive.start_dir)
+    yield from sorted((one for one in entries if not one.is_dir()), key=lambda entry: entry.filename)
+
+
+def _objection(entry: zipfile.ZipInfo) -> str:
+    """Say why an entry must not be unpacked, if so."""
+    name, kind = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
+    parts = name.split("/")
+    if ".." in parts or "\\" in name or "\0" in name or name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "that is not a place inside a folder"
+    if any(len(part.encode(errors="replace")) > 255 for part in parts):
+        return "a part of this name is longer than 255 bytes"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "it is a link or a device"
+    if entry.flag_bits & 1:
+        return "it is encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"it is packed by method {entry.compress_type}; stored (0) and deflated (8) are known"
+    return ""
+
+
+def _refuse_collisions(name: str | None, entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse names that some file systems do not tell apart, and a file that other entries take for a folder."""
+    files = {_place(entry) for entry in entries if not entry.is_dir()}
+    folders = {folder for place in files for folder in place.parents}
+    for place, count in Counter(map(_place, entries)).items():
+        if count > 1 or (place in files and place in folders):
+            raise IntegrityError(
+                f"{name} holds two entries of one name", why=f"{str(place)!r}, or what some take for it"
+            )
+
+
+def _place(entry: zipfile.ZipInfo) -> PurePosixPath:
+    return PurePosixPath(normalize("NFC", normalize("NFC", entry.filename).casefold()))
+
+
+def _refuse_overlaps(name: str | None, entries: list[zipfile.ZipInfo], end: int) -> None:
+    """Refuse entries that share bytes: so a small zip unpacks to a huge folder."""
+    spans = sorted((one.header_offset, one.header_offset + LOCAL_HEADER + one.compress_size) for one in entries)
+    if any(stop > start for (_, stop), (start, _) in pairwise([*spans, (end, end)])):
+        raise IntegrityError(f"{name} holds entries that overlap")
 
 
 @contextmanager
@@ -188,6 +280,14 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
                 fix="set ZOO_CACHE (downloads), ZOO_CONFIG (settings) or --out (runs) to a folder of yours",
             ) from error
         raise
+
+
+def _last_change(path: Path) -> float:
+    """Return when a file, or anything in a folder, was last written; if it goes meanwhile, that was now."""
+    try:
+        return max(one.lstat().st_mtime for one in (path, *path.rglob("*")))
+    except OSError:
+        return time.time()
 
 
 def _space(path: Path, needed: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Where bytes come from: one function per kind of source. All network access is in this file."""
+"""Where bytes come from: one function per kind of source. All network access is in this file and in downloads.py."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
 from zoo_core.cards import File, HubFile, Source
+from zoo_core.downloads import Patience, downloaded
 from zoo_core.errors import DataError, IntegrityError, NetworkError, PluginError
-from zoo_core.files import CHUNK, atomic_write, extract, read_chunks, verified
+from zoo_core.files import extract, read_chunks, scratch_folder, verified
 
 Watch = Callable[[int, int], None]  # (bytes so far, bytes in all)
 
-READ_TIMEOUT, CONNECT_TIMEOUT = 30.0, 10.0  # seconds
 MAX_WHEEL_ENTRIES = 10_000
 
 
@@ -36,24 +35,26 @@ def is_remote(source: Source) -> bool:
 
 
 @contextmanager
-def opened(source: Source, scratch: Path, watch: Watch) -> Iterator[Path]:
+def opened(source: Source, scratch: Path, watch: Watch, patience: Patience) -> Iterator[Path]:
     """Give a path to the source's bytes, verified by size and hash; what had to be fetched lies below `scratch`.
 
     Raises:
         NetworkError: they could not be had.
         IntegrityError: they are not the promised ones.
+        ResourceError: they could not be written.
     """
     scheme = source.uri.partition(":")[0]
     if scheme in ("file", "package"):
         yield _verify(_local_path(source.uri), source)
-        return
-    scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=scratch, prefix="fetch-") as folder:
-        get = {"index": _from_index, "hub": _from_hub}.get(scheme, _download)
-        yield get(source, Path(folder), watch)
+    elif scheme in ("http", "https"):
+        with downloaded(source, scratch, watch, patience) as path:
+            yield path
+    else:
+        with scratch_folder(scratch) as folder:
+            yield {"index": _from_index, "hub": _from_hub}[scheme](source, folder, watch)
 
 
-def ask_hub(file: HubFile) -> File:
+def ask_hub(file: HubFile, patience: Patience) -> File:
     """Ask the Hugging Face Hub, or the mirror in HF_ENDPOINT, which content a file has now.
 
     Raises:
@@ -65,7 +66,7 @@ def ask_hub(file: HubFile) -> File:
     place = f"{file.repo}/{file.filename}"
     with _hub_errors(place):
         url = hf_hub_url(file.repo, file.filename, revision=file.revision)
-        told = get_hf_file_metadata(url, timeout=CONNECT_TIMEOUT)
+        told = get_hf_file_metadata(url, timeout=patience.connect)
     try:
         uri, size, sha256 = f"hub:{file.repo}@{told.commit_hash}#{file.filename}", told.size or 0, told.etag or ""
         return File(sources=(Source(uri=uri, size=size, sha256=sha256),), size=size, sha256=sha256)
@@ -92,30 +93,6 @@ def _verify(path: Path, source: Source) -> Path:
     for _ in verified(read_chunks(path), path.name, source.size, source.sha256):
         pass
     return path
-
-
-def _download(source: Source, folder: Path, watch: Watch) -> Path:
-    import httpx  # a quarter of the time that `zoo list` takes, and only a download needs it
-
-    timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
-    try:
-        with (
-            httpx.Client(timeout=timeout, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client,
-            client.stream("GET", source.uri) as response,
-        ):
-            response.raise_for_status()
-            chunks = _watched(response.iter_raw(CHUNK), source.size, watch)
-            return atomic_write(folder / "download", chunks, size=source.size, sha256=source.sha256)
-    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:  # the last two: proxy settings
-        raise NetworkError(f"{source.uri} could not be fetched", why=f"{type(error).__name__}: {error}") from error
-
-
-def _watched(chunks: Iterator[bytes], total: int, watch: Watch) -> Iterator[bytes]:
-    done = 0
-    for chunk in chunks:
-        yield chunk
-        done += len(chunk)
-        watch(done, total)
 
 
 def _from_hub(source: Source, folder: Path, watch: Watch) -> Path:

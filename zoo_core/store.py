@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from zoo_core.cards import File, HubFile, Source, resolve
+from zoo_core.downloads import Patience
 from zoo_core.errors import DataError, IntegrityError, NetworkError, PluginError, UsageError, ZooError
-from zoo_core.files import atomic_write, disk_errors, hash_of, read_chunks
+from zoo_core.failpoints import failpoint
+from zoo_core.files import atomic_write, disk_errors, hash_of, read_chunks, readable, sweep
 from zoo_core.sources import Watch, ask_hub, is_remote, opened, unwatched
 
-LOCK_PATIENCE = 600  # seconds; after that we fetch for ourselves: the lock saves bandwidth, correctness needs none
-# what readers raise over a file that is not theirs, is encrypted, or packed in a way that is not known
-UNREADABLE = (ValueError, KeyError, OSError, EOFError, RuntimeError, BadZipFile, zlib.error, struct.error)
+LOG = logging.getLogger(__name__)
+IN_FOLDERS = ("files", "features", "pins", "scratch")  # where temporary files may be left
+PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Store:
 
     root: Path
     offline: bool = False
+    patience: Patience = PATIENCE
 
     @classmethod
     def default(cls) -> Store:
@@ -68,7 +69,8 @@ class Store:
             raise NetworkError(
                 f"{name} was not asked for", why="ZOO_OFFLINE is set", fix=f"ZOO_OFFLINE=0 zoo pull {name}"
             )
-        found = ask_hub(file)
+        found = ask_hub(file, self.patience)
+        self._folder("pins")
         atomic_write(self._pin_path(file), found.model_dump_json().encode())
         return found
 
@@ -102,17 +104,19 @@ class Store:
             return self.path_of(file)
         if _is_shipped(file.sources[0]):  # needs no lock, and no cache that can be written
             return self._from_source(file, file.sources[0], name, watch)
-        with self._lock(file):
+        with self._lock(file, name):
             if self.has(file):  # another process was faster
                 return self.path_of(file)
+            self.sweep()
             return self._from_sources(file, name, watch)
 
     def adopt(self, file: File, candidates: Iterable[Path]) -> Path | None:
         """Keep the first local file whose content is this file's, however it is packed; None if there is none."""
+        self._folder("files")
         for path in candidates:
             for reader in dict.fromkeys([*(source.reader for source in file.sources), None]):
                 try:
-                    return atomic_write(self.path_of(file), _content(path, reader), size=file.size, sha256=file.sha256)
+                    return self._publish(file, path, reader, path.name)
                 except IntegrityError:
                     continue
         return None
@@ -123,13 +127,15 @@ class Store:
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() == path.stem.partition("-")[2]:
                 return content
-            path.unlink()
+            with suppress(OSError):  # where it cannot be deleted it does no harm
+                failpoint("store.forget")
+                path.unlink()
         return None
 
     def keep(self, key: str, content: bytes) -> Path:
         """Keep computed content under the hash of what it was computed from; its own hash goes into the name."""
         name = f"{key}-{hashlib.sha256(content).hexdigest()}.safetensors"
-        return atomic_write(self.root / "features" / name, content)
+        return atomic_write(self._folder("features") / name, content)
 
     def entries(self) -> list[Entry]:
         """Return all that is here, sorted."""
@@ -144,7 +150,20 @@ class Store:
     def remove(self, entry: Entry) -> None:
         """Delete an entry; it is fetched or computed again when next needed."""
         with disk_errors(entry.path):
+            failpoint("store.remove")
             entry.path.unlink(missing_ok=True)
+
+    def sweep(self) -> int:
+        """Delete what killed processes left unfinished more than a day ago; return how many files and folders."""
+        return sum(sweep(self.root / name) for name in IN_FOLDERS)
+
+    def _folder(self, name: str) -> Path:
+        """Return a folder of the Store; both are made if need be, the Store itself for its owner's eyes only."""
+        with disk_errors(self.root / name):
+            failpoint("store.folder")
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.root / name).mkdir(exist_ok=True)
+        return self.root / name
 
     def _pin(self, file: HubFile) -> File | None:
         return _read_pin(self._pin_path(file))
@@ -167,19 +186,23 @@ class Store:
     def _from_source(self, file: File, source: Source, name: str, watch: Watch) -> Path:
         if self.offline and is_remote(source):
             raise NetworkError(f"{source.uri} was not asked", why="ZOO_OFFLINE is set")
-        with opened(source, self.root / "scratch", watch) as path:
-            if _is_shipped(source):
+        if _is_shipped(source):
+            with opened(source, self.root, watch, self.patience) as path:
                 return path
-            return atomic_write(self.path_of(file), _content(path, source.reader), size=file.size, sha256=file.sha256)
+        with opened(source, self._folder("scratch"), watch, self.patience) as path:
+            self._folder("files")
+            return self._publish(file, path, source.reader, source.uri)
+
+    def _publish(self, file: File, path: Path, reader: str | None, name: str) -> Path:
+        return atomic_write(self.path_of(file), _content(path, reader, name), size=file.size, sha256=file.sha256)
 
     @contextmanager
-    def _lock(self, file: File) -> Iterator[None]:
-        folder = self.root / "locks"
-        with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / file.sha256, timeout=LOCK_PATIENCE)
+    def _lock(self, file: File, name: str) -> Iterator[None]:
+        """Keep other processes from fetching the same, where locks work; where they do not, go on without."""
+        lock = FileLock(self._folder("locks") / file.sha256)
         try:
-            lock.acquire()
+            failpoint("store.lock")
+            self._acquire(lock, name)
         except (Timeout, OSError, NotImplementedError):  # a hung process, or a file system without locks
             yield
             return
@@ -188,13 +211,18 @@ class Store:
         finally:
             lock.release()
 
+    def _acquire(self, lock: FileLock, name: str) -> None:
+        try:
+            lock.acquire(timeout=self.patience.silence)
+        except Timeout:
+            LOG.warning("%s is being fetched by another process; waiting for it", name)
+            lock.acquire(timeout=max(0, self.patience.lock - self.patience.silence))
 
-def _content(path: Path, reader: str | None) -> Iterator[bytes]:
+
+def _content(path: Path, reader: str | None, name: str) -> Iterator[bytes]:
     """Read a file through its reader; a file that is not the reader's is not the promised one."""
-    try:
+    with readable(name):
         yield from read_chunks(path) if reader is None else resolve(reader)(path)
-    except UNREADABLE as error:
-        raise IntegrityError(f"{path.name} cannot be read", why=f"{type(error).__name__}: {error}") from error
 
 
 def _read_pin(path: Path) -> File | None:

@@ -24,13 +24,13 @@ COMMANDS = [
 
 # A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
 FLOORS = (
-    ("errors", "failpoints"),
+    ("errors", "failpoints", "temporaries"),
     ("cards", "child", "files"),
-    ("checkpoints", "models", "recipes", "readers", "skeleton", "validation", "sources"),
-    ("plans", "results", "hookspecs", "store", "configuration"),
-    ("trainers", "environment", "folders", "distributions"),
-    ("rundir", "plugins", "charts"),
-    ("registry", "report", "runs"),
+    ("checkpoints", "models", "partials", "recipes", "readers", "skeleton", "validation"),
+    ("plans", "results", "hookspecs", "configuration", "downloads"),
+    ("trainers", "folders", "distributions", "sources"),
+    ("rundir", "plugins", "charts", "store"),
+    ("registry", "report", "runs", "environment"),
     (
         "doctor",
         "pull",
@@ -88,7 +88,7 @@ RAW_CALLS = {
     "exec",
 }
 RAW_METHODS = {"write_text", "write_bytes", "extractall", "mktemp"}
-RAW_HOMES = {"child.py", "files.py", "sources.py"}
+RAW_HOMES = {"child.py", "downloads.py", "files.py", "partials.py", "sources.py"}
 
 
 def modules() -> dict[str, ast.Module]:

@@ -80,7 +80,7 @@ def test_a_damaged_one_of_the_same_place_is_replaced(checkpoints: Checkpoints) -
 
 def test_what_a_killed_process_left_is_swept_and_never_read(checkpoints: Checkpoints) -> None:
     checkpoints.save(0, 1, {"state": b"first"})
-    for name in (".000000-000000002.abc.part", ".000000-000000000.abc.gone"):
+    for name in (".000000-000000002.abc.part", ".000000-000000000.abc.part"):
         (checkpoints.folder / name).mkdir()
         (checkpoints.folder / name / "state").write_bytes(b"half")
     assert content_of(checkpoints) == b"first"

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import stat
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from zoo_core import IntegrityError, ResourceError
-from zoo_core.files import atomic_write, extract
+from zoo_core.files import atomic_write, extract, scratch_folder, sweep
 from zoo_core.readers import gunzip, rezip
+from zoo_core.temporaries import NOBODY, is_gone, temporary_name
 
 
 def left_in(folder: Path) -> list[str]:
@@ -129,6 +132,148 @@ def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
         archive.writestr("x", b"2")
     with pytest.raises(IntegrityError, match="two entries of one name"):
         extract(tmp_path / "a.zip", tmp_path / "out", max_bytes=9, max_entries=9)
+
+
+NAMES = {
+    "a drive": "C:evil",
+    "a share": "\\\\server\\evil",
+    "the target itself and above": "..",
+    "above, at the end": "x/..",
+    "a null": "evil\0.txt",
+    "a name that is too long": "x" * 256,
+    "a name of 256 bytes": "é" * 128,
+    "a folder that is too long": "x" * 256 + "/y",
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_names_that_are_no_place_in_a_folder_are_refused_by_all_that_read_zips(tmp_path: Path, name: str) -> None:
+    archive = zipped(tmp_path / "a.zip", {name.replace("\0", "#"): b"1", "good": b"2"})
+    if "\0" in name:  # zipfile would cut it there
+        archive.write_bytes(archive.read_bytes().replace(b"evil#", b"evil\0"))
+    with pytest.raises(IntegrityError, match=r"not a place inside|longer than 255 bytes"):
+        extract(archive, tmp_path / "out", max_bytes=9, max_entries=9)
+    with pytest.raises(IntegrityError, match=r"not a place inside|longer than 255 bytes"):
+        b"".join(rezip(archive))
+    assert left_in(tmp_path) == ["a.zip"]
+
+
+@pytest.mark.parametrize(
+    "names", [("a.txt", "A.TXT"), ("é", "e\u0301"), ("a/b", "a"), ("x", "./x"), ("Straße", "strasse")]
+)
+def test_names_that_some_disk_takes_for_one_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    archive = zipped(tmp_path / "a.zip", dict.fromkeys(names, b"1"))
+    with pytest.raises(IntegrityError, match="two entries of one name"):
+        extract(archive, tmp_path / "out", max_bytes=9, max_entries=9)
+    with pytest.raises(IntegrityError, match="two entries of one name"):
+        b"".join(rezip(archive))
+    assert left_in(tmp_path) == ["a.zip"]
+
+
+def directory_entry(archive: bytes, number: int) -> int:
+    """Return where an entry of a zip's directory begins."""
+    at = -1
+    for _ in range(number + 1):
+        at = archive.index(b"PK\1\2", at + 1)
+    return at
+
+
+def test_entries_that_share_bytes_are_refused(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"a": b"1" * 99, "b": b"2" * 99})
+    content = bytearray(archive.read_bytes())
+    content[directory_entry(content, 1) + 42] = 0  # the second one's header: where the first one's is
+    archive.write_bytes(content)
+    with pytest.raises(IntegrityError, match="overlap"):
+        extract(archive, tmp_path / "out", max_bytes=999, max_entries=9)
+
+
+def test_what_is_encrypted_is_refused(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"a": b"1"})
+    content = bytearray(archive.read_bytes())
+    content[directory_entry(content, 0) + 8] |= 1
+    archive.write_bytes(content)
+    with pytest.raises(IntegrityError, match="is encrypted"):
+        extract(archive, tmp_path / "out", max_bytes=9, max_entries=9)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packings_whose_memory_has_no_bound_are_refused(tmp_path: Path, packing: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", packing) as archive:
+        archive.writestr("a", b"1")
+    with pytest.raises(IntegrityError, match=f"packed by method {packing}"):
+        extract(tmp_path / "a.zip", tmp_path / "out", max_bytes=9, max_entries=9)
+
+
+@pytest.mark.parametrize("at", [0.2, 0.5, 0.99])
+def test_a_zip_that_is_cut_is_not_the_promised_file(tmp_path: Path, at: float) -> None:
+    archive = zipped(tmp_path / "a.zip", {"a": os.urandom(5000)})
+    archive.write_bytes(archive.read_bytes()[: int(at * 5000)])
+    with pytest.raises(IntegrityError, match=r"a\.zip cannot be read"):
+        extract(archive, tmp_path / "out", max_bytes=9999, max_entries=9)
+
+
+def test_a_wrong_checksum_and_a_size_that_lies_are_noticed(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"a": b"1" * 5000})
+    for offset in (16, 24):  # the checksum, the size
+        content = bytearray(archive.read_bytes())
+        content[directory_entry(content, 0) + offset] ^= 1
+        (tmp_path / "b.zip").write_bytes(content)
+        with pytest.raises(IntegrityError, match=r"b\.zip cannot be read|5,001 were promised"):
+            extract(tmp_path / "b.zip", tmp_path / "out", max_bytes=9999, max_entries=9)
+        assert left_in(tmp_path / "out") == []
+
+
+def test_a_temporary_name_tells_whether_its_process_has_ended(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert is_gone(tmp_path / temporary_name("x")) is False
+    assert is_gone(tmp_path / temporary_name("x", 1)) is False
+    assert is_gone(tmp_path / temporary_name("x", ended.pid)) is True
+    assert is_gone(tmp_path / temporary_name("x", NOBODY)) is True
+    assert is_gone(tmp_path / temporary_name("x", 999_999_999)) is True
+    assert is_gone(tmp_path / temporary_name("x").replace("@", "@far-away-")) is None
+    assert is_gone(tmp_path / ".x.part") is None
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "\U0001f40e" * 63, "\udcff" * 255])
+def test_a_file_may_have_the_longest_name_that_there_is(tmp_path: Path, name: str) -> None:
+    assert atomic_write(tmp_path / name, b"content").read_bytes() == b"content"
+
+
+def test_only_what_is_old_and_has_no_living_process_is_swept(tmp_path: Path) -> None:
+    def make(name: str, *, old: bool) -> Path:
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (0, 0) if old else None)
+        return tmp_path / name
+
+    far_away = temporary_name("x").replace("@", "@far-away-")
+    gone = [make(temporary_name("x", NOBODY), old=True), make(far_away, old=True), make(".x.part", old=True)]
+    stay = [make(temporary_name("x"), old=True), make(temporary_name("x", NOBODY), old=False)]
+    stay += [make("x.part", old=True), make(".hidden", old=True)]
+    assert sweep(tmp_path) == len(gone)
+    assert sorted(tmp_path.iterdir()) == sorted(stay)
+    assert sweep(tmp_path / "not there") == 0
+
+
+def test_a_folder_is_as_old_as_the_newest_file_in_it(tmp_path: Path) -> None:
+    for name, time in {"old": (0, 0), "new": None}.items():
+        folder = tmp_path / temporary_name(name, NOBODY)
+        folder.mkdir()
+        (folder / "x").write_bytes(b"x")
+        os.utime(folder / "x", time)
+        os.utime(folder, (0, 0))
+    assert sweep(tmp_path) == 1
+    assert [path.name.startswith(".new.") for path in tmp_path.iterdir()] == [True]
+
+
+def test_a_scratch_folder_is_private_and_gone_afterwards(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "x").write_bytes(b"x")
+    assert left_in(tmp_path) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError), scratch_folder(tmp_path / "file"):
+        pass
 
 
 def test_rezip_gives_the_same_bytes_for_the_same_files(tmp_path: Path) -> None:

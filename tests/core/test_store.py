@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
+from filelock import FileLock
 
-from zoo_core import File, IntegrityError, NetworkError, ResourceError, Source, Store
+from zoo_core import File, IntegrityError, NetworkError, ResourceError, Source, Store, UsageError
+from zoo_core.cards import HubFile
+from zoo_core.downloads import Patience
+from zoo_core.temporaries import NOBODY, temporary_name
 
 CONTENT = b"the promised bytes " * 5000
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -35,6 +42,13 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            known.asked.append(self.path)
+            self.send_response(200)
+            for name, value in {"ETag": f'"{SHA}"', "X-Repo-Commit": "c0ffee", "Content-Length": len(CONTENT)}.items():
+                self.send_header(name, str(value))
+            self.end_headers()
+
         def do_GET(self) -> None:
             known.asked.append(self.path)
             body, length = CONTENT, len(CONTENT)
@@ -74,12 +88,17 @@ def server() -> Iterator[Server]:
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     known = Server(f"http://127.0.0.1:{listening.server_port}")
-    thread = threading.Thread(target=listening.serve_forever)
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield known
     listening.shutdown()
     thread.join()
     listening.server_close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", patience=Patience(pause=0.001))
 
 
 def leftovers(store: Store) -> list[Path]:
@@ -115,7 +134,7 @@ def test_the_next_source_is_tried(server: Server, store: Store, path: str) -> No
         ("/short", IntegrityError, "94,999 bytes, 95,000 were promised"),
         ("/long", IntegrityError, "longer than the 95,000"),
         ("/flipped", IntegrityError, "sha256 is"),
-        ("/page", IntegrityError, "26 bytes"),
+        ("/page", IntegrityError, "looks like an HTML page"),
     ],
 )
 def test_a_lying_server_is_named_and_nothing_is_kept(
@@ -126,7 +145,7 @@ def test_a_lying_server_is_named_and_nothing_is_kept(
     assert "the-data could not be had" in str(raised.value)
     assert why in str(raised.value)
     assert "zoo pull the-data --from FILE" in str(raised.value)
-    assert leftovers(store) == []
+    assert [left.stat().st_size for left in leftovers(store)] == ([1000] if path == "/cut" else [])
 
 
 def test_every_failed_source_is_named(server: Server, store: Store) -> None:
@@ -169,8 +188,7 @@ def test_many_at_once_fetch_once(server: Server, store: Store) -> None:
 def test_many_at_once_are_right_where_locks_do_nothing(
     server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("filelock.FileLock.acquire", lambda self: None)
-    monkeypatch.setattr("filelock.FileLock.release", lambda self: None)
+    monkeypatch.setattr("fcntl.flock", lambda handle, operation: None)
     file = server.file("/good")
     with ThreadPoolExecutor(8) as pool:
         paths = list(pool.map(lambda _: store.fetch(file, "x"), range(8)))
@@ -268,6 +286,93 @@ def test_entries_are_listed_verified_and_removed(server: Server, store: Store) -
     assert not store.intact(kept)
     store.remove(kept)
     assert store.entries() == [features]
+
+
+def test_a_home_that_does_not_exist_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", "~no-such-user-here/cache")
+    with pytest.raises(UsageError, match="export ZOO_CACHE=FOLDER"):
+        Store.default()
+
+
+def test_a_cache_that_we_make_is_private_and_one_that_is_there_stays_as_it_is(server: Server, tmp_path: Path) -> None:
+    Store(tmp_path / "deep" / "new").fetch(server.file("/good"), "x")
+    assert stat.S_IMODE((tmp_path / "deep" / "new").stat().st_mode) == 0o700
+    (tmp_path / "shared").mkdir(mode=0o755)
+    Store(tmp_path / "shared").fetch(server.file("/good"), "x")
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o755
+
+
+def test_a_lock_that_another_holds_is_said_and_not_waited_for_for_ever(
+    server: Server, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = replace(store, patience=Patience(silence=0.01, lock=0.05))
+    (store.root / "locks").mkdir(parents=True)
+    with FileLock(store.root / "locks" / SHA):
+        assert store.fetch(server.file("/good"), "the-data").read_bytes() == CONTENT
+    assert caplog.messages == ["the-data is being fetched by another process; waiting for it"]
+
+
+def test_a_lock_that_cannot_be_had_is_done_without(server: Server, store: Store) -> None:
+    (store.root / "locks" / SHA).mkdir(parents=True)
+    assert store.fetch(server.file("/good"), "x").read_bytes() == CONTENT
+
+
+def test_what_killed_processes_left_is_swept_when_something_is_fetched(server: Server, store: Store) -> None:
+    left = [store.root / name / temporary_name("x", NOBODY) for name in ("files", "features", "pins", "scratch")]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    store.fetch(server.file("/good"), "x")
+    assert leftovers(store) == [store.path_of(server.file("/good"))]
+
+
+def test_a_packed_file_that_is_not_its_readers_names_the_source(server: Server, store: Store) -> None:
+    file = server.file("/good")
+    source = file.sources[0].model_copy(update={"reader": "zoo_core.readers:rezip"})
+    with pytest.raises(IntegrityError, match="/good cannot be read: BadZipFile"):
+        store.fetch(file.model_copy(update={"sources": (source,)}), "x")
+    assert leftovers(store) == []
+
+
+@pytest.fixture
+def hub(server: Server, monkeypatch: pytest.MonkeyPatch) -> HubFile:
+    """A file on a hub that is our server."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    return HubFile(repo="owner/name")
+
+
+def test_the_hub_is_asked_once_for_a_files_hash_which_holds_ever_after(
+    server: Server, store: Store, hub: HubFile
+) -> None:
+    assert not store.has(hub)
+    with pytest.raises(NetworkError, match="x was not asked for"):
+        Store(store.root, offline=True).pinned(hub, "x")
+    pinned = store.pinned(hub, "x")
+    assert (pinned.sha256, pinned.size) == (SHA, len(CONTENT))
+    assert Store(store.root, offline=True).pinned(hub, "x") == pinned
+    assert store.pins() == [pinned]
+    assert server.asked == ["/owner/name/resolve/main/model.safetensors"]
+    assert not store.has(hub)
+    store.adopt(pinned, [file_with(CONTENT, store.root / "elsewhere")])
+    assert store.has(hub)
+
+
+def test_a_pin_that_cannot_be_read_is_asked_for_again(server: Server, store: Store, hub: HubFile) -> None:
+    pinned = store.pinned(hub, "x")
+    (path,) = (store.root / "pins").iterdir()
+    path.write_bytes(b"half a p")
+    assert store.pins() == []
+    assert store.pinned(hub, "x") == pinned
+    assert len(server.asked) == 2
+
+
+def file_with(content: bytes, path: Path) -> Path:
+    path.write_bytes(content)
+    return path
 
 
 @pytest.mark.parametrize(("value", "offline"), [("1", True), ("true", True), ("0", False), ("", False), ("no", False)])

@@ -1,26 +1,62 @@
-"""Processes to be killed: forked from a server that has imported torch once, so that a kill costs no import."""
+"""Processes to be killed: the near side of operations.py."""
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-KILLED = -9  # how the exit code of a process that was killed reads
+PROGRAM = Path(__file__).with_name("operations.py")
+START = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+NO_LOCKS = "import fcntl; fcntl.flock = lambda *_: None; "  # as on file systems where they do nothing
 
 
-def child(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """Start a process that does some work of zoo_programs."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["zoo_core.engine.run", "zoo_core.cli.run", "zoo_core.api"])
-    process = server.Process(target=work, args=arguments, daemon=True)
-    process.start()
-    return process
+@dataclass(frozen=True)
+class Children:
+    """Starts and awaits processes; what they print to stderr is in `said`."""
+
+    parent: subprocess.Popen[str]
+    said: Path
+
+    def start(self, operation: str, *, failpoint: str = "", user: int | None = None, **arguments: Any) -> int:
+        """Let a new process do an operation, and return its number."""
+        environment = {"ZOO_FAILPOINT": failpoint} if failpoint else {}
+        job = {"operation": operation, "arguments": arguments, "environment": environment, "user": user}
+        return self._ask({**job, "said": str(self.said)})
+
+    def wait(self, process: int) -> int:
+        """Return a process's exit code, or the negative number of the signal that ended it."""
+        return self._ask(process)
+
+    def run(self, operation: str, **options: Any) -> int:
+        """Start one and await it."""
+        return self.wait(self.start(operation, **options))
+
+    def heard(self) -> str:
+        """Return what the processes have said since this was last asked."""
+        text = self.said.read_text() if self.said.exists() else ""
+        self.said.unlink(missing_ok=True)
+        return text
+
+    def _ask(self, question: Any) -> int:
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
+        self.parent.stdin.write(json.dumps(question) + "\n")
+        self.parent.stdin.flush()
+        return int(self.parent.stdout.readline())
 
 
-def finished(process: ForkServerProcess, *, within: float) -> int:
-    """Wait for a process's end, and return its exit code; one that hangs is a failure."""
-    process.join(within)
-    assert process.exitcode is not None, f"it was not done after {within} s"
-    return process.exitcode
+@contextmanager
+def children(said: Path, *, locks: bool = True) -> Iterator[Children]:
+    """Give a parent of processes; without `locks`, those of their files do nothing."""
+    command = [sys.executable, "-c", START if locks else NO_LOCKS + START, str(PROGRAM)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as parent:
+        yield Children(parent, said)
+        assert parent.stdin is not None
+        parent.stdin.close()

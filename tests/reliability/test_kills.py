@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import zoo_programs
 
-from tests.reliability.children import KILLED, child, finished
+from tests.reliability.forked import KILLED, child, finished
 from tests.reliability.ledger import FULL, SEED, Ledger, size
 from zoo_core.checkpoints import Checkpoints, Kept
 from zoo_core.rundir import RunDir

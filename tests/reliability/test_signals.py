@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import zoo_programs
 
-from tests.reliability.children import child, finished
+from tests.reliability.forked import child, finished
 from zoo_core.rundir import RunDir
 
 MANY = ("run", "fashion-cnn", "--epochs", "50", "--device", "cpu")

@@ -54,8 +54,9 @@ def rm(
 
 @app.command()
 def verify(context: typer.Context) -> None:
-    """Hash everything that is kept; delete what is damaged."""
+    """Hash everything that is kept; delete what is damaged, and what killed processes left unfinished."""
     store = Store.default()
+    left = store.sweep()
     entries = _labelled(registry(context), store)
     damaged = [(label, entry) for label, entry in entries if not store.intact(entry)]
     for _, entry in damaged:
@@ -63,7 +64,7 @@ def verify(context: typer.Context) -> None:
     if damaged:
         names = ", ".join(label for label, _ in damaged)
         raise IntegrityError(f"{len(damaged)} of {len(entries)} were damaged and are deleted", why=names)
-    print(f"{len(entries)} intact")
+    print(f"{len(entries)} intact" + (f"; {left} left unfinished more than a day ago, deleted" if left else ""))
 
 
 def _labelled(known: Registry, store: Store) -> list[tuple[str, Entry]]:

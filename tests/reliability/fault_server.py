@@ -1,0 +1,202 @@
+"""An HTTP server on loopback that fails as it is told to, answer by answer, and counts what it was asked and sent."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+
+PIECE = 16_384  # bytes sent at a time
+RESET = struct.pack("ii", 1, 0)  # close without waiting: the other side sees a reset
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer; without anything, what an honest server says.
+
+    `cut` is where the body stops (a byte of this answer's body), and `then` what happens there. `flip` is a byte of the
+    whole content that is sent wrong. `told` is sent in place of the Content-Range, `length` in place of the
+    Content-Length ("none": the end is where the connection ends).
+    """
+
+    status: int | None = None  # None: 200, or 206 to a Range
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None  # None: the content, or the rest that was asked for
+    ranges: bool = True  # False: a Range is not heeded
+    etag: str | None = '"one"'
+    told: str | None = None
+    length: int | Literal["none", "chunked"] | None = None
+    cut: int | None = None
+    then: Literal["close", "reset", "stall", "drip"] = "close"
+    flip: int | None = None
+    endless: bool = False
+    pace: float = 0  # seconds after each piece
+    raw: bytes | None = None  # these bytes and nothing else: no HTTP at all
+
+
+HONEST = Answer()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request, and what was sent to it."""
+
+    path: str
+    range: str | None
+    if_range: str | None
+    sent: int  # bytes of a body
+
+
+@dataclass
+class FaultServer:
+    """What the server holds, what it is to answer (the last answer for ever), and what it was asked."""
+
+    content: bytes
+    url: str = ""
+    script: list[Answer] = field(default_factory=lambda: [HONEST])
+    asked: list[Asked] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    answered: int = 0
+
+    def plays(self, *script: Answer) -> None:
+        """Answer so from now on."""
+        self.script, self.answered, self.asked = list(script), 0, []
+
+    @property
+    def sent(self) -> int:
+        """Bytes of all bodies."""
+        return sum(one.sent for one in self.asked)
+
+    def next_answer(self) -> Answer:
+        with self.lock:
+            self.answered += 1
+            return self.script[min(self.answered, len(self.script)) - 1]
+
+
+def make_handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.close_connection = True
+            self.count = 0
+            with suppress(OSError):  # the other side went away
+                self.play(server.next_answer())
+            with server.lock:
+                server.asked.append(Asked(self.path, self.headers["Range"], self.headers["If-Range"], self.count))
+
+        def play(self, answer: Answer) -> None:
+            if answer.raw is not None:
+                self.wfile.write(answer.raw)
+                return
+            start = self.start_of(answer)
+            content = flipped(server.content, answer.flip)
+            body = content[start:] if answer.body is None else answer.body
+            self.send_response(answer.status or (206 if start else 200))
+            self.send_headers(answer, start, len(body))
+            if answer.status in (204, 304):
+                return
+            self.send_body(answer, body)
+
+        def start_of(self, answer: Answer) -> int:
+            asked = self.headers["Range"]
+            same = self.headers["If-Range"] in (None, answer.etag)
+            wanted = answer.ranges and asked and same and answer.status in (None, 206)
+            return int(asked.removeprefix("bytes=").rstrip("-")) if wanted else 0
+
+        def send_headers(self, answer: Answer, start: int, length: int) -> None:
+            total = len(server.content)
+            told = answer.told or (f"bytes {start}-{total - 1}/{total}" if start else "")
+            if told and told != "none":
+                self.send_header("Content-Range", told)
+            if answer.etag:
+                self.send_header("ETag", answer.etag)
+            if answer.length == "chunked":
+                self.send_header("Transfer-Encoding", "chunked")
+            elif answer.length != "none":
+                self.send_header("Content-Length", str(length if answer.length is None else answer.length))
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Connection", "close")
+            self.end_headers()
+
+        def send_body(self, answer: Answer, body: bytes) -> None:
+            until = len(body) if answer.cut is None else min(answer.cut, len(body))
+            for start in range(0, until, PIECE):
+                self.send_piece(answer, body[start : min(start + PIECE, until)])
+            if answer.endless:
+                while not server.closing.is_set():
+                    self.send_piece(answer, bytes(PIECE))
+            if answer.cut is not None:
+                return self.stop(answer, body[until:])
+            if answer.length == "chunked":
+                self.wfile.write(b"0\r\n\r\n")
+            return None
+
+        def send_piece(self, answer: Answer, piece: bytes) -> None:
+            if answer.length == "chunked":
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            else:
+                self.wfile.write(piece)
+            self.count += len(piece)
+            if answer.pace:
+                time.sleep(answer.pace)
+
+        def stop(self, answer: Answer, rest: bytes) -> None:
+            self.wfile.flush()
+            if answer.then == "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                self.connection.close()
+            elif answer.then == "stall":
+                self.connection.settimeout(10)
+                self.connection.recv(1)  # until the other side gives up
+            elif answer.then == "drip":
+                for byte in rest:
+                    self.send_piece(answer, bytes([byte]))
+                    if server.closing.wait(0.01):
+                        return
+
+        def log_message(self, *_: object) -> None:
+            """Be quiet."""
+
+    return Handler
+
+
+def flipped(content: bytes, at: int | None) -> bytes:
+    """Return the content with one bit of one byte turned over."""
+    return content if at is None else content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+class Quiet(ThreadingHTTPServer):
+    """A server that does not print what a client that goes away does to it."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, *_: object) -> None:
+        """Be quiet."""
+
+
+@contextmanager
+def serving(content: bytes, secure: Callable[[socket.socket], ssl.SSLSocket] | None = None) -> Iterator[FaultServer]:
+    """Serve a content on loopback; `secure` makes https of it."""
+    server = FaultServer(content)
+    listening = Quiet(("127.0.0.1", 0), make_handler(server))
+    if secure:
+        listening.socket = secure(listening.socket)
+    server.url = f"http{'s' if secure else ''}://127.0.0.1:{listening.server_port}"
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.closing.set()
+    listening.shutdown()
+    thread.join()
+    listening.server_close()

@@ -1,0 +1,122 @@
+"""What a process does that may be killed: each line of stdin starts or awaits a child that does one of these.
+
+The children are forked from a process that has imported everything: so hundreds of kills take seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx  # noqa: F401 - so that no child has to import it
+from filelock import FileLock
+
+from zoo_core.cards import File
+from zoo_core.downloads import Patience
+from zoo_core.errors import ZooError
+from zoo_core.files import append_line, atomic_write, extract, scratch_folder
+from zoo_core.store import Store
+
+NOT_WHOLE = 99  # the exit code of a child that was given other bytes than it was promised
+KEY = "k" * 64
+
+
+def store_at(root: str, patience: dict[str, Any] | None = None) -> Store:
+    return Store(Path(root), patience=Patience(pause=0.001, **(patience or {})))
+
+
+def fetch(root: str, file: dict[str, Any], patience: dict[str, Any] | None = None, after: str | None = None) -> None:
+    """Fetch a file, as soon as there is a file `after`."""
+    wanted = File.model_validate(file)
+    while after is not None and not Path(after).exists():
+        time.sleep(0.001)
+    found = store_at(root, patience).fetch(wanted, "x").read_bytes()
+    if hashlib.sha256(found).hexdigest() != wanted.sha256:
+        os._exit(NOT_WHOLE)
+
+
+def adopt(root: str, file: dict[str, Any], candidates: list[str]) -> None:
+    if store_at(root).adopt(File.model_validate(file), map(Path, candidates)) is None:
+        os._exit(NOT_WHOLE)
+
+
+def keep(root: str, content: str) -> None:
+    store = store_at(root)
+    if store.recall(KEY) is None:  # a damaged copy is forgotten
+        store.keep(KEY, content.encode())
+    if store.recall(KEY) != content.encode():
+        os._exit(NOT_WHOLE)
+
+
+def clear(root: str) -> None:
+    store = store_at(root)
+    store.sweep()
+    for entry in store.entries():
+        store.remove(entry)
+
+
+def unpack(archive: str, target: str) -> None:
+    extract(Path(archive), Path(target), max_bytes=1_000_000, max_entries=100)
+
+
+def scratch(root: str) -> None:
+    with scratch_folder(Path(root)) as folder:
+        atomic_write(folder / "a", b"a")
+
+
+def append(path: str) -> None:
+    append_line(Path(path), "a line")
+
+
+def hold(path: str) -> None:
+    with FileLock(path):
+        signal.pause()
+
+
+OPERATIONS: dict[str, Callable[..., None]] = {
+    one.__name__: one for one in (fetch, adopt, keep, clear, unpack, scratch, append, hold)
+}
+
+
+def start(job: dict[str, Any]) -> int:
+    """Fork a child that does one operation, and return its process number."""
+    if child := os.fork():
+        return child
+    code = 1
+    try:
+        os.environ.update(job["environment"])
+        os.dup2(os.open(job["said"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+        if job["user"] is not None:
+            os.setuid(job["user"])
+        OPERATIONS[job["operation"]](**job["arguments"])
+        code = 0
+    except ZooError as error:
+        os.write(2, str(error).encode())
+        code = error.exit_code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    """Answer each line: a process number when a child was started, an exit code when one was awaited."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        if isinstance(job, int):
+            print(os.waitstatus_to_exitcode(os.waitpid(job, 0)[1]), flush=True)
+        else:
+            print(start(job), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Many processes fetch one file at once, half of them are killed: with locks, and with locks that do nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.reliability.children import Children, children
+from tests.reliability.fault_server import HONEST, Answer, FaultServer, serving
+from tests.reliability.ledger import SEED, Ledger, size
+from zoo_core import File, Source, Store
+
+CONTENT = random.Random(SEED).randbytes(400_000)
+SHA = hashlib.sha256(CONTENT).hexdigest()
+SLOW = Answer(pace=0.02)  # a transfer takes half a second
+MOMENTS = 0.4  # seconds, within which the kills come
+PROCESSES, ROUNDS = size(8, 64), size(2, 10)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with serving(CONTENT) as server:
+        server.plays(SLOW)
+        yield server
+
+
+@pytest.fixture
+def file(server: FaultServer) -> File:
+    source = Source(uri=f"{server.url}/x", size=len(CONTENT), sha256=SHA)
+    return File(sources=(source,), size=len(CONTENT), sha256=SHA)
+
+
+class Round:
+    """One round: processes that are started together, half of which are killed at random moments."""
+
+    def __init__(self, forked: Children, file: File, root: Path, draw: random.Random) -> None:
+        self.file, self.path, self.torn, self.ends = file, root / "files" / SHA, 0, dict[int, int]()
+        go = root.with_suffix(".go")
+        arguments = {"root": str(root), "file": file.model_dump(), "after": str(go)}
+        started = [forked.start("fetch", **arguments) for _ in range(PROCESSES)]
+        kills = sorted((draw.uniform(0, MOMENTS), process) for process in draw.sample(started, PROCESSES // 2))
+        go.touch()
+        began = time.monotonic()
+        for moment, process in kills:
+            while time.monotonic() - began < moment:
+                self.look()
+                time.sleep(0.005)
+            os.kill(process, signal.SIGKILL)  # our own child, which nobody has awaited yet
+        self.ends = {process: forked.wait(process) for process in started}
+        self.look()
+        self.killed = sum(code == -signal.SIGKILL for code in self.ends.values())
+
+    def look(self) -> None:
+        """Whenever the file is there, it is whole."""
+        self.torn += self.path.exists() and self.path.read_bytes() != CONTENT
+
+    @property
+    def wrong(self) -> int:
+        return sum(code not in (0, -signal.SIGKILL) for code in self.ends.values())
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "locks that do nothing"])
+def test_survivors_have_the_right_bytes_however_many_are_killed_beside_them(
+    locks: bool, server: FaultServer, file: File, tmp_path: Path, ledger: Ledger
+) -> None:
+    draw, rounds, transfers = random.Random(SEED), [], []
+    with children(tmp_path / "said", locks=locks) as forked:
+        for number in range(ROUNDS):
+            server.plays(SLOW)
+            rounds.append(Round(forked, file, tmp_path / str(number), draw))
+            transfers.append(server.answered)
+            assert Store(tmp_path / str(number)).fetch(file, "x").read_bytes() == CONTENT
+        said = forked.heard()
+    figures = {"tried": PROCESSES * ROUNDS, "killed": sum(one.killed for one in rounds), "transfers": sum(transfers)}
+    torn, wrong = sum(one.torn for one in rounds), sum(one.wrong for one in rounds)
+    ledger.record(
+        f"processes on one file, {'locks work' if locks else 'locks do nothing'}", **figures, torn=torn, wrong=wrong
+    )
+    assert figures["killed"] > 0
+    assert torn == wrong == 0, said
+    if locks:
+        assert all(count <= one.killed + 1 for count, one in zip(transfers, rounds, strict=True))
+
+
+def test_what_killed_processes_left_is_gone_when_one_has_succeeded(
+    server: FaultServer, file: File, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "store" / "scratch"
+    with children(tmp_path / "said") as forked:
+        for number in (1, 2, 3):
+            process = forked.start("fetch", root=str(tmp_path / "store"), file=file.model_dump())
+            while longest_in(scratch) < number * 50_000:
+                time.sleep(0.005)
+            os.kill(process, signal.SIGKILL)
+            assert forked.wait(process) == -signal.SIGKILL
+    left = longest_in(scratch)
+    server.plays(HONEST)
+    Store(tmp_path / "store").fetch(file, "x")
+    assert [one.sent for one in server.asked] == [len(CONTENT) - left]
+    assert list(scratch.iterdir()) == []
+
+
+def longest_in(folder: Path) -> int:
+    try:
+        return max((path.stat().st_size for path in folder.glob(".*")), default=0)
+    except FileNotFoundError:  # it got another name just now
+        return 0
+
+
+def test_a_process_that_hangs_with_the_lock_is_named_and_not_waited_for_for_ever(
+    server: FaultServer, file: File, tmp_path: Path
+) -> None:
+    server.plays(HONEST)
+    store = tmp_path / "store"
+    (store / "locks").mkdir(parents=True)
+    with children(tmp_path / "said") as forked:
+        holder = forked.start("hold", path=str(store / "locks" / SHA))
+        time.sleep(0.2)
+        os.kill(holder, signal.SIGSTOP)
+        patience = {"silence": 0.05, "lock": 0.2}
+        code = forked.run("fetch", root=str(store), file=file.model_dump(), patience=patience)
+        os.kill(holder, signal.SIGKILL)
+        forked.wait(holder)
+        assert code == 0
+        assert "x is being fetched by another process; waiting for it" in forked.heard()
+
+
+def test_where_locks_do_nothing_nobody_waits(server: FaultServer, file: File, tmp_path: Path) -> None:
+    server.plays(HONEST)
+    store = tmp_path / "store"
+    (store / "locks").mkdir(parents=True)
+    with children(tmp_path / "said", locks=False) as forked:
+        holder = forked.start("hold", path=str(store / "locks" / SHA))
+        time.sleep(0.2)
+        assert forked.run("fetch", root=str(store), file=file.model_dump(), patience={"silence": 0.05}) == 0
+        os.kill(holder, signal.SIGKILL)
+        forked.wait(holder)
+        assert forked.heard() == ""
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder that other users reach, too; with a store in it that will be made read-only."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder, "store")
+        for path in Path(folder).rglob("*"):
+            path.chmod(0o755)
+
+
+def test_a_cache_that_cannot_be_written_is_read_and_what_is_missing_is_explained(
+    server: FaultServer, file: File, read_only: Path
+) -> None:
+    server.plays(HONEST)
+    Store(read_only).fetch(file, "x")
+    for path in [*read_only.rglob("*"), read_only]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    other = File(sources=file.sources, size=1, sha256="0" * 64)
+    nobody = 65534 if os.geteuid() == 0 else None  # root may write everywhere
+    with children(read_only.parent / "said") as forked:
+        assert forked.run("fetch", user=nobody, root=str(read_only), file=file.model_dump()) == 0
+        assert forked.run("fetch", user=nobody, root=str(read_only), file=other.model_dump()) == 6
+        assert "set ZOO_CACHE" in forked.heard()
