@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 
 from zoo_core.cards import Sha256, Value
 from zoo_core.errors import IntegrityError
-from zoo_core.files import remove_folder, write_folder
+from zoo_core.files import remove, remove_folder, write_folder
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"\d{6,}-\d{9,}")  # finished epochs, and finished steps of the next one: names sort as places do
@@ -81,12 +80,12 @@ class Checkpoints:
         """Delete all, and what a killed process may have left."""
         remove_folder(self.folder)
         for left in self.folder.parent.glob(f".{self.folder.name}.*.part"):
-            shutil.rmtree(left, ignore_errors=True)
+            remove(left)
 
     def sweep(self) -> None:
         """Delete what a killed process left half written or half deleted; nobody else may be saving here."""
         for left in self.folder.glob(".*.part"):
-            shutil.rmtree(left, ignore_errors=True)
+            remove(left)
 
     def _read(self, path: Path) -> Kept:
         try:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from zoo_core.checkpoints import Checkpoints
 from zoo_core.errors import DataError, UsageError
-from zoo_core.files import append_line, atomic_write, disk_errors
+from zoo_core.files import append_line, atomic_write, disk_errors, remove
 from zoo_core.folders import Finding
 from zoo_core.plans import Plan
 from zoo_core.results import Comparison, EpochResult, Mistake, Predictions
@@ -152,6 +152,8 @@ class RunDir:
         """Be running again, from a checkpoint ("": from the start), with metrics.jsonl as it was then."""
         if self.writes:
             self.checkpoints.sweep()
+            for left in self.path.glob(".*.part"):  # we hold the lock: nobody is at work on it
+                remove(left)
             self._write("metrics.jsonl", metrics)
             line = {"time": datetime.now(UTC).isoformat(), "checkpoint": checkpoint, "changed": changed}
             append_line(self.path / "resumes.jsonl", json.dumps(line))
