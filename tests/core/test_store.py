@@ -17,6 +17,7 @@ import huggingface_hub.constants
 import pytest
 from filelock import FileLock
 
+from tests.conftest import Zoo
 from zoo_core import File, IntegrityError, NetworkError, ResourceError, Source, Store, UsageError
 from zoo_core.cards import HubFile
 from zoo_core.downloads import Patience
@@ -382,3 +383,15 @@ def test_the_environment_sets_place_and_network(
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "here"))
     monkeypatch.setenv("ZOO_OFFLINE", value)
     assert Store.default() == Store(tmp_path / "here", offline)
+
+
+def test_zoo_cache_verify_tells_what_killed_processes_left(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(store.root))
+    path = store.root / "scratch" / temporary_name("x", NOBODY)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half")
+    os.utime(path, (0, 0))
+    assert zoo("cache", "verify").out == "0 intact; 1 left unfinished more than a day ago, deleted\n"
+    assert zoo("cache", "verify").out == "0 intact\n"

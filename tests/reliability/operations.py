@@ -67,6 +67,10 @@ def unpack(archive: str, target: str) -> None:
     extract(Path(archive), Path(target), max_bytes=1_000_000, max_entries=100)
 
 
+def replace(path: str, content: str) -> None:
+    atomic_write(Path(path), content.encode())
+
+
 def scratch(root: str) -> None:
     with scratch_folder(Path(root)) as folder:
         atomic_write(folder / "a", b"a")
@@ -82,7 +86,7 @@ def hold(path: str) -> None:
 
 
 OPERATIONS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (fetch, adopt, keep, clear, unpack, scratch, append, hold)
+    one.__name__: one for one in (fetch, adopt, keep, clear, unpack, replace, scratch, append, hold)
 }
 
 

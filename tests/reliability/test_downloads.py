@@ -42,7 +42,7 @@ class Case:
     script: tuple[Answer, ...]
     error: type[ZooError] | None = None  # None: it succeeds all the same
     why: str = ""  # in the error's text
-    requests: int | None = None  # that may be needed for it
+    requests: int | None = None  # that are needed for it
     size: int = 1_000  # bytes of the content
 
 
@@ -134,7 +134,7 @@ def half_lies() -> Iterator[Case]:
         "heeded, size untold": Answer(told="bytes 500-999/*"),
         "heeded, ETag untold": Answer(status=206, etag=None, body=CONTENTS[1_000][500:], told="bytes 500-999/1000"),
     }.items():
-        yield Case(f"a Range {name}", (cut, answer, HONEST), requests=3)
+        yield Case(f"a Range {name}", (cut, answer, HONEST), requests=3 if name == "heeded in part" else 2)
     for etag in (None, 'W/"weak"', '"' + "long" * 50 + '"', '"a/b.c\\é"', "unquoted"):
         yield Case(f"ETag {etag and etag[:20]}", (replace(cut, etag=etag), Answer(etag=etag)), requests=2)
     yield Case("206 to a plain request", (Answer(status=206, told="bytes 0-999/1000"), HONEST), requests=2)
@@ -210,7 +210,7 @@ def judge(case: Case, server: FaultServer, store: Store) -> None:
     error = fetched(store, file_of(server))
     assert isinstance(error, case.error or type(None)), error
     assert case.why in str(error)
-    assert case.requests is None or server.answered <= case.requests, f"{server.answered} requests"
+    assert case.requests is None or server.answered == case.requests, f"{server.answered} requests"
     if error is not None:
         assert server.url in str(error)
         assert error.exit_code in (4, 5)

@@ -103,6 +103,10 @@ def with_zip(folder: Path) -> None:
             archive.writestr(name, content)
 
 
+def with_something_to_replace(folder: Path) -> None:
+    (folder / "replaced").write_bytes(b"old")
+
+
 OPERATIONS = [
     Operation("fetch over HTTP", "fetch", from_server, whole=has_file),
     Operation("fetch the rest over HTTP", "fetch", from_server, with_partial, has_file),
@@ -135,6 +139,13 @@ OPERATIONS = [
         lambda folder, _: {"archive": str(folder / "x.zip"), "target": str(folder / "out")},
         with_zip,
         lambda folder: all((folder / "out" / name).read_bytes() == content for name, content in MEMBERS.items()),
+    ),
+    Operation(
+        "write over a file",
+        "replace",
+        lambda folder, _: {"path": str(folder / "replaced"), "content": "new"},
+        with_something_to_replace,
+        lambda folder: (folder / "replaced").read_bytes() == b"new",
     ),
     Operation("a folder for scratch", "scratch", lambda folder, _: {"root": str(folder)}),
     Operation("append a line", "append", lambda folder, _: {"path": str(folder / "lines")}),
@@ -203,6 +214,8 @@ def try_all(operation: Operation, action: str, root: Path, server: FaultServer, 
             tried.wrong.append(f"{where}: {unfinished(folder)} is left")
         server.plays(HONEST)
         tried.wrong += [f"{where}: {path} is torn" for path in torn(folder)]
+        if operation.does == "replace" and (folder / "replaced").read_bytes() not in (b"old", b"new"):
+            tried.wrong.append(f"{where}: neither the old content nor the new one is there")
         again = forked.run(operation.does, **arguments)
         if again or not operation.whole(folder) or torn(folder):
             tried.wrong.append(f"{where}: tried again, it ends with {again}: {forked.heard()}")
