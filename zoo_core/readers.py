@@ -8,7 +8,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo_core.files import CHUNK, regular_members
+from zoo_core.archives import regular_members
+from zoo_core.files import CHUNK
 
 MAX_ENTRIES = 1_000_000
 

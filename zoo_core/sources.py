@@ -15,10 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
+from zoo_core.archives import extract
 from zoo_core.cards import File, HubFile, Source
 from zoo_core.downloads import Patience, downloaded
 from zoo_core.errors import DataError, IntegrityError, NetworkError, PluginError
-from zoo_core.files import extract, read_chunks, scratch_folder, verified
+from zoo_core.files import read_chunks, scratch_folder, verified
 
 Watch = Callable[[int, int], None]  # (bytes so far, bytes in all)
 

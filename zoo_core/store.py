@@ -13,11 +13,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from zoo_core.archives import readable
 from zoo_core.cards import File, HubFile, Source, resolve
 from zoo_core.downloads import Patience
 from zoo_core.errors import DataError, IntegrityError, NetworkError, PluginError, UsageError, ZooError
 from zoo_core.failpoints import failpoint
-from zoo_core.files import atomic_write, disk_errors, hash_of, read_chunks, readable, sweep
+from zoo_core.files import atomic_write, disk_errors, hash_of, read_chunks, sweep
 from zoo_core.sources import Watch, ask_hub, is_remote, opened, unwatched
 
 LOG = logging.getLogger(__name__)

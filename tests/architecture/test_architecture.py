@@ -26,8 +26,8 @@ COMMANDS = [
 FLOORS = (
     ("errors", "failpoints", "temporaries"),
     ("cards", "child", "files"),
-    ("checkpoints", "models", "partials", "recipes", "readers", "skeleton", "validation"),
-    ("plans", "results", "hookspecs", "configuration", "downloads"),
+    ("archives", "checkpoints", "models", "partials", "recipes", "skeleton", "validation"),
+    ("plans", "readers", "results", "hookspecs", "configuration", "downloads"),
     ("trainers", "folders", "distributions", "sources"),
     ("rundir", "plugins", "charts", "store"),
     ("registry", "report", "runs", "environment"),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from zoo_core import IntegrityError, ResourceError
-from zoo_core.files import atomic_write, extract, scratch_folder, sweep
+from zoo_core.archives import extract
+from zoo_core.files import atomic_write, scratch_folder, sweep
 from zoo_core.readers import gunzip, rezip
 from zoo_core.temporaries import NOBODY, is_gone, temporary_name
 

@@ -19,10 +19,11 @@ from typing import Any
 import httpx  # noqa: F401 - so that no child has to import it
 from filelock import FileLock
 
+from zoo_core.archives import extract
 from zoo_core.cards import File
 from zoo_core.downloads import Patience
 from zoo_core.errors import ZooError
-from zoo_core.files import append_line, atomic_write, extract, scratch_folder
+from zoo_core.files import append_line, atomic_write, scratch_folder
 from zoo_core.store import Store
 
 NOT_WHOLE = 99  # the exit code of a child that was given other bytes than it was promised
