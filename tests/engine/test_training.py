@@ -263,6 +263,18 @@ def test_kept_features_give_the_same_run(pond: Registry, store: Store) -> None:
     assert state_hash(jobs[0].model) == state_hash(jobs[1].model)
 
 
+def test_features_that_cannot_be_kept_stop_no_run(
+    pond: Registry, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.root.mkdir()
+    (store.root / "features").touch()  # no folder can be made here
+    events = list(FrozenFeatures().fit(job_for(pond, "pond-features", store)))
+    assert len(results(iter(events))) == 2
+    assert caplog.messages == [
+        f"the {what} features are not kept for the next run: File exists" for what in ("training", "validation")
+    ]
+
+
 def test_a_features_key_changes_with_all_it_depends_on(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond-features", store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,9 +19,11 @@ from zoo_core.engine.inference import inferring
 from zoo_core.engine.loop import Loop
 from zoo_core.engine.trainer import Job
 from zoo_core.environment import package_version
-from zoo_core.errors import UsageError
+from zoo_core.errors import ResourceError, UsageError
 from zoo_core.results import Event, Progress, TrainState
 from zoo_core.trainers import FrozenFeaturesSettings
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,10 @@ class FrozenFeatures:
             batch_size=FrozenFeaturesSettings.model_validate(job.plan.settings).feature_batch_size,
         )
         if job.ranks.is_first:
-            job.store.keep(key, save_tensors({"features": rows}))
+            try:
+                job.store.keep(key, save_tensors({"features": rows}))
+            except ResourceError as error:  # a cache that is full or not ours stops no run
+                LOG.warning("the %s features are not kept for the next run: %s", what, error.why)
         return Features(rows, labels_of(images), names_of(images))
 
 
