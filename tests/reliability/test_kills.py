@@ -19,6 +19,8 @@ from tests.reliability.ledger import FULL, SEED, Ledger, size
 from zoo_core.checkpoints import Checkpoints, Kept
 from zoo_core.rundir import RunDir
 
+pytestmark = pytest.mark.timeout(size(600, 7200))
+
 SHARED_MEMORY = Path("/dev/shm")
 RECIPE = ("run", "fashion-cnn", "--epochs", "1", "--device", "cpu", "--resume", "auto")
 THREADS = {"OMP_NUM_THREADS": "1"}
