@@ -25,7 +25,7 @@ from zoo_core.recipes import Figures, Recipe
 from zoo_core.validation import explain
 
 SUBJECT = ("model", "model_options", "dataset", "trainer")  # what documented figures are about
-MAX_BYTES = 1_000_000  # of a registry file
+MAX_BYTES, MAX_DOTS = 1_000_000, 5_000  # of a registry file, and in one of its lines
 T = TypeVar("T")
 
 
@@ -169,13 +169,22 @@ def read_registry(path: Path) -> RegistryFile:
         UsageError: it cannot be read or is not valid; every fault is named.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} is too large for a registry", why=f"at most {MAX_BYTES:,} bytes are read")
-        return RegistryFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return RegistryFile.model_validate(tomllib.loads(_text_of(path)))
     except ValidationError as error:
         raise explain(error, str(path), RegistryFile, fix=f"mend the keys named above in {path}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no TOML, or a number of thousands of digits
         raise UsageError(f"{path} cannot be read", why=str(error), fix=f"mend {path}") from error
+
+
+def _text_of(path: Path) -> str:
+    """Return a registry file's text; the parser's time grows with the square of a key's parts."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{path} is too large for a registry", why=f"at most {MAX_BYTES:,} bytes are read")
+    if any(line.count(b".") > MAX_DOTS for line in content.splitlines()):
+        raise UsageError(f"{path} is no registry", why=f"one of its lines has more than {MAX_DOTS:,} dots")
+    return content.decode("utf-8-sig")
 
 
 def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:

@@ -90,8 +90,8 @@ def render(run: RunDir) -> str:
         DataError: a file of the run is damaged.
     """
     try:
-        return _rendered(run)
-    except (LookupError, TypeError, ValueError, AttributeError, UndefinedError) as error:
+        return _rendered(run).encode(errors="backslashreplace").decode()  # half a character is no text
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, UndefinedError) as error:
         why = f"{type(error).__name__}: {error}"
         raise DataError(f"no report can be made of {run.path}: its files are damaged", why=why) from error
 
