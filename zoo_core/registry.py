@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import shorten
@@ -19,6 +19,7 @@ from zoo_core.cards import DatasetCard, ModelCard, Name, TrainerCard, Value, Wei
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.folders import scan
 from zoo_core.models import Models
+from zoo_core.own import OwnWeights, with_own
 from zoo_core.plans import Plan
 from zoo_core.plugins import Offer, collect, find_plugins
 from zoo_core.recipes import Figures, Recipe
@@ -57,10 +58,11 @@ class Registry:
     figures: Mapping[str, Figures]  # documented and derived counts, by model
     plugins: tuple[Offer, ...]
     problems: tuple[Problem, ...]
+    own: Mapping[str, tuple[WeightsCard, ...]] = field(default_factory=dict)  # weights that were imported, by model
 
     def model(self, name: str) -> ModelCard:
-        """Return a model's card, or raise UnknownName."""
-        return _look_up("model", self.models, name)
+        """Return a model's card, with the weights that the user has imported for it, or raise UnknownName."""
+        return with_own(_look_up("model", self.models, name), self.own)
 
     def dataset(self, name: str) -> DatasetCard:
         """Return a dataset's card, or raise UnknownName."""
@@ -112,7 +114,8 @@ class Registry:
 
     def _planned(self, recipe: Recipe, device: str, data: Path | None) -> Plan:
         """Look up all that a recipe names."""
-        model = self._installed("model", self.models, recipe.model).variant(recipe.model_options)
+        plain = self._installed("model", self.models, recipe.model)
+        model = plain.variant(recipe.model_options)  # a plan names its weights: what else was imported is not about it
         dataset = self._installed("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         return Plan(
@@ -122,7 +125,7 @@ class Registry:
             edition=dataset.edition(recipe.edition),
             trainer=trainer,
             settings=_settings(recipe, trainer),
-            weights=_starting_weights(recipe, model, dataset),
+            weights=_starting_weights(recipe, with_own(plain, self.own).variant(recipe.model_options), dataset),
             classes=dataset.classes,
             device=device,
             data=data,
@@ -147,7 +150,8 @@ def load_registry(files: Iterable[Path] = (), manager: pluggy.PluginManager | No
     """
     manager, problems = find_plugins() if manager is None else (manager, ())
     offers, broken = collect(manager)
-    return registry_of(offers, files, [*problems, *broken])
+    own, unreadable = OwnWeights.default().load()
+    return replace(registry_of(offers, files, [*problems, *broken, *unreadable]), own=own)
 
 
 def registry_of(offers: Iterable[Offer], files: Iterable[Path] = (), problems: Iterable[Problem] = ()) -> Registry:

@@ -6,6 +6,7 @@ docs/reference/images.md shows what becomes of every kind of pixel; a test holds
 from __future__ import annotations
 
 import io
+import math
 import re
 import stat
 from pathlib import Path
@@ -29,6 +30,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64_000_000
 MAX_SCANS = 100  # of a progressive JPEG, which has about ten: each costs time for every pixel, and takes but few bytes
+DEFLATE = 1032  # bytes that a byte of a PNG can stand for, at most
 PHOTOMETRIC = 262  # the TIFF tag that says whether 0 is white
 GREY = ("1", "L", "LA", "La")
 WHITE = {"I": 65_535, "F": 1}  # of pixels with more than 8 bits: integers, floats
@@ -107,10 +109,21 @@ def _stop_if_costly(image: Image.Image, content: bytes, name: str) -> None:
     """Look at what the header says, before anything is decoded."""
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"{name} is too large", why=f"{image.width} × {image.height} pixels, at most {MAX_PIXELS:,}")
+    if image.width * image.height > 8 * len(content) * _most_expanded(image):  # Pillow would fill it up with black
+        raise DataError(
+            f"{name} is damaged", why=f"{len(content):,} bytes hold no {image.width} × {image.height} pixels"
+        )
     if image.mode[0] in WHITE and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # Pillow would show a negative
         raise DataError(f"{name} cannot be converted", why="a TIFF of more than 8 bits whose 0 is white")
     if image.format in ("JPEG", "MPO") and (scans := content.count(b"\xff\xda")) > MAX_SCANS:
         raise DataError(f"{name} is too costly", why=f"a JPEG of {scans:,} scans, at most {MAX_SCANS} are decoded")
+
+
+def _most_expanded(image: Image.Image) -> float:
+    """Return how many bytes a byte of the file can stand for at most, where that is known."""
+    if image.format == "PNG":
+        return DEFLATE
+    return 1 if image.info.get("compression") == "raw" else math.inf
 
 
 def _upright(image: Image.Image) -> Image.Image:

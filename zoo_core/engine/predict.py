@@ -126,11 +126,12 @@ class Predictor:
 
 def _agree(plan: Plan, registry: Registry, store: Store, path: Path) -> None:
     """Raise IntegrityError unless the plan's model is the installed one, reference by reference and file by file."""
-    installed = registry.model(plan.model.name)
-    card = installed.variant(plan.recipe.model_options)
+    installed = registry.model(plan.model.name)  # with imported weights, of which a plan's card knows nothing
+    card = registry.models[plan.model.name].variant(plan.recipe.model_options)
     names = ("builder", "fixed", "adapt", "head", "weights")
     other = [name for name in names if getattr(card, name) != getattr(plan.model, name)]
-    ours = [one for one in card.weights if one.name in {theirs.name for theirs in plan.weights}]
+    weights = installed.variant(plan.recipe.model_options).weights
+    ours = [one for one in weights if one.name in {theirs.name for theirs in plan.weights}]
     known = pinned(card, ours, store) if not other else ()
     foreign = [one.name for one in plan.weights if one not in known]
     if other or foreign:
