@@ -462,6 +462,8 @@ def images() -> Iterator[Case]:
         png(1, 1, rows=b"\0\0", before=png_chunk(b"tEXt", b"k\0" + b"v" * 200) * 100_000),
         refused=None,
     )
+    yield case("an 82-byte PNG of 50 million pixels", png(50_000, 1000, rows=b"\0\0"))
+    yield case("a raw TIFF of 50 million pixels without them", tiff(50_000, 1000, bits=8, pixels=b"abcd"))
     yield case("rows that unpack to 500 MB", png(1, 1, rows=b"\0" * 500_000_000), refused=None)
     yield case("a palette that is not there", png(4, 4, colour=3, rows=b"\0\1\2\3\4" * 4), refused=None)
     yield case("a chunk of 2^31 bytes", picture("PNG")[:33] + struct.pack(">I", 1 << 31) + b"IDAT")
