@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from zoo_core.engine.data import ImageSet, load_split, preprocessing
 from zoo_core.engine.evaluate import evaluate
 from zoo_core.engine.explain import explain
 from zoo_core.engine.figures import write_page
+from zoo_core.engine.folder import FolderImages, stop_if_unreadable
 from zoo_core.engine.images import read_image
 from zoo_core.engine.layers import layers_in
 from zoo_core.engine.predict import Predictor, image_files, to_read
 from zoo_core.engine.ranks import ALONE, Ranks, joined
 from zoo_core.engine.run import execute
 from zoo_core.engine.subject import in_order_of, labelled_images
-from zoo_core.errors import DataError, UnknownName, UsageError
+from zoo_core.errors import DataError, UnknownName, UsageError, printable
 from zoo_core.recipes import Precision
 from zoo_core.registry import Registry, load_registry
 from zoo_core.results import Evaluation, Observe, Prediction, RunResult, observed, unobserved
@@ -196,14 +198,19 @@ def evaluate_on(
     """Evaluate a model's published weights, or a run, on labelled images; see `labelled_images` for which.
 
     Raises:
-        DataError: the images' classes are not the model's.
+        DataError: the images' classes are not the model's, or images are damaged.
     """
     predictor = predictor_for(target, registry, store, watch=watch, precision=precision)
     name, images = labelled_images(registry, store, target, data=data, dataset=dataset, split=split)
     in_order_of(predictor, images)
     cpu = torch.device("cpu")
     steps = evaluate(predictor.model, images, predictor.input, cpu, arithmetic=predictor.arithmetic, ranks=ranks)
-    return Told(predictor.origin, name, observed(steps, observe))
+    try:
+        return Told(predictor.origin, name, observed(steps, observe))
+    except DataError:
+        if isinstance(images, FolderImages):
+            stop_if_unreadable(images)  # lists them all
+        raise
 
 
 def explain_image(
@@ -217,7 +224,7 @@ def explain_image(
 ) -> Path:
     """Write a page (.html) or picture (.png) of what a model makes of one image, and return its path."""
     predictor = predictor_for(target, registry or load_registry(), store or Store.default(), watch=watch)
-    explanation = explain(predictor, read_image(image), str(image))
+    explanation = explain(predictor, read_image(image), printable(str(image)))
     return write_page(explanation, layers_in(predictor.model, predictor.input), predictor.origin, out)
 
 
@@ -228,7 +235,7 @@ def predictor_for(
     arithmetic = Arithmetic.pick(precision, torch.device("cpu"))
     if target in registry.models:
         found = Predictor.from_card(registry.model(str(target)), store, watch=watch)
-    elif (Path(target) / "plan.json").is_file() or Path(target).is_dir():
+    elif isdir(target):  # noqa: PTH112 - a Path of a name that is too long raises
         found = Predictor.from_run(Path(target), registry, store, watch=watch)
     else:
         raise UnknownName("model or run", str(target), registry.models, fix="zoo list, or ls runs/*")

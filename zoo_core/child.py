@@ -49,6 +49,28 @@ def limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
+def limit_work(seconds: float, written: int) -> None:
+    """Let this process compute for so long, write no larger file, and leave no core file, where the system can."""
+    if find_spec("resource") is None:
+        return
+    import resource
+
+    limits = {resource.RLIMIT_CPU: int(seconds), resource.RLIMIT_FSIZE: written, resource.RLIMIT_CORE: 0}
+    for kind, most in limits.items():
+        with suppress(ValueError, OSError):  # a lower limit is there already
+            resource.setrlimit(kind, (most, most))
+
+
+def forbid(events: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    """Let this process do nothing more whose audit event begins so, except what is allowed; this has no way back."""
+
+    def watch(event: str, _: object) -> None:
+        if event.startswith(events) and event not in allowed:
+            raise PermissionError(f"it tried {event}")
+
+    sys.addaudithook(watch)
+
+
 def ending(code: int | None, seconds: float) -> str:
     """Say in words how a child ended."""
     if code is None:

@@ -22,7 +22,7 @@ def files_of(registry: Registry, target: str) -> dict[str, File | HubFile]:
     name, part = _parse(registry, target)
     found: dict[str, File | HubFile] = {}
     if name in registry.models:
-        found |= _weights(registry.models[name], part)
+        found |= _weights(registry.model(name), part)
     if name in registry.datasets:
         found |= _edition(registry.datasets[name], part)
     if name in registry.recipes and part is None:
@@ -35,6 +35,7 @@ def files_of(registry: Registry, target: str) -> dict[str, File | HubFile]:
 def labels(registry: Registry, store: Store) -> dict[str, str]:
     """Return a label for the hash of every file that any card names, and of those that were fetched from the hub."""
     every = [_weights(card, None) for card in registry.models.single.values()]
+    every += [{f"{name}.{one.name}": one.file for one in more} for name, more in registry.own.items()]
     every += [_edition(card, edition.name) for card in registry.datasets.values() for edition in card.editions]
     hub = {pin.sha256: pin.sources[0].uri.removeprefix("hub:").partition("@")[0] for pin in store.pins()}
     return hub | {file.sha256: label for files in every for label, file in files.items() if isinstance(file, File)}

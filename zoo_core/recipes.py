@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 
 from zoo_core.cards import Name, Unit, Value
 
 Factor = Annotated[FiniteFloat, Field(gt=0)]
 Rate = Annotated[FiniteFloat, Field(gt=0)]  # learning rate
+Decay = Annotated[FiniteFloat, Field(ge=0)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what PyTorch's generators take
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -19,7 +22,7 @@ class Adam(Value):
 
     name: Literal["adam"] = "adam"
     lr: Rate = 1e-3
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Decay = 0.0
 
 
 class AdamW(Value):
@@ -27,7 +30,7 @@ class AdamW(Value):
 
     name: Literal["adamw"]
     lr: Rate = 1e-3
-    weight_decay: NonNegativeFloat = 0.01
+    weight_decay: Decay = 0.01
 
 
 class SGD(Value):
@@ -37,7 +40,7 @@ class SGD(Value):
     lr: Rate
     momentum: Unit = 0.0
     nesterov: bool = False
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Decay = 0.0
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
@@ -84,9 +87,9 @@ Augmentation = Annotated[HorizontalFlip | Rotation | Affine, Field(discriminator
 class Figure(Value):
     """A documented figure: a bound to reach, or a value to come near to."""
 
-    at_least: float | None = None
-    value: float | None = None
-    within: float | None = None  # how far from `value` still holds: the zoo's own tolerance, not the document's
+    at_least: FiniteFloat | None = None
+    value: FiniteFloat | None = None
+    within: FiniteFloat | None = None  # how far from `value` still holds: the zoo's own tolerance, not the document's
     says: str = ""  # the document's own words
 
     @model_validator(mode="after")
@@ -124,13 +127,13 @@ class Recipe(Value):
     edition: Name | None = None  # None: the dataset's first
     weights: str | None = None  # what to start from: None (random), "pretrained", "trained", or a name on the card
     augment: tuple[Augmentation, ...] = ()
-    epochs: PositiveInt
-    batch_size: PositiveInt
+    epochs: Count
+    batch_size: Count
     optimizer: Optimizer = Adam()
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine falls to 0 at the last step
     precision: Precision = "auto"  # auto: 16-bit where the processor has it; float32: the plain path
     settings: Mapping[str, Any] = {}  # the trainer's own
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     documented: Documented | None = None
 
 

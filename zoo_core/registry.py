@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import shorten
@@ -19,13 +19,14 @@ from zoo_core.cards import DatasetCard, ModelCard, Name, TrainerCard, Value, Wei
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.folders import scan
 from zoo_core.models import Models
+from zoo_core.own import OwnWeights, with_own
 from zoo_core.plans import Plan
 from zoo_core.plugins import Offer, collect, find_plugins
 from zoo_core.recipes import Figures, Recipe
 from zoo_core.validation import explain
 
 SUBJECT = ("model", "model_options", "dataset", "trainer")  # what documented figures are about
-MAX_BYTES = 1_000_000  # of a registry file
+MAX_BYTES, MAX_DOTS = 1_000_000, 5_000  # of a registry file, and in one of its lines
 T = TypeVar("T")
 
 
@@ -57,10 +58,11 @@ class Registry:
     figures: Mapping[str, Figures]  # documented and derived counts, by model
     plugins: tuple[Offer, ...]
     problems: tuple[Problem, ...]
+    own: Mapping[str, tuple[WeightsCard, ...]] = field(default_factory=dict)  # weights that were imported, by model
 
     def model(self, name: str) -> ModelCard:
-        """Return a model's card, or raise UnknownName."""
-        return _look_up("model", self.models, name)
+        """Return a model's card, with the weights that the user has imported for it, or raise UnknownName."""
+        return with_own(_look_up("model", self.models, name), self.own)
 
     def dataset(self, name: str) -> DatasetCard:
         """Return a dataset's card, or raise UnknownName."""
@@ -112,7 +114,8 @@ class Registry:
 
     def _planned(self, recipe: Recipe, device: str, data: Path | None) -> Plan:
         """Look up all that a recipe names."""
-        model = self._installed("model", self.models, recipe.model).variant(recipe.model_options)
+        plain = self._installed("model", self.models, recipe.model)
+        model = plain.variant(recipe.model_options)  # a plan names its weights: what else was imported is not about it
         dataset = self._installed("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         return Plan(
@@ -122,7 +125,7 @@ class Registry:
             edition=dataset.edition(recipe.edition),
             trainer=trainer,
             settings=_settings(recipe, trainer),
-            weights=_starting_weights(recipe, model, dataset),
+            weights=_starting_weights(recipe, with_own(plain, self.own).variant(recipe.model_options), dataset),
             classes=dataset.classes,
             device=device,
             data=data,
@@ -147,7 +150,8 @@ def load_registry(files: Iterable[Path] = (), manager: pluggy.PluginManager | No
     """
     manager, problems = find_plugins() if manager is None else (manager, ())
     offers, broken = collect(manager)
-    return registry_of(offers, files, [*problems, *broken])
+    own, unreadable = OwnWeights.default().load()
+    return replace(registry_of(offers, files, [*problems, *broken, *unreadable]), own=own)
 
 
 def registry_of(offers: Iterable[Offer], files: Iterable[Path] = (), problems: Iterable[Problem] = ()) -> Registry:
@@ -169,13 +173,22 @@ def read_registry(path: Path) -> RegistryFile:
         UsageError: it cannot be read or is not valid; every fault is named.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} is too large for a registry", why=f"at most {MAX_BYTES:,} bytes are read")
-        return RegistryFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return RegistryFile.model_validate(tomllib.loads(_text_of(path)))
     except ValidationError as error:
         raise explain(error, str(path), RegistryFile, fix=f"mend the keys named above in {path}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no TOML, or a number of thousands of digits
         raise UsageError(f"{path} cannot be read", why=str(error), fix=f"mend {path}") from error
+
+
+def _text_of(path: Path) -> str:
+    """Return a registry file's text; the parser's time grows with the square of a key's parts."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{path} is too large for a registry", why=f"at most {MAX_BYTES:,} bytes are read")
+    if any(line.count(b".") > MAX_DOTS for line in content.splitlines()):
+        raise UsageError(f"{path} is no registry", why=f"one of its lines has more than {MAX_DOTS:,} dots")
+    return content.decode("utf-8-sig")
 
 
 def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from zoo_core import charts
-from zoo_core.errors import DataError
+from zoo_core.errors import DataError, printable
 from zoo_core.recipes import Figure
 from zoo_core.results import ClassResult, show_documented, show_measured, show_metric, words
 from zoo_core.rundir import PREDICTIONS, TEST_PREDICTIONS, RunDir
@@ -90,8 +90,8 @@ def render(run: RunDir) -> str:
         DataError: a file of the run is damaged.
     """
     try:
-        return _rendered(run)
-    except (LookupError, TypeError, ValueError, AttributeError, UndefinedError) as error:
+        return _rendered(run).encode(errors="backslashreplace").decode()  # half a character is no text
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, UndefinedError) as error:
         why = f"{type(error).__name__}: {error}"
         raise DataError(f"no report can be made of {run.path}: its files are damaged", why=why) from error
 
@@ -115,7 +115,7 @@ def _rendered(run: RunDir) -> str:
         confusion=charts.confusion(judged.confusion, judged.names) if judged else "",
         calibration=charts.calibration(judged.bins) if judged else "",
         mistakes=list(_mistakes(run)),
-        findings=run.read_json("audit.json").get("findings", ()),
+        findings=list(_findings(run)),
         environment={"command": "", **told},
         told=list(_flat(told)),
     )
@@ -149,7 +149,12 @@ def _mistakes(run: RunDir) -> Iterator[dict[str, Any]]:
     for number, mistake in enumerate(run.read_json("mistakes.json").get("mistakes", ())):
         pictures = (run.read(f"mistakes/{number}{which}.png") for which in ("", "-where"))
         image, overlay = (_data_uri(content) if content else None for content in pictures)
-        yield {**mistake, "image": image, "overlay": overlay}
+        yield {**mistake, "name": printable(mistake["name"]), "image": image, "overlay": overlay}
+
+
+def _findings(run: RunDir) -> Iterator[dict[str, Any]]:
+    for finding in run.read_json("audit.json").get("findings", ()):
+        yield {**finding, "paths": [printable(path) for path in finding["paths"]]}
 
 
 def _data_uri(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,12 @@ class Summary:
 
     @classmethod
     def of(cls, run: RunDir) -> Summary:
-        """Read a run's summary."""
-        result, epochs = run.read_json("result.json"), run.read_metrics()
-        seconds = sum(epoch.get("seconds", 0.0) for epoch in epochs)
-        return cls(run, result.get("status", "unknown"), result.get("metrics", {}), seconds)
+        """Read a run's summary; raises DataError where a file of it is damaged."""
+        with _well_formed(run):
+            result, epochs = run.read_json("result.json"), run.read_metrics()
+            seconds = sum(float(epoch.get("seconds", 0.0)) for epoch in epochs)
+            metrics = {str(name): float(value) for name, value in result.get("metrics", {}).items()}
+            return cls(run, str(result.get("status", "unknown")), metrics, seconds)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,11 @@ def need_the_same(run: RunDir, plan: Plan) -> None:
 
 def differences(one: RunDir, other: RunDir) -> Iterator[tuple[str, object, object]]:
     """Yield (field, one's, other's) for every field of plan, environment and result that differs; None: it has none."""
-    return _unequal(_everything(one), _everything(other))
+    sides = []
+    for run in (one, other):
+        with _well_formed(run):
+            sides.append(dict(_flat(_everything(run))))
+    return _unequal(*sides)
 
 
 def other_machine(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -107,11 +114,12 @@ def other_machine(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str
 
 def repeated(first: RunDir, again: RunDir) -> list[Repeated]:
     """Hold the metrics of a run against those of the same plan carried out again."""
-    exact = not other_machine(*(run.read_json("environment.json") for run in (first, again)))
-    second = again.read_json("result.json").get("metrics", {})
+    with _well_formed(first):
+        exact = not other_machine(*(run.read_json("environment.json") for run in (first, again)))
+    second = Summary.of(again).metrics
     return [
         Repeated(name, value, second.get(name), 0.0 if exact else ACCURACY if "accuracy" in name else LOSS)
-        for name, value in first.read_json("result.json").get("metrics", {}).items()
+        for name, value in Summary.of(first).metrics.items()
     ]
 
 
@@ -121,6 +129,15 @@ def _unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple
         first, second = (side.get(field) for side in sides)
         if first != second:
             yield field, first, second
+
+
+@contextmanager
+def _well_formed(run: RunDir) -> Iterator[None]:
+    """Turn what is raised over files that no run has written so into a DataError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        raise DataError(f"{run.path} holds files that no run has written", why=f"{error}") from error
 
 
 def _everything(run: RunDir) -> dict[str, Any]:

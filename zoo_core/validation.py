@@ -7,22 +7,34 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from zoo_core.errors import UsageError, did_you_mean
+from zoo_core.errors import UsageError, did_you_mean, printable
+
+MOST = 100  # complaints that are listed
+LONGEST = 500  # characters of a key's path
 
 
 def explain(error: ValidationError, where: str, model: type[BaseModel], *, fix: str = "") -> UsageError:
     """Return a UsageError that names every bad key of `where` by its path, with the nearest key that would be right."""
     known = set(_keys(model))
-    lines = [_line(complaint, known) for complaint in error.errors()]
-    return UsageError(f"{where} is not valid", why="\n".join(f"  {line}" for line in dict.fromkeys(lines)), fix=fix)
+    lines = list(dict.fromkeys(_line(complaint, known) for complaint in error.errors()[:MOST]))
+    if error.error_count() > MOST:
+        lines.append(f"and {error.error_count() - MOST:,} more")
+    return UsageError(f"{where} is not valid", why="\n".join(f"  {line}" for line in lines), fix=fix)
 
 
 def _line(complaint: Any, known: set[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    path = ".".join(str(part) for part in complaint["loc"]) or "(top level)"
+    path = printable(".".join(map(str, complaint["loc"]))[:LONGEST]) or "(top level)"
     if complaint["type"] == "extra_forbidden":
         return f"{path}: no such key{did_you_mean(str(complaint['loc'][-1]), known)}"
-    given = "" if complaint["type"] == "missing" else f" (given: {complaint['input']!r:.60})"
+    given = "" if complaint["type"] == "missing" else f" (given: {_shown(complaint['input'])})"
     return f"{path}: {complaint['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _keys(annotation: Any) -> Iterator[str]:  # noqa: ANN401 - any type annotation

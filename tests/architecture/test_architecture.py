@@ -19,7 +19,7 @@ PLUGINS = ("plugins", "docs/examples")
 
 COMMANDS = [
     *("list", "show", "run", "predict", "eval", "explain", "report", "runs", "reproduce"),
-    *("pull", "check", "export", "plugins", "env", "cache"),
+    *("pull", "import_weights", "check", "export", "plugins", "env", "cache"),
 ]
 
 # A file imports only from floors below its own. docs/explanation/architecture.md shows the same table.
@@ -28,7 +28,7 @@ FLOORS = (
     ("cards", "child", "files"),
     ("archives", "checkpoints", "models", "partials", "recipes", "skeleton", "validation"),
     ("plans", "readers", "results", "hookspecs", "configuration", "downloads"),
-    ("trainers", "folders", "distributions", "sources"),
+    ("trainers", "folders", "distributions", "own", "sources"),
     ("rundir", "plugins", "charts", "store"),
     ("registry", "report", "runs", "environment"),
     (
@@ -47,8 +47,16 @@ FLOORS = (
         "engine.tensorboard",
     ),
     ("engine.augment", "engine.build", "engine.data", "engine.forward", "engine.inference"),
-    ("engine.evaluate", "engine.examples", "engine.folder", "engine.layers", "engine.loop", "engine.mistakes"),
-    ("engine.keeping", "engine.splits", "engine.trainer"),
+    (
+        "engine.evaluate",
+        "engine.examples",
+        "engine.folder",
+        "engine.foreign",
+        "engine.layers",
+        "engine.loop",
+        "engine.mistakes",
+    ),
+    ("engine.imports", "engine.keeping", "engine.splits", "engine.trainer"),
     ("engine.directory", "engine.supervised", "engine.frozen_features", "engine.trial"),
     ("engine.run", "engine.predict", "engine.export"),
     ("engine.subject", "engine.checks", "engine.explain"),
@@ -89,6 +97,7 @@ RAW_CALLS = {
 }
 RAW_METHODS = {"write_text", "write_bytes", "extractall", "mktemp"}
 RAW_HOMES = {"child.py", "downloads.py", "files.py", "partials.py", "sources.py"}
+UNPICKLES = {"zoo_core.engine.foreign": "torch.load(source, map_location='cpu', weights_only=True)"}  # in a child
 
 
 def modules() -> dict[str, ast.Module]:
@@ -164,7 +173,8 @@ def test_raw_calls_stay_in_their_homes(name: str) -> None:
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             method = called.rpartition(".")[2]
-            assert called not in RAW_CALLS, f"{name}:{node.lineno} {called}"
+            allowed = ast.unparse(node) == UNPICKLES.get(name)
+            assert called not in RAW_CALLS or allowed, f"{name}:{node.lineno} {called}"
             assert method not in RAW_METHODS, f"{name}:{node.lineno} {called}"
             if called == "open" or (method == "open" and not called.startswith(("Image.", "RunDir.", "new."))):
                 modes = [ast.unparse(argument) for argument in node.args]

@@ -439,4 +439,4 @@ def test_a_run_on_a_folder_drops_the_documented_column(zoo: Zoo) -> None:
     Path("pets", "cats", "bad.png").write_bytes(b"bad")
     again = zoo("run", "pond", "--data", "pets")
     assert again.code == 3
-    assert "  error: 1 image(s) cannot be used\n    cats/bad.png: it is none of JPEG" in again.err
+    assert "  error: 1 image(s) cannot be used\n    cats/bad.png: it is no JPEG" in again.err

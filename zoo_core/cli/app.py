@@ -21,6 +21,7 @@ COMMANDS = {
     "runs": "zoo_core.cli.runs:runs",
     "reproduce": "zoo_core.cli.reproduce:reproduce",
     "pull": "zoo_core.cli.pull:pull",
+    "import-weights": "zoo_core.cli.import_weights:import_weights",
     "check": "zoo_core.cli.check:check",
     "export": "zoo_core.cli.export:export",
     "plugins": "zoo_core.cli.plugins:app",

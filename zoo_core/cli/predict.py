@@ -12,7 +12,7 @@ import typer
 from zoo_core.cli.bars import Bars
 from zoo_core.cli.console import note, percent
 from zoo_core.cli.context import PrecisionOption, all_names, registry
-from zoo_core.errors import DataError
+from zoo_core.errors import DataError, printable
 from zoo_core.results import Prediction
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def predict(
 
 def _to_read(places: list[str]) -> tuple[list[ToRead], list[DataError]]:
     """List the images in all places; a place without any is told, and the others go on."""
-    from zoo_core.engine.images import decode_image
+    from zoo_core.engine.images import MAX_BYTES, decode_image
     from zoo_core.engine.predict import image_files, to_read
 
     found, bad = [], []
     for place in places:
         try:
             if place == "-":
-                found.append(("-", lambda: decode_image(sys.stdin.buffer.read(), "-")))
+                found.append(("-", lambda: decode_image(sys.stdin.buffer.read(MAX_BYTES + 1), "-")))
             else:
                 found += [to_read(path) for path in image_files(Path(place))]
         except DataError as error:
@@ -71,9 +71,10 @@ def _complain(error: DataError) -> DataError:
 
 def _line(prediction: Prediction, top_k: int) -> str:
     ranking = "  ".join(f"{label} {percent(probability)}" for label, probability in prediction.ranking[:top_k])
-    return f"{prediction.image}  {ranking}"
+    return f"{printable(prediction.image)}  {ranking}"
 
 
 def _json_line(prediction: Prediction, top_k: int, origin: str) -> str:
     top = [{"label": label, "probability": probability} for label, probability in prediction.ranking[:top_k]]
-    return json_.dumps({"image": prediction.image, **top[0], "top": top, "model": origin}, ensure_ascii=False)
+    told = {"image": prediction.image, **top[0], "top": top, "model": origin}
+    return json_.dumps(told, ensure_ascii=not prediction.image.isprintable())  # a name may be no text at all

@@ -41,6 +41,7 @@ def _named(known: Registry, name: str) -> list[tuple[str, Value]]:
         "recipe": known.recipes,
     }
     found = [(kind, table[name]) for kind, table in tables.items() if name in table]
+    found = [(kind, known.model(name) if kind == "model" else value) for kind, value in found]
     if not found:
         raise UnknownName("model, dataset, trainer or recipe", name, [n for table in tables.values() for n in table])
     return found

@@ -13,9 +13,11 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from zoo_core.cards import ModelCard, WeightsCard, resolve
-from zoo_core.errors import IntegrityError, PluginError, UsageError, did_you_mean
+from zoo_core.errors import IntegrityError, PluginError, UsageError, did_you_mean, printable
 from zoo_core.sources import Watch, unwatched
 from zoo_core.store import Store
+
+MAX_HEADER = 25_000_000  # bytes: some 300,000 tensors
 
 
 def build_model(
@@ -116,10 +118,13 @@ def load_tensors(content: bytes, name: str) -> dict[str, Tensor]:
     Raises:
         IntegrityError: it is none.
     """
+    header = int.from_bytes(content[:8], "little")
+    if header > MAX_HEADER:
+        raise IntegrityError(f"{name} is no safetensors file", why=f"its header would have {header:,} bytes")
     try:
         tensors: dict[str, Tensor] = load(content)
-    except SafetensorError as error:
-        raise IntegrityError(f"{name} is no safetensors file", why=str(error)) from error
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:  # the others: odd dtypes
+        raise IntegrityError(f"{name} is no safetensors file", why=printable(str(error))) from error
     return tensors
 
 

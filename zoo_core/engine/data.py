@@ -22,11 +22,12 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from zoo_core.cards import DatasetCard, Edition, ImageInput, Split, resolve
-from zoo_core.engine.images import decode_image
+from zoo_core.engine.images import decode_image, plain
 from zoo_core.errors import DataError
 from zoo_core.sources import Watch, unwatched
 from zoo_core.store import Store
 
+LONGEST = 16  # times the shorter side: of a longer picture, only the middle is sized
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -175,15 +176,24 @@ def load_split(card: DatasetCard, edition: Edition, split: Split, store: Store, 
 
 @dataclass(frozen=True)
 class Mode:
-    """Converts a PIL image to a mode; 16-bit grey is scaled to 8 bits, where PIL would clip it."""
+    """Converts a PIL image to "RGB" or "L", by way of `plain`."""
 
     mode: str
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the image in the mode."""
-        if image.mode.startswith("I"):
-            image = Image.fromarray((np.asarray(image).clip(0, 65_535) // 257).astype(np.uint8))
-        return image.convert(self.mode)
+        return plain(image).convert(self.mode)
+
+
+def middle(image: Image.Image) -> Image.Image:
+    """Return the middle of a very long picture, of which a centre crop would keep less anyhow.
+
+    Without it, a line of a million pixels would first be made as high as the crop, and as long in proportion.
+    """
+    longest = LONGEST * min(image.size)
+    width, height = min(image.width, longest), min(image.height, longest)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image if (width, height) == image.size else image.crop((left, top, left + width, top + height))
 
 
 def sizing(spec: ImageInput) -> v2.Compose:
@@ -193,7 +203,7 @@ def sizing(spec: ImageInput) -> v2.Compose:
     if spec.resize == "squash":
         steps = [v2.Resize((spec.size, spec.size), how)]
     else:
-        steps = [v2.Resize(int(spec.size / spec.crop_fraction), how), v2.CenterCrop(spec.size)]
+        steps = [middle, v2.Resize(int(spec.size / spec.crop_fraction), how), v2.CenterCrop(spec.size)]
     return v2.Compose([Mode("RGB" if spec.channels == 3 else "L"), *steps, v2.PILToTensor()])
 
 

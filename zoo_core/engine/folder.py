@@ -14,8 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from zoo_core.cards import Split
-from zoo_core.engine.images import read_image
-from zoo_core.errors import DataError
+from zoo_core.engine.images import MAX_BYTES, decode_image, read_bytes, read_image
+from zoo_core.errors import DataError, printable
 from zoo_core.files import hash_of
 from zoo_core.folders import Finding, Folder
 from zoo_core.results import Event, Progress
@@ -37,7 +37,11 @@ class FolderImages:
         """A hash of every image's bytes, path and label."""
         digest = hashlib.sha256()
         for index, (path, label) in enumerate(self.files):
-            digest.update(f"{self.name(index)}\0{label}\0{hash_of(path)}".encode("utf-8", "surrogateescape"))
+            try:
+                digest.update(f"{self.name(index)}\0{label}\0{hash_of(path)}".encode("utf-8", "surrogateescape"))
+            except OSError as error:
+                why = error.strerror or "the system says no"
+                raise DataError(f"{printable(str(path))} cannot be read any more", why=why) from error
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -84,11 +88,18 @@ def audit(folder: Folder) -> Generator[Event, None, tuple[Finding, ...]]:
     return (*folder.findings, *_unreadable(bad), *_duplicates(places))
 
 
+def stop_if_unreadable(images: FolderImages) -> None:
+    """Raise DataError where an image cannot be used; all of them are listed."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looks = zip(range(len(images)), pool.map(lambda one: _look(one[0])[0], images.files), strict=True)
+        stop_if_fatal(tuple(_unreadable([f"{images.name(n)}: {reason}" for n, reason in looks if reason])), images.root)
+
+
 def stop_if_fatal(findings: tuple[Finding, ...], root: Path) -> None:
     """Raise DataError where a finding forbids a run; all of them are listed."""
     if any(finding.fatal for finding in findings):
         raise DataError(
-            f"{root} cannot be trained on as it is",
+            f"{root} cannot be used as it is",
             why="\n".join(describe(finding) for finding in findings),
             fix="mend the folder, and run the same command again",
         )
@@ -97,18 +108,18 @@ def stop_if_fatal(findings: tuple[Finding, ...], root: Path) -> None:
 def describe(finding: Finding) -> str:
     """Return a finding in lines, every path on one of its own."""
     head = f"  {'error' if finding.fatal else 'note'}: {finding.what}"
-    return "\n".join([head, *(f"    {path}" for path in finding.paths)])
+    return "\n".join([head, *(f"    {printable(path)}" for path in finding.paths)])
 
 
 def _look(path: Path) -> tuple[str, str]:
-    """Return why an image cannot be used (nothing where it can), and the hash of its bytes."""
+    """Return why an image cannot be used (nothing where it can), and the hash of its bytes; they are read once."""
+    digest = f"unreadable {path}"
     try:
-        digest = hash_of(path)
-        read_image(path)
+        content = read_bytes(path)
+        digest = hashlib.sha256(content).hexdigest() if len(content) <= MAX_BYTES else digest
+        decode_image(content, str(path))
     except DataError as error:
         return error.why or error.what, digest
-    except OSError as error:
-        return error.strerror or str(error), f"unreadable {path}"
     return "", digest
 
 

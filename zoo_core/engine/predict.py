@@ -21,7 +21,7 @@ from zoo_core.engine.images import read_image
 from zoo_core.engine.inference import inferring
 from zoo_core.engine.objective import probabilities
 from zoo_core.engine.ranks import ALONE, Ranks
-from zoo_core.errors import DataError, IntegrityError, PluginError
+from zoo_core.errors import DataError, IntegrityError, PluginError, printable
 from zoo_core.folders import SUFFIXES, images_below
 from zoo_core.plans import Plan
 from zoo_core.registry import Registry
@@ -126,11 +126,12 @@ class Predictor:
 
 def _agree(plan: Plan, registry: Registry, store: Store, path: Path) -> None:
     """Raise IntegrityError unless the plan's model is the installed one, reference by reference and file by file."""
-    installed = registry.model(plan.model.name)
-    card = installed.variant(plan.recipe.model_options)
+    installed = registry.model(plan.model.name)  # with imported weights, of which a plan's card knows nothing
+    card = registry.models[plan.model.name].variant(plan.recipe.model_options)
     names = ("builder", "fixed", "adapt", "head", "weights")
     other = [name for name in names if getattr(card, name) != getattr(plan.model, name)]
-    ours = [one for one in card.weights if one.name in {theirs.name for theirs in plan.weights}]
+    weights = installed.variant(plan.recipe.model_options).weights
+    ours = [one for one in weights if one.name in {theirs.name for theirs in plan.weights}]
     known = pinned(card, ours, store) if not other else ()
     foreign = [one.name for one in plan.weights if one not in known]
     if other or foreign:
@@ -152,11 +153,13 @@ def image_files(path: Path) -> list[Path]:
     Raises:
         DataError: there is none.
     """
-    if path.is_dir():
-        found = images_below(path)
-        if not found:
-            raise DataError(f"{path} holds no images", why=f"no file there ends in {', '.join(SUFFIXES)}")
-        return found
-    if not path.is_file():
-        raise DataError(f"{path} does not exist", fix="give an image file, a folder, or - for standard input")
-    return [path]
+    name, fix = printable(str(path)), "give an image file, a folder, or - for standard input"
+    try:
+        if not path.is_dir() and not path.exists():
+            raise DataError(f"{name} does not exist", fix=fix)
+        found = images_below(path) if path.is_dir() else [path]
+    except OSError as error:
+        raise DataError(f"{name} cannot be looked at", why=error.strerror or "the system says no", fix=fix) from error
+    if not found:
+        raise DataError(f"{name} holds no images", why=f"no file there ends in {', '.join(SUFFIXES)}")
+    return found

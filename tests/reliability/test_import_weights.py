@@ -1,0 +1,267 @@
+"""Weights that somebody has published: what fits is kept as safetensors, and nothing that they hold is run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+import zoo_core as zoo
+from tests.conftest import Zoo
+from tests.reliability.corpus import DISGUISES, pickle_of
+from tests.reliability.ledger import Ledger
+from zoo_core import DataError, IntegrityError, ModelCard, Registry, Store, UsageError
+from zoo_core.engine.build import build_model, save_tensors
+from zoo_core.engine.foreign import read_foreign
+from zoo_core.engine.imports import fit, import_weights
+from zoo_core.own import OwnWeights
+
+PROGRAM = """
+import json, os, sys
+from zoo_core.engine.foreign import convert  # once, and a process for each file
+ended = {}
+for source in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        try:
+            convert(source, source + ".tensors", source + ".report")
+        finally:
+            os._exit(1)
+    ended[source] = os.waitpid(child, 0)[1]
+print(json.dumps(ended))
+"""
+
+
+@pytest.fixture(scope="module")
+def card(pond: Registry) -> ModelCard:
+    return pond.model("pond-net")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> OwnWeights:
+    return OwnWeights(tmp_path / "weights")
+
+
+def state(card: ModelCard) -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    return {name: tensor.clone() for name, tensor in build_model(card).state_dict().items()}
+
+
+def saved(content: Any, path: Path, **options: Any) -> Path:
+    torch.save(content, path, **options)
+    return path
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
+    legacy: bool, card: ModelCard, own: OwnWeights, pond: Registry, tmp_path: Path
+) -> None:
+    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state(card).items()}}
+    source = saved(wrapped, tmp_path / "theirs.pth", _use_new_zipfile_serialization=not legacy)
+    done = import_weights(card, source, "theirs", own)
+    assert (done.covers, done.left_out) == ("all", ())
+    cards, problems = own.load()
+    assert problems == []
+    registry, store = replace(pond, own=cards), Store(tmp_path / "store")
+    result = zoo.run("pond", overrides={"weights": "theirs"}, epochs=1, out=tmp_path, registry=registry, store=store)
+    plan = json.loads((result.directory / "plan.json").read_text())
+    assert plan["weights"][0]["file"]["sha256"] == done.sha256
+    assert plan["model"]["weights"] == []  # what was imported is no part of the model
+    image = tmp_path / "x.png"
+    Image.new("RGB", (8, 8)).save(image)
+    assert zoo.predict(result.directory, image, registry=registry, store=store)[0].label in card.classes
+    with pytest.raises(IntegrityError, match="another pond-net"):  # without them, the run cannot be trusted
+        zoo.predict(result.directory, image, registry=pond, store=store)
+
+
+def test_tensors_arrive_bit_by_bit(card: ModelCard, own: OwnWeights, pond: Registry, tmp_path: Path) -> None:
+    there = state(card)
+    import_weights(card, saved(there, tmp_path / "x.pth"), "x", own)
+    registry = replace(pond, own=own.load()[0])
+    here = zoo.create_model("pond-net", weights="x", registry=registry, store=Store(tmp_path / "store")).state_dict()
+    assert all(torch.equal(here[name], tensor) for name, tensor in there.items())
+
+
+def test_safetensors_need_no_process(card: ModelCard, own: OwnWeights, tmp_path: Path) -> None:
+    source = tmp_path / "x.safetensors"
+    source.write_bytes(save_tensors(state(card)))
+    assert import_weights(card, source, "x", own).covers == "all"
+    source.rename(tmp_path / "x.bin")  # known by its content
+    assert set(read_foreign(tmp_path / "x.bin")) == set(state(card))
+
+
+def test_a_head_of_other_classes_is_left_out_and_said_so(card: ModelCard) -> None:
+    given = state(card)
+    given["fc.weight"], given["fc.bias"] = torch.zeros(1000, 8), torch.zeros(1000)
+    fitted = fit(card, given)
+    assert fitted.covers == "trunk"
+    assert fitted.left_out == ("its head, which is not this model's",)
+    assert not any(name.startswith("fc.") for name in fitted.tensors)
+
+
+def test_counters_that_old_files_lack_are_filled_in(card: ModelCard) -> None:
+    given = {name: tensor for name, tensor in state(card).items() if not name.endswith("num_batches_tracked")}
+    fitted = fit(card, given)
+    assert set(fitted.tensors) == set(state(card))
+    assert fitted.filled_in == 1
+
+
+def test_what_does_not_fit_is_named(card: ModelCard) -> None:
+    given = state(card)
+    first = next(iter(given))
+    given["x\x1b[2J"] = given.pop(first)
+    with pytest.raises(DataError, match="do not fit pond-net") as raised:
+        fit(card, given)
+    assert f"missing {first}" in raised.value.why
+    assert "unknown x\\x1b[2J" in raised.value.why
+    with pytest.raises(DataError, match="is 1 floats, not"):
+        fit(card, state(card) | {first: torch.zeros(1)})
+    with pytest.raises(DataError, match="int64, not"):
+        fit(card, state(card) | {first: state(card)[first].long()})
+
+
+def test_a_name_that_is_taken_is_never_taken_again(
+    card: ModelCard, own: OwnWeights, pond: Registry, tmp_path: Path
+) -> None:
+    source = saved(state(card), tmp_path / "x.pth")
+    import_weights(card, source, "x", own)
+    with pytest.raises(UsageError, match="already"):
+        import_weights(replace(pond, own=own.load()[0]).model("pond-net"), source, "x", own)
+    (folder := own.folder / "pond-net").joinpath("y.safetensors.json").write_text(
+        '{"covers": "all", "builder": "os:x"}'
+    )
+    cards, problems = own.load()
+    assert [one.name for one in cards["pond-net"]] == ["x"]
+    assert str(folder) in problems[0].subject
+
+
+def test_torchvisions_inception_becomes_the_trunk_of_horses_inception(
+    installed: Registry, own: OwnWeights, tmp_path: Path
+) -> None:
+    """Its names are timm's; beside the trunk it holds a head of 1,000 classes and an auxiliary classifier."""
+    theirs = torchvision.models.inception_v3(weights=None, init_weights=False).half().state_dict()
+    source = saved({k: v for k, v in theirs.items() if not k.endswith("tracked")}, tmp_path / "inception_v3_google.pth")
+    done = import_weights(installed.model("horses-inception"), source, "tv-imagenet", own)
+    assert done.covers == "trunk"
+    assert done.left_out == ("the auxiliary classifier", "its head, which is not this model's")
+    registry = replace(installed, own=own.load()[0])
+    plan = registry.plan("horses-inception", {"weights": "tv-imagenet"})
+    assert [one.file.sha256 for one in plan.weights] == [done.sha256]  # type: ignore[union-attr]
+    assert plan.input == installed.model("horses-inception").input
+    assert [one.name for one in registry.model("horses-inception").weights][-1] == "tv-imagenet"
+
+
+def test_the_command_names_what_it_did_and_a_run_finds_it(zoo: Zoo, tmp_path: Path) -> None:
+    card = zoo_core_card("fashion-cnn")
+    saved(state(card), tmp_path / "theirs.pth")
+    said = zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--mean", "0.5", "--std", "0.25", "--json")
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    assert (told["name"], told["covers"]) == ("theirs", "all")
+    plan = json.loads(zoo("run", "fashion-cnn", "--weights", "theirs", "--dry-run").out)
+    assert plan["weights"][0]["file"]["sha256"] == told["sha256"]
+    assert plan["weights"][0]["input"]["std"] == [0.25]
+    assert "theirs" in zoo("show", "fashion-cnn").out
+    assert zoo("pull", "fashion-cnn.theirs").code == 0
+    assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn").code == 2  # the name is taken
+    assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--name", "../x").code == 2
+    assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--name", "y", "--mean", "a").code == 2
+    assert zoo("import-weights", "nothing.pth", "--model", "fashion-cnn").code == 3
+
+
+def zoo_core_card(name: str) -> ModelCard:
+    return zoo.load_registry().model(name)
+
+
+def test_a_pickle_ends_in_exit_code_5_and_runs_nothing(zoo: Zoo, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    for name in ("evil.pth", "evil.safetensors"):
+        (tmp_path / name).write_bytes(pickle_of(canary))
+        said = zoo("import-weights", name, "--model", "fashion-cnn")
+        assert said.code == 5, said.err
+        assert "weights_only" not in said.err
+        assert "Traceback" not in said.err
+    assert not canary.exists()
+
+
+def bombs(card: ModelCard, folder: Path) -> dict[str, Path]:
+    """Files that the restricted unpickler takes, and that are no weights."""
+    vast = torch.zeros(1).expand(1 << 40)
+    return {
+        "a tensor of 4 TB in 4 bytes": saved({"conv.weight": vast}, folder / "vast.pth"),
+        "sparse": saved({"x": torch.zeros(9, 9).to_sparse()}, folder / "sparse.pth"),
+        "a list": saved([torch.zeros(1)], folder / "list.pth"),
+        "numbers alone": saved({"epoch": 3}, folder / "numbers.pth"),
+        "a whole module": saved(build_model(card), folder / "module.pt"),
+        "nested without end": saved(nested(2000), folder / "nested.pth"),
+    }
+
+
+def nested(depth: int) -> dict[str, Any]:
+    inner: dict[str, Any] = {}
+    for _ in range(depth):
+        inner = {"state_dict": inner}
+    return inner
+
+
+@pytest.mark.timeout(300)
+def test_no_disguise_of_a_pickle_is_run(card: ModelCard, tmp_path: Path, ledger: Ledger) -> None:
+    canary = tmp_path / "canary"
+    sources = [tmp_path / f"{number}.pth" for number in range(len(DISGUISES))]
+    for source, make in zip(sources, DISGUISES.values(), strict=True):
+        source.write_bytes(make(canary))
+    sys.setrecursionlimit(10_000)
+    sources += bombs(card, tmp_path).values()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, sources)], capture_output=True, text=True, check=True, timeout=240
+    )
+    ended: dict[str, int] = json.loads(done.stdout)
+    let_in = [source.name for source in sources if Path(f"{source}.tensors").exists()]
+    told = [Path(f"{source}.report").read_text() for source in sources if Path(f"{source}.report").exists()]
+    ledger.record(
+        "pickles carried to import-weights",
+        tried=len(ended),
+        let_in=len(let_in),
+        canaries_fired=int(canary.exists()),
+        told_how_to_disarm=sum("weights_only" in one for one in told),
+    )
+    assert let_in == []
+    assert not canary.exists()
+    assert len(ended) == len(sources) == len(told)
+    assert not any("weights_only" in one or "0x" in one for one in told)
+
+
+HOSTILE = """
+import os, socket, subprocess, sys
+from zoo_core.engine import foreign
+from zoo_core.child import forbid
+forbid(foreign.FORBIDDEN, foreign.ALLOWED)
+for attempt in (
+    lambda: os.system("touch " + sys.argv[1]),
+    lambda: subprocess.run(["touch", sys.argv[1]]),
+    lambda: os.execv("/bin/sh", ["sh"]),
+    lambda: os.fork(),
+    lambda: os.posix_spawn("/bin/sh", ["sh"], {}),
+    lambda: socket.create_connection(("127.0.0.1", 9), 1),
+):
+    try:
+        attempt()
+    except PermissionError:
+        continue
+    sys.exit(1)
+"""
+
+
+def test_even_code_that_ran_could_start_no_program_and_reach_no_host(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    done = subprocess.run([sys.executable, "-c", HOSTILE, str(canary)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not canary.exists()
