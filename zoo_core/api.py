@@ -229,12 +229,21 @@ def explain_image(
 
 
 def predictor_for(
-    target: str | Path, registry: Registry, store: Store, *, precision: Precision = "auto", watch: Watch = unwatched
+    target: str | Path,
+    registry: Registry,
+    store: Store,
+    *,
+    weights: str = "trained",
+    precision: Precision = "auto",
+    watch: Watch = unwatched,
 ) -> Predictor:
-    """Return the predictor for a model's name or a run directory; a name that is a model's is never a path."""
+    """Return the predictor for a model's name or a run directory; a name that is a model's is never a path.
+
+    `weights` is for a model: those published under its name, or others of its card by their name.
+    """
     arithmetic = Arithmetic.pick(precision, torch.device("cpu"))
     if target in registry.models:
-        found = Predictor.from_card(registry.model(str(target)), store, watch=watch)
+        found = Predictor.from_card(registry.model(str(target)), store, weights=weights, watch=watch)
     elif isdir(target):  # noqa: PTH112 - a Path of a name that is too long raises
         found = Predictor.from_run(Path(target), registry, store, watch=watch)
     else:

@@ -171,6 +171,11 @@ def test_the_command_names_what_it_did_and_a_run_finds_it(zoo: Zoo, tmp_path: Pa
     assert plan["weights"][0]["input"]["std"] == [0.25]
     assert "theirs" in zoo("show", "fashion-cnn").out
     assert zoo("pull", "fashion-cnn.theirs").code == 0
+    Image.new("L", (28, 28)).save(tmp_path / "x.png")
+    answered = zoo("predict", "fashion-cnn", "x.png", "--weights", "theirs", "--json")
+    assert json.loads(answered.out)["model"] == "fashion-cnn with weights theirs"
+    trunk = zoo("predict", "horses-inception", "x.png", "--weights", "google-2015")
+    assert (trunk.code, "have no head" in trunk.err) == (2, True)
     assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn").code == 2  # the name is taken
     assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--name", "../x").code == 2
     assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--name", "y", "--mean", "a").code == 2

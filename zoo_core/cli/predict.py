@@ -23,6 +23,7 @@ def predict(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
     images: Annotated[list[str], typer.Argument(help="Image files, folders, or - for an image on standard input.")],
+    weights: Annotated[str, typer.Option(help="Of a model: trained, or their name.")] = "trained",
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
     precision: PrecisionOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
@@ -34,7 +35,8 @@ def predict(
     from zoo_core.store import Store
 
     with Bars() as bars:
-        predictor = predictor_for(target, known, Store.default(), precision=precision, watch=bars.fetched)
+        store = Store.default()
+        predictor = predictor_for(target, known, store, weights=weights, precision=precision, watch=bars.fetched)
     note(f"Using {predictor.origin}")
     images_, bad = _to_read(images)
     with joined() as ranks:

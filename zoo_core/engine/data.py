@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from zoo_core.cards import DatasetCard, Edition, ImageInput, Split, resolve
-from zoo_core.engine.images import decode_image, plain
+from zoo_core.engine.images import MAX_BYTES, decode_image, plain
 from zoo_core.errors import DataError
 from zoo_core.sources import Watch, unwatched
 from zoo_core.store import Store
@@ -76,8 +76,9 @@ class ZipImages:
 
     def _read(self, name: str) -> bytes:
         try:
-            return self._archive().read(name)
-        except (BadZipFile, zlib.error, OSError) as error:
+            with self._archive().open(name) as file:
+                return file.read(MAX_BYTES + 1)  # whatever its header says
+        except (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
             raise DataError(f"{name} cannot be read", why=f"{self.path}: {error}", fix="zoo cache verify") from error
 
     @cached_property

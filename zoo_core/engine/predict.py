@@ -21,7 +21,7 @@ from zoo_core.engine.images import read_image
 from zoo_core.engine.inference import inferring
 from zoo_core.engine.objective import probabilities
 from zoo_core.engine.ranks import ALONE, Ranks
-from zoo_core.errors import DataError, IntegrityError, PluginError, printable
+from zoo_core.errors import DataError, IntegrityError, PluginError, UsageError, printable
 from zoo_core.folders import SUFFIXES, images_below
 from zoo_core.plans import Plan
 from zoo_core.registry import Registry
@@ -47,12 +47,17 @@ class Predictor:
     def from_card(
         cls, card: ModelCard, store: Store, *, weights: str = "trained", watch: Watch = unwatched
     ) -> Predictor:
-        """Return the model with the weights published under its name.
+        """Return the model with weights of its card: those published under its name, or others by theirs.
 
         Raises:
-            UsageError: there are none.
+            UsageError: there are none, or they are those of a trunk alone.
         """
         picked = card.pick_weights(weights)
+        if picked and picked[-1].covers == "trunk":
+            raise UsageError(
+                f"weights {picked[-1].name!r} of {card.name} have no head, and so no answer",
+                fix=f"zoo run RECIPE --set model={card.name} --weights {picked[-1].name}, which trains one",
+            )
         model = build_model(card)
         load_weights(model, card, picked, store, watch=watch)
         classes = card.classes_for(picked)
