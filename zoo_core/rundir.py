@@ -194,8 +194,10 @@ class RunDir:
         """Return what a file of this run holds; None if there is none.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: it cannot be read, or is a link: a run that came from elsewhere shows nothing but itself.
         """
+        if (self.path / name).is_symlink():
+            raise DataError(f"{self.path / name} is a link", why="a run holds its files itself")
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
@@ -210,17 +212,16 @@ class RunDir:
             DataError: it is damaged.
         """
         try:
-            found: dict[str, Any] = json.loads(self.read(name) or b"{}")
-        except ValueError as error:
+            return _table(self.read(name) or b"{}")
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self.path / name} is damaged", why=str(error)) from error
-        return found
 
     def read_metrics(self) -> list[dict[str, float]]:
         """Return metrics.jsonl, an entry for each finished epoch; a last line that was cut off is left out."""
         found = []
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             for line in (self.read("metrics.jsonl") or b"").splitlines():
-                found.append(json.loads(line))
+                found.append(_table(line))
         return found
 
     def read_predictions(self, name: str = PREDICTIONS) -> tuple[tuple[str, ...], list[list[str]]] | None:
@@ -255,6 +256,13 @@ class RunDir:
     def _write(self, name: str, content: bytes) -> None:
         if self.writes:
             atomic_write(self.path / name, content)
+
+
+def _table(content: bytes) -> dict[str, Any]:
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise ValueError("it holds no table")
+    return found
 
 
 def _who() -> str:

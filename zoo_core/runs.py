@@ -34,6 +34,14 @@ class Summary:
             metrics = {str(name): float(value) for name, value in result.get("metrics", {}).items()}
             return cls(run, str(result.get("status", "unknown")), metrics, seconds)
 
+    @classmethod
+    def listed(cls, run: RunDir) -> Summary:
+        """Read a run's summary among others: one whose files are damaged has no more to say than that."""
+        try:
+            return cls.of(run)
+        except DataError:
+            return cls(run, "damaged", {}, 0.0)
+
 
 @dataclass(frozen=True)
 class Repeated:
@@ -81,7 +89,8 @@ def to_resume(where: str, root: Path, recipe: str | None) -> RunDir | None:
         return RunDir(run.path.resolve())  # "latest" may point to another before this one ends
     runs = find_runs(root) if root.is_dir() else []
     mine = [run for run in runs if recipe in (None, run.path.parent.name)]
-    return next((run for run in reversed(mine) if run.status != "finished" and not run.under_way), None)
+    over = ("finished", "damaged")
+    return next((run for run in reversed(mine) if Summary.listed(run).status not in over and not run.under_way), None)
 
 
 def need_the_same(run: RunDir, plan: Plan) -> None:

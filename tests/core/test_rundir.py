@@ -66,6 +66,22 @@ def test_a_file_that_cannot_be_read_is_named(run: RunDir) -> None:
         run.read_predictions()
 
 
+def test_a_file_that_is_a_link_is_not_followed(run: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("{}")
+    (run.path / "audit.json").symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match=r"audit\.json is a link"):
+        run.read_json("audit.json")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{", "[" * 100_000])
+def test_json_that_is_no_table_is_named(run: RunDir, content: str) -> None:
+    (run.path / "result.json").write_text(content)
+    with pytest.raises(DataError, match=r"result\.json is damaged"):
+        run.read_json("result.json")
+    (run.path / "metrics.jsonl").write_text('{"epoch": 1}\n' + content)
+    assert run.read_metrics() == [{"epoch": 1}]
+
+
 def test_predictions_are_read_as_they_were_written(run: RunDir) -> None:
     assert run.read_predictions() is None
     predictions = Predictions(("a,\n", "\udcff"), (0, 1), ((0.75, 0.25, 0.0), (0.0, 0.25, 0.75)))

@@ -9,7 +9,7 @@ import pytest
 
 from zoo_core import DataError, IntegrityError, Registry
 from zoo_core.rundir import RunDir
-from zoo_core.runs import Summary, differences, find_runs, repeated
+from zoo_core.runs import Summary, differences, find_runs, repeated, to_resume
 
 
 def made(pond: Registry, root: Path, accuracy: float, *, machine: str = "here", **overrides: object) -> RunDir:
@@ -77,3 +77,10 @@ def test_reproduce_and_runs_on_the_command_line(zoo: object, with_pond: Registry
     assert failed.code == 9
     assert "NO" in failed.out
     assert zoo("report", told["run"]).out.strip().endswith("report.html")  # type: ignore[operator]
+
+
+def test_a_damaged_run_is_listed_as_such_beside_the_others(pond: Registry, tmp_path: Path) -> None:
+    whole, damaged = (RunDir.create(tmp_path, pond.plan("pond"), {}) for _ in range(2))
+    (damaged.path / "result.json").write_text("{")
+    assert [Summary.listed(run).status for run in (whole, damaged)] == ["running", "damaged"]
+    assert to_resume("auto", tmp_path, None) == whole

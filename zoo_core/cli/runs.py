@@ -27,7 +27,7 @@ def runs(
     """List the runs in ./runs, or compare two of them."""
     if pair:
         return _compare(pair, json=json)
-    found = [Summary.of(run) for run in find_runs(out)]
+    found = [Summary.listed(run) for run in find_runs(out)]
     if json:
         told = [{"run": str(s.run.path), "status": s.status, "metrics": s.metrics, "seconds": s.seconds} for s in found]
         return print_json(told)
