@@ -73,14 +73,8 @@ def _objection(entry: zipfile.ZipInfo) -> str:
     """Say why an entry must not be unpacked, if so."""
     name, kind = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
     parts = name.split("/")
-    if (
-        not entry.filename
-        or ".." in parts
-        or "\\" in name
-        or "\0" in name
-        or name.startswith("/")
-        or re.match("[A-Za-z]:", name)
-    ):
+    elsewhere = (name.startswith("/"), re.match("[A-Za-z]:", name), {"\\", "\0"} & set(name), ".." in parts)
+    if not entry.filename or any(elsewhere):
         return "that is not a place inside a folder"
     if any(len(part.encode(errors="replace")) > 255 for part in parts):
         return "a part of this name is longer than 255 bytes"

@@ -237,7 +237,8 @@ def test_a_whole_run_is_killed_at_every_place(tmp_path: Path, ledger: Ledger) ->
         tried, seen = tried + 1, seen | hit(log)
         assert finished(child(zoo_programs.pond, variables, str(out), str(log)), within=120) == 0, log.read_text()
         whole = [path.parent for path in out.glob("pond/2*/plan.json") if RunDir(path.parent).status == "finished"]
-        different += [outcome(run) for run in whole] != [expected]
+        assert whole  # two, where the kill came after the end: then there was nothing to go on with
+        different += any(outcome(run) != expected for run in whole)
         shutil.rmtree(out)
     ledger.record("kill points of a whole run", tried=tried, resumes_not_bit_identical=different)
     assert different == 0
