@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -431,19 +431,22 @@ def test_streaming_from_worker_processes_gives_what_holding_gives(pond: Registry
 def test_a_damaged_image_in_a_worker_is_named(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond", store, **{"settings.hold_bytes": 0})
     with pytest.raises(DataError, match="41 cannot be decoded"):
-        list(Supervised().fit(replace(job, train=OneDamaged(job.train))))
+        list(Supervised().fit(replace(job, train=Spoilt(job.train, damaged))))
 
 
 def test_a_worker_that_is_killed_is_named(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond", store, **{"settings.hold_bytes": 0})
     with pytest.raises(ResourceError, match="a process that decodes images died") as raised:
-        list(Supervised().fit(replace(job, train=OneDeadly(job.train))))
+        list(Supervised().fit(replace(job, train=Spoilt(job.train, killed))))
     assert raised.value.exit_code == 6
 
 
 @dataclass(frozen=True)
-class OneDeadly:
+class Spoilt:
+    """A set of images with one at which something happens."""
+
     inner: Any
+    happens: Callable[[], None]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -453,21 +456,13 @@ class OneDeadly:
 
     def __getitem__(self, index: int) -> Any:
         if index == 41:
-            os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory is short
+            self.happens()
         return self.inner[index]
 
 
-@dataclass(frozen=True)
-class OneDamaged:
-    inner: Any
+def damaged() -> None:
+    raise DataError("41 cannot be decoded")
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
 
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, index: int) -> Any:
-        if index == 41:
-            raise DataError("41 cannot be decoded")
-        return self.inner[index]
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory is short

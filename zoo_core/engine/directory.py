@@ -25,13 +25,8 @@ from zoo_core.runs import other_machine
 class Standing:
     """Where a run stands when it begins: its state (None: at the start), and the epochs that are done."""
 
-    state: TrainState | None
-    epochs: tuple[EpochResult, ...]
-
-
-def from_the_start() -> Standing:
-    """Return where a new run stands."""
-    return Standing(None, ())
+    state: TrainState | None = None
+    epochs: tuple[EpochResult, ...] = ()
 
 
 def new_directory(job: Job, out: Path) -> RunDir:

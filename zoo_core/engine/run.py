@@ -15,7 +15,7 @@ from zoo_core.cards import resolve
 from zoo_core.engine.allocator import enough_memory
 from zoo_core.engine.build import build_model, load_weights, pinned, save_tensors
 from zoo_core.engine.data import ImageSet
-from zoo_core.engine.directory import Standing, ended_by, from_the_start, new_directory, where_it_stood
+from zoo_core.engine.directory import Standing, ended_by, new_directory, where_it_stood
 from zoo_core.engine.evaluate import evaluate
 from zoo_core.engine.keeping import Keeper
 from zoo_core.engine.mistakes import most_wrong
@@ -81,7 +81,7 @@ def execute(
     run = new_directory(job, out) if resume is None else RunDir(resume.path, writes=ranks.is_first)
     watched = on_board(run, observe) if tensorboard and run.writes else nullcontext(observe)
     with run.locked(), ended_by(run), enough_memory(plan.recipe), watched as watching:
-        begun = from_the_start() if resume is None else where_it_stood(run, job, watching)
+        begun = Standing() if resume is None else where_it_stood(run, job, watching)
         run.write_audit(findings)
         epochs = _train(job, run, watching, begun, checkpoint_every)
         test = _test(job, images.get("test"), run, observe)
