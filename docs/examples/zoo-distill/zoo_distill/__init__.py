@@ -84,12 +84,7 @@ def zoo_datasets() -> list[DatasetCard]:
 
 @hookimpl
 def zoo_recipes() -> list[Recipe]:
-    """Return a recipe that shows what distillation is good for, and one that needs no network."""
-    augment = [
-        {"name": "horizontal-flip"},
-        {"name": "rotation", "degrees": 20},
-        {"name": "affine", "translate": [0.2, 0.2], "scale": [0.8, 1.2], "shear": 20},
-    ]
+    """Return a recipe for the dataset above, and one that needs no network."""
     horses: dict[str, Any] = {
         "name": "horses-distill",
         "summary": "HorsesHumansCNN from mislabelled images, taught by Inception v3",
@@ -99,7 +94,8 @@ def zoo_recipes() -> list[Recipe]:
         "epochs": 5,
         "batch_size": 16,
         "optimizer": {"name": "adam", "lr": 3e-4},
-        "augment": augment,  # as the recipe horses-cnn has it
+        "schedule": "cosine",
+        "augment": [{"name": "horizontal-flip"}],
     }
     fashion: dict[str, Any] = {
         "name": "fashion-distill",
