@@ -89,6 +89,11 @@ class Few:
         return self.images.name(self._chosen[index])
 
 
+def always() -> bool:
+    """Say that a checkpoint is wanted: the `due` of jobs that try whether a trainer can go on from anywhere."""
+    return True
+
+
 def tiny_job(trainer: TrainerCard, settings: Mapping[str, Any], store: Store) -> Job:
     """Return the job of training a tiny model, the same each time, on noise; its first parameters are frozen."""
     return noise_job(TINY, _drawn(TINY), trainer, settings, store)
@@ -104,7 +109,7 @@ def few_images_job(plan: Plan, store: Store) -> Job:
     model = _drawn(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
     load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head)
     validation = Few(images["validation"]) if "validation" in images else None
-    return Job(model, Few(images["train"]), validation, plan, store, torch.device("cpu"))
+    return Job(model, Few(images["train"]), validation, plan, store, torch.device("cpu"), due=always)
 
 
 def noise_job(
@@ -130,7 +135,7 @@ def noise_job(
         classes=classes,
         device="cpu",
     )
-    return Job(model, images, images, plan, store, torch.device("cpu"))
+    return Job(model, images, images, plan, store, torch.device("cpu"), due=always)
 
 
 def _drawn(card: ModelCard, *, num_classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, FiniteFloat, PositiveInt
+from pydantic import Field, FiniteFloat
 
 from zoo_core import Value
 
@@ -16,4 +16,3 @@ class DistillationSettings(Value):
     teacher_weights: str = "trained"  # or a name on its card
     temperature: Annotated[FiniteFloat, Field(gt=0)] = 4.0  # what both models' logits are divided by; 1: nothing
     soft: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.9  # the teacher's weight in the loss; the rest is the labels'
-    checkpoint_every: PositiveInt = 50  # steps, beside one at the end of each epoch

@@ -58,12 +58,12 @@ class Lesson:
     def epoch(self, epoch: int, resume: zoo.TrainState | None) -> Iterator[Event]:
         """Take every step that is left of an epoch, and measure."""
         started, batches = perf_counter(), self._batches(epoch)
-        first, total = (resume.step, resume.values["total"]) if resume and resume.step else (0, 0.0)
+        first, total = (resume.step, resume.values["total"]) if resume else (0, 0.0)
         self.job.model.train()
         for step in range(first, len(batches)):
             total += self._step(batches[step], epoch, step, len(batches))
             yield zoo.Progress(f"epoch {epoch + 1}", step + 1, len(batches), "steps")
-            if (step + 1) % self.settings.checkpoint_every == 0 and step + 1 < len(batches):
+            if self.job.due():
                 yield zoo.Checkpoint(self._state(epoch, step + 1, total))
         metrics, predictions = yield from self._measured(epoch)
         metrics = {"loss": total / len(batches), **metrics}
