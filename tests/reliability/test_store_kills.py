@@ -269,5 +269,6 @@ def test_every_place_in_the_source_was_killed_at(hit: set[str]) -> None:
     nodes = [node for name in FILES for node in ast.walk(ast.parse((root / f"{name}.py").read_text()))]
     calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "failpoint"]
     named = {node.args[0].value for node in calls if isinstance(node.args[0], ast.Constant)}
+    named = {name for name in named if not name.startswith("folder.")}  # checkpoints' own: test_kills.py
     assert len(named) > 10
     assert named - hit == set()
