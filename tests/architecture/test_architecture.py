@@ -42,6 +42,7 @@ FLOORS = (
         "engine.objective",
         "engine.optimizers",
         "engine.order",
+        "engine.pooling",
         "engine.ranks",
         "engine.stop",
         "engine.tensorboard",

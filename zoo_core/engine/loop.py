@@ -25,6 +25,7 @@ from zoo_core.engine.optimizers import (
     set_rate,
 )
 from zoo_core.engine.order import epoch_order, seed_torch
+from zoo_core.engine.pooling import pooled_first
 from zoo_core.engine.ranks import ALONE, Ranks
 from zoo_core.errors import Diverged
 from zoo_core.recipes import Recipe
@@ -156,7 +157,9 @@ class Loop:
             _restore(self.model, optimizer, resume)
         training = _Training(self.ranks.parallel(self.model), optimizer, examples, measures)
         begun = Begun() if resume is None else Begun.of(resume, self.ranks)
-        with freed_memory_kept():  # here alone: many threads that decode beside it would tear holes into what is kept
+        rearranged = nullcontext() if self.arithmetic.plain else pooled_first(self.model)
+        # kept here alone: many threads that decode beside it would tear holes into what is kept
+        with freed_memory_kept(), rearranged:
             for epoch in range(resume.epoch if resume else 0, self.recipe.epochs):
                 yield from self._whole_epoch(training, epoch, begun)
                 begun = Begun()

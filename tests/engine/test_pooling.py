@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from zoo_core.engine.build import state_hash
+from zoo_core.engine.pooling import pooled_first
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(first, nn.Conv2d(4, 4, 3), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1), nn.Flatten())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_outputs_and_gradients_are_the_same_to_the_last_bit(dtype: torch.dtype) -> None:
+    model = network()
+    other, images = copy.deepcopy(model), torch.randn(8, 1, 20, 20).round(decimals=1)  # with many ties
+    outputs = []
+    for one, rearranged in ((model, False), (other, True)):
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            if rearranged:
+                with pooled_first(one):
+                    outputs.append(one(images))
+                    outputs[-1].float().square().sum().backward()
+            else:
+                outputs.append(one(images))
+                outputs[-1].float().square().sum().backward()
+    assert torch.equal(*outputs)
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert mine.grad is not None
+        assert theirs.grad is not None
+        assert torch.equal(mine.grad, theirs.grad)
+
+
+def kinds(model: nn.Module) -> list[str]:
+    return [type(part).__name__ for part in model.children()]
+
+
+def test_inside_it_pools_first_and_afterwards_all_is_as_it_was() -> None:
+    model = network()
+    before, names, state = repr(model), list(model.state_dict()), state_hash(model)
+    with pooled_first(model):
+        assert kinds(model) == ["Sequential", "Conv2d", "MaxPool2d", "ReLU", "Flatten"]
+        assert kinds(model[0]) == ["Conv2d", "MaxPool2d", "ReLU"]
+        assert (list(model.state_dict()), state_hash(model)) == (names, state)
+    assert repr(model) == before
+
+
+def interrupted(model: nn.Module) -> None:
+    with pooled_first(model):
+        raise KeyboardInterrupt
+
+
+def test_also_when_training_is_interrupted() -> None:
+    model = network()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(model)
+    assert repr(model) == repr(network())
+
+
+def test_what_is_no_pair_stays() -> None:
+    indices = nn.MaxPool2d(2, return_indices=True)
+    parts = [nn.ReLU(), nn.AvgPool2d(2), nn.LeakyReLU(), nn.MaxPool2d(2), nn.ReLU(), indices]
+    model = nn.Sequential(*parts)
+    with pooled_first(model):
+        assert list(model) == parts
