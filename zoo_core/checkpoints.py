@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -54,6 +55,8 @@ class Checkpoints:
             IntegrityError: it was written, but is not what is read back.
         """
         path = self.folder / f"{epoch:06d}-{step:09d}"
+        with suppress(IntegrityError):
+            return self._read(path).path  # measuring takes long, and changes nothing: it is saved already
         listed = {name: Listed(size=len(c), sha256=sha256(c).hexdigest()) for name, c in files.items()}
         manifest = Manifest(files=listed).model_dump_json(indent=1).encode()
         write_folder(path, {**files, MANIFEST: manifest})
@@ -75,6 +78,12 @@ class Checkpoints:
             except IntegrityError as error:
                 damaged.append(error)
         return None, tuple(damaged)
+
+    def forget_after(self, name: str) -> None:
+        """Delete those that are newer than a name: they were found to be damaged."""
+        for one in self.names():
+            if one > name:
+                remove_folder(self.folder / one)
 
     def clear(self) -> None:
         """Delete all, and what a killed process may have left."""

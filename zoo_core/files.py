@@ -17,7 +17,7 @@ from zoo_core.temporaries import is_gone, temporary_name
 
 CHUNK = 1 << 20  # bytes read or written at a time
 FULL = (errno.ENOSPC, errno.EDQUOT)
-REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+REFUSALS = (errno.ELOOP, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 DAY = 24 * 60 * 60  # seconds: what was left unfinished longer ago than this is swept
 
 
@@ -109,7 +109,7 @@ def remove_folder(path: Path) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Add one line to a text file and hand it to the system, so that a kill of this process does not lose it."""
-    with disk_errors(path), path.open("a", encoding="utf-8") as file:
+    with disk_errors(path), open(path, "a", encoding="utf-8", opener=_not_through_links) as file:
         failpoint("files.append")
         file.write(line + "\n")
 
@@ -201,6 +201,10 @@ def _space(path: Path, needed: int | None) -> str:
 
 def _not_as_promised(name: str, why: str) -> IntegrityError:
     return IntegrityError(f"{name} is not the promised file", why=why)
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _sync_folder(folder: Path) -> None:

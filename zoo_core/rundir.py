@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from zoo_core.checkpoints import Checkpoints
-from zoo_core.errors import DataError, UsageError
+from zoo_core.errors import DataError, IntegrityError, UsageError
 from zoo_core.files import append_line, atomic_write, disk_errors, remove
 from zoo_core.folders import Finding
 from zoo_core.plans import Plan
@@ -142,6 +142,16 @@ class RunDir:
                 why=f"{error.error_count()} of its fields are not as this version of zoo knows them",
             ) from error
 
+    def refuse_links(self) -> None:
+        """Hold that a run which may come from elsewhere has files and folders of its own, and nothing else.
+
+        Raises:
+            IntegrityError: there is a link, a pipe or a device.
+        """
+        for path in self.path.rglob("*"):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise IntegrityError(f"{path} is a link, a pipe or a device", why="a run holds its files itself")
+
     def record(self, result: EpochResult) -> None:
         """Add one epoch to metrics.jsonl."""
         line = {"epoch": result.epoch, **result.metrics, "seconds": round(result.seconds, 3)}
@@ -152,6 +162,7 @@ class RunDir:
         """Be running again, from a checkpoint ("": from the start), with metrics.jsonl as it was then."""
         if self.writes:
             self.checkpoints.sweep()
+            self.checkpoints.forget_after(checkpoint)
             for left in self.path.glob(".*.part"):  # we hold the lock: nobody is at work on it
                 remove(left)
             self._write("metrics.jsonl", metrics)
@@ -218,9 +229,17 @@ class RunDir:
 
     def read_metrics(self) -> list[dict[str, float]]:
         """Return metrics.jsonl, an entry for each finished epoch; a last line that was cut off is left out."""
+        return self._read_lines("metrics.jsonl")
+
+    @property
+    def moved(self) -> bool:
+        """Whether it went on with other versions, or on another machine, than it began with."""
+        return any(line.get("changed") for line in self._read_lines("resumes.jsonl"))
+
+    def _read_lines(self, name: str) -> list[dict[str, Any]]:
         found = []
         with suppress(ValueError, RecursionError):
-            for line in (self.read("metrics.jsonl") or b"").splitlines():
+            for line in (self.read(name) or b"").splitlines():
                 found.append(_table(line))
         return found
 

@@ -68,7 +68,8 @@ def find_runs(root: Path) -> list[RunDir]:
         raise DataError(
             f"{root} is no folder", why="runs are kept in ./runs unless --out says otherwise", fix="zoo run"
         )
-    found = [path.parent for path in root.glob("*/*/plan.json") if not path.parent.is_symlink()]
+    plans = [*root.glob("*/*/plan.json"), *root.glob("*/*/*/plan.json")]  # a recipe's name may have a slash
+    found = [path.parent for path in plans if not path.parent.is_symlink()]
     return [RunDir(path) for path in sorted(found, key=lambda path: (path.name, path.parent.name))]
 
 
@@ -88,7 +89,7 @@ def to_resume(where: str, root: Path, recipe: str | None) -> RunDir | None:
             raise UsageError(f"{where} has finished", why="there is nothing to go on with", fix=f"zoo report {where}")
         return RunDir(run.path.resolve())  # "latest" may point to another before this one ends
     runs = find_runs(root) if root.is_dir() else []
-    mine = [run for run in runs if recipe in (None, run.path.parent.name)]
+    mine = [run for run in runs if recipe in (None, run.path.parent.relative_to(root).as_posix())]
     over = ("finished", "damaged")
     return next((run for run in reversed(mine) if Summary.listed(run).status not in over and not run.under_way), None)
 
@@ -100,7 +101,7 @@ def need_the_same(run: RunDir, plan: Plan) -> None:
         UsageError: something is other; all of it is named.
     """
     began = run.plan()
-    sides = ({**one.recipe.model_dump(mode="json"), "data": one.data} for one in (began, plan))
+    sides = ({**one.recipe.model_dump(mode="json"), "data": one.data, "device": one.device} for one in (began, plan))
     lines = [f"  {field}: {first} in the run, {second} now" for field, first, second in _unequal(*sides)]
     if lines:
         why, fix = "\n".join(lines), f"zoo run --resume {run.path}"
@@ -124,7 +125,7 @@ def other_machine(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str
 def repeated(first: RunDir, again: RunDir) -> list[Repeated]:
     """Hold the metrics of a run against those of the same plan carried out again."""
     with _well_formed(first):
-        exact = not other_machine(*(run.read_json("environment.json") for run in (first, again)))
+        exact = not other_machine(*(run.read_json("environment.json") for run in (first, again))) and not first.moved
     second = Summary.of(again).metrics
     return [
         Repeated(name, value, second.get(name), 0.0 if exact else ACCURACY if "accuracy" in name else LOSS)

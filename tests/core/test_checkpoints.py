@@ -78,6 +78,22 @@ def test_a_damaged_one_of_the_same_place_is_replaced(checkpoints: Checkpoints) -
     assert content_of(checkpoints) == b"again"
 
 
+def test_what_is_saved_already_is_not_taken_away_to_be_saved_again(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints.save(0, 1, {"state": b"first"})
+    monkeypatch.setenv("ZOO_FAILPOINT", "*:1:ENOSPC")
+    checkpoints.save(0, 1, {"state": b"first"})
+    assert content_of(checkpoints) == b"first"
+
+
+def test_those_that_were_found_damaged_are_forgotten(checkpoints: Checkpoints) -> None:
+    for step in (1, 2):
+        checkpoints.save(0, step, {"state": b"x"})
+    checkpoints.forget_after("000000-000000001")
+    assert checkpoints.names() == ["000000-000000001"]
+
+
 def test_what_a_killed_process_left_is_swept_and_never_read(checkpoints: Checkpoints) -> None:
     checkpoints.save(0, 1, {"state": b"first"})
     for name in (".000000-000000002.abc.part", ".000000-000000000.abc.part"):

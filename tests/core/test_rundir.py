@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from zoo_core import DataError, EpochResult, Predictions, Registry, UsageError
+from zoo_core import DataError, EpochResult, IntegrityError, Predictions, Registry, ResourceError, UsageError
+from zoo_core.files import append_line
 from zoo_core.rundir import RunDir
 
 
@@ -71,6 +73,31 @@ def test_a_file_that_is_a_link_is_not_followed(run: RunDir, tmp_path: Path) -> N
     (run.path / "audit.json").symlink_to(tmp_path / "secret")
     with pytest.raises(DataError, match=r"audit\.json is a link"):
         run.read_json("audit.json")
+
+
+@pytest.mark.parametrize("name", ["resumes.jsonl", "metrics.jsonl"])
+def test_nothing_is_written_through_a_link(run: RunDir, tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_text("theirs\n")
+    (run.path / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(ResourceError):
+        append_line(run.path / name, "ours")
+    with pytest.raises(IntegrityError, match=f"{name} is a link"):
+        run.refuse_links()
+    assert (tmp_path / "outside").read_text() == "theirs\n"
+
+
+def test_a_pipe_among_its_files_is_refused(run: RunDir) -> None:
+    (run.path / "checkpoints").mkdir()
+    os.mkfifo(run.path / "checkpoints" / "manifest.json")
+    with pytest.raises(IntegrityError, match="is a link, a pipe or a device"):
+        run.refuse_links()
+
+
+def test_a_run_that_went_on_elsewhere_has_moved(run: RunDir) -> None:
+    run.go_on("", b"", {})
+    assert not run.moved
+    run.go_on("", b"", {"threads": (1, 2)})
+    assert run.moved
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{", "[" * 100_000])

@@ -14,7 +14,18 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
-from zoo_core import Checkpoint, Diverged, EpochResult, IntegrityError, Progress, Recipe, Registry, ResourceError, Store
+from zoo_core import (
+    Checkpoint,
+    Diverged,
+    EpochResult,
+    IntegrityError,
+    Progress,
+    Recipe,
+    Registry,
+    ResourceError,
+    Store,
+    UsageError,
+)
 from zoo_core.engine.allocator import enough_memory
 from zoo_core.engine.arithmetic import PLAIN, Arithmetic
 from zoo_core.engine.build import state_hash
@@ -260,6 +271,33 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(pond: Registry, stor
     kept, damaged = run.checkpoints.newest()
     assert damaged == ()
     assert kept is None or all(t.isfinite().all() for t in unpacked(kept.files).tensors.values())
+
+
+def test_a_state_of_another_model_is_refused(pond: Registry, store: Store, tmp_path: Path) -> None:
+    run = run_and_die(pond, "pond", store, tmp_path, after=1)
+    run.checkpoints.clear()
+    run.checkpoints.save(0, 1, packed(TrainState(0, 1, {"model.other": torch.zeros(1)}, {"totals": [0.0]})))
+    with pytest.raises(IntegrityError, match="a checkpoint does not fit this run"):
+        execute(pond.plan_again(run.plan()), store=store, resume=run)
+
+
+def test_a_run_that_has_finished_meanwhile_is_not_begun_again(pond: Registry, store: Store, tmp_path: Path) -> None:
+    run = RunDir(execute(pond.plan("pond"), store=store, out=tmp_path).directory)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="has finished"):
+        execute(pond.plan_again(run.plan()), store=store, resume=run)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_dies_after_its_training_need_not_train_again(pond: Registry, store: Store, tmp_path: Path) -> None:
+    straight = execute(pond.plan("pond"), store=store, out=tmp_path / "straight").directory
+    run = run_and_die(pond, "pond", store, tmp_path / "killed", after=14 + 2 * 2)
+    assert run.checkpoints.names()[-1] == "000002-000000000"
+    seen: list[object] = []
+    execute(pond.plan_again(run.plan()), store=store, resume=run, observe=seen.append)
+    assert not any(isinstance(event, EpochResult) for event in seen)
+    for name in ("weights.safetensors", "mistakes.json", "predictions.csv"):
+        assert (run.path / name).read_bytes() == (straight / name).read_bytes()
 
 
 def test_progress_comes_before_the_checkpoint_that_is_due() -> None:

@@ -82,8 +82,9 @@ def _planned(
         if recipe is None:
             raise UsageError("no recipe is named" + (" and no run is unfinished" if resume else ""), fix="zoo list")
         return known.plan(recipe, overrides, device=device, data=data), None
-    if recipe or overrides or data:
-        need_the_same(run, known.plan(recipe or run.plan().recipe.name, overrides, data=data))
+    if recipe or overrides or data or device != "auto":
+        asked = recipe or run.plan().recipe.name
+        need_the_same(run, known.plan(asked, overrides, device=device, data=data))
     return known.plan_again(run.plan()), run
 
 

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ import torch
 from zoo_core.engine.keeping import METRICS, unpacked
 from zoo_core.engine.trainer import Job
 from zoo_core.environment import environment
+from zoo_core.errors import TERMINATED, UsageError, ZooError
 from zoo_core.results import EpochResult, Observe, Resumed, TrainState
 from zoo_core.rundir import RunDir
 from zoo_core.runs import other_machine
+
+INTERRUPTED = (KeyboardInterrupt, SystemExit)
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,17 @@ def where_it_stood(run: RunDir, job: Job, observe: Observe) -> Standing:
     The first rank reads, and tells the others.
 
     Raises:
-        IntegrityError: a checkpoint is whole, but holds no state of training.
+        IntegrityError: a checkpoint is whole, but holds no state of training; or the run holds links.
+        UsageError: it has finished.
     """
+    if run.writes and run.status == "finished":  # while we made ready
+        raise UsageError(f"{run.path} has finished", why="another process went on with it")
+    run.refuse_links()
     kept, damaged = run.checkpoints.newest() if run.writes else (None, ())
     files = job.ranks.told(dict(kept.files) if kept else {})
+    state = unpacked(files) if files else None
     changed = other_machine(run.read_json("environment.json"), _told(job)) if run.writes else {}
     run.go_on(kept.path.name if kept else "", files.get(METRICS, b""), changed)
-    state = unpacked(files) if files else None
     epoch, step = (state.epoch, state.step) if state else (0, 0)
     observe(Resumed(run.path, epoch, step, tuple(map(str, damaged)), changed))
     return Standing(state, tuple(_epochs(files.get(METRICS, b""), job.plan.recipe.epochs)))
@@ -59,12 +66,18 @@ def ended_by(run: RunDir) -> Iterator[None]:
     """Let the run's directory say what ended the run before its end."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        run.finish("interrupted", reason="Ctrl-C" if isinstance(error, KeyboardInterrupt) else "SIGTERM")
-        raise
     except BaseException as error:
-        run.finish("failed", reason=f"{type(error).__name__}: {error}")
+        with suppress(ZooError, OSError):  # what ended the run is to be told, not that this could not be written
+            run.finish("interrupted" if isinstance(error, INTERRUPTED) else "failed", reason=_reason(error))
         raise
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "Ctrl-C"
+    if isinstance(error, SystemExit):
+        return "SIGTERM" if error.code == TERMINATED else "another process of this run ended"
+    return f"{type(error).__name__}: {error}"
 
 
 def _told(job: Job) -> dict[str, Any]:

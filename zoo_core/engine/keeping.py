@@ -12,7 +12,7 @@ from zoo_core.engine.build import load_tensors, save_tensors
 from zoo_core.engine.ranks import Ranks
 from zoo_core.engine.stop import Stop
 from zoo_core.errors import IntegrityError
-from zoo_core.results import Checkpoint, Event, Progress, Saved, TrainState
+from zoo_core.results import Checkpoint, Event, Saved, TrainState
 from zoo_core.rundir import RunDir
 
 EVERY = 60.0  # seconds between checkpoints, unless they are told
@@ -47,7 +47,8 @@ class Keeper:
         Raises:
             ResourceError: it could not be written.
         """
-        if not self.due() or not all(torch.isfinite(tensor).all() for tensor in state.tensors.values()):
+        agreed = self._ranks.count > 1 and state.step > 0  # ranks have asked one another
+        if not (agreed or self.due()) or not all(torch.isfinite(tensor).all() for tensor in state.tensors.values()):
             return None
         started = monotonic()
         if self._run.writes:
@@ -61,7 +62,7 @@ class Keeper:
         """End the run when that was asked for: after a checkpoint, or where none comes."""
         if self._stop.asked is None:
             return
-        self._waited += isinstance(event, Progress)
+        self._waited += not isinstance(event, Checkpoint)
         if isinstance(event, Checkpoint) or self._waited > (1 if self._ranks.count == 1 else PATIENCE):
             self._stop.now()
 

@@ -27,7 +27,7 @@ from zoo_core.engine.optimizers import (
 from zoo_core.engine.order import epoch_order, seed_torch
 from zoo_core.engine.pooling import pooled_first
 from zoo_core.engine.ranks import ALONE, Ranks
-from zoo_core.errors import Diverged
+from zoo_core.errors import Diverged, IntegrityError
 from zoo_core.recipes import Recipe
 from zoo_core.results import Checkpoint, EpochResult, Event, Predictions, Progress, TrainState, never
 
@@ -153,10 +153,8 @@ class Loop:
         self.arithmetic.laid_out(self.model.to(self.device))
         parameters, fused = self.model.parameters(), not self.arithmetic.plain
         optimizer = make_optimizer(self.recipe.optimizer, parameters, fused=fused)
-        if resume is not None:
-            _restore(self.model, optimizer, resume)
+        begun = Begun() if resume is None else self._restored(optimizer, resume)
         training = _Training(self.ranks.parallel(self.model), optimizer, examples, measures)
-        begun = Begun() if resume is None else Begun.of(resume, self.ranks)
         rearranged = nullcontext() if self.arithmetic.plain else pooled_first(self.model)
         # kept here alone: many threads that decode beside it would tear holes into what is kept
         with freed_memory_kept(), rearranged:
@@ -168,6 +166,7 @@ class Loop:
         """Train for an epoch, or the rest of it, and measure."""
         started = perf_counter()
         begun = yield from self._epoch(training, epoch, begun)
+        self.ranks.follow_the_first(self.model.buffers())  # each has running statistics of its own share
         metrics = {"loss": self.ranks.mean(begun.total / begun.step)}
         predictions = None
         for name, measured_on in training.measures.items():
@@ -238,6 +237,19 @@ class Loop:
         tensors = {MODEL + name: tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {OPTIMIZER + name: tensor for name, tensor in optimizer_tensors(training.optimizer).items()}
         return Checkpoint(TrainState(epoch, begun.step, tensors, {"totals": self.ranks.collected(begun.total)}))
+
+    def _restored(self, optimizer: torch.optim.Optimizer, state: TrainState) -> Begun:
+        """Put the model and the optimizer back to a state, and return the part of its epoch that is done.
+
+        Raises:
+            IntegrityError: the state is another model's, optimizer's or version's.
+        """
+        try:
+            _restore(self.model, optimizer, state)
+            return Begun.of(state, self.ranks)
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            why = str(error).partition("\n")[0]
+            raise IntegrityError("a checkpoint does not fit this run", why=why, fix="zoo run RECIPE") from error
 
     def _share(self, batch: Tensor) -> Share:
         """Return this rank's part of a batch.

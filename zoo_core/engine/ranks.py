@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,6 +57,11 @@ class Ranks:
         total = torch.tensor(value, dtype=torch.float64)
         distributed.all_reduce(total)
         return total.item() / self.count
+
+    def follow_the_first(self, tensors: Iterable[Tensor]) -> None:
+        """Fill tensors with what the first rank has in them."""
+        for tensor in tensors if self.count > 1 else ():
+            distributed.broadcast(tensor, src=0)
 
     def collected(self, value: T) -> list[T]:
         """Return every rank's value, in the order of the ranks."""

@@ -34,6 +34,7 @@ from zoo_core.results import (
     EpochResult,
     Evaluation,
     Observe,
+    Predictions,
     Progress,
     RunResult,
     compare,
@@ -80,19 +81,20 @@ def execute(
     job, base = _prepare(plan, images, store, device, watch, ranks)
     run = new_directory(job, out) if resume is None else RunDir(resume.path, writes=ranks.is_first)
     watched = on_board(run, observe) if tensorboard and run.writes else nullcontext(observe)
-    with run.locked(), ended_by(run), enough_memory(plan.recipe), watched as watching:
-        begun = Standing() if resume is None else where_it_stood(run, job, watching)
-        run.write_audit(findings)
-        epochs = _train(job, run, watching, begun, checkpoint_every)
-        test = _test(job, images.get("test"), run, observe)
-        metrics = _final(epochs, test, plan.recipe)
-        run.write_weights(save_tensors(_made(job.model, base)))
-        _show_mistakes(job, images, epochs, test, run)
-        comparisons = compare(plan.recipe.documented, metrics)
-        run.finish("finished", metrics=metrics, comparisons=comparisons)
-    if run.writes:
-        run.checkpoints.clear()
-        write_report(run)
+    with run.locked():
+        begun = Standing() if resume is None else where_it_stood(run, job, observe)
+        with ended_by(run), enough_memory(plan.recipe), watched as watching:
+            run.write_audit(findings)
+            epochs = _train(job, run, watching, begun, checkpoint_every)
+            test = _test(job, images.get("test"), run, observe)
+            metrics = _final(epochs, test, plan.recipe)
+            run.write_weights(save_tensors(_made(job.model, base)))
+            _show_mistakes(job, images, epochs, test, run)
+            comparisons = compare(plan.recipe.documented, metrics)
+            run.finish("finished", metrics=metrics, comparisons=comparisons)
+        if run.writes:
+            run.checkpoints.clear()
+            write_report(run)
     return RunResult(run.path, metrics, comparisons, tuple(epoch.metrics for epoch in epochs))
 
 
@@ -140,10 +142,12 @@ def _train(job: Job, run: RunDir, observe: Observe, begun: Standing, every: floa
                 run.record(event)
                 if event.predictions is not None:
                     run.write_predictions(event.predictions, job.plan.classes)
-            elif isinstance(event, Checkpoint) and event.state.epoch < job.plan.recipe.epochs:
+            elif isinstance(event, Checkpoint):
                 saved = keeper.keep(event.state)
                 observe(saved) if saved else None
             keeper.end_if_asked(event)
+        if stop.asked is not None:
+            stop.now()
     return epochs
 
 
@@ -174,10 +178,19 @@ def _final(epochs: list[EpochResult], test: Evaluation | None, recipe: Recipe) -
 
 def _show_mistakes(job: Job, images: Splits, epochs: list[EpochResult], test: Evaluation | None, run: RunDir) -> None:
     """Keep pictures of what the model got most wrong, of the test images, else of the validation images."""
-    predictions = test.predictions if test else epochs[-1].predictions if epochs else None
+    predictions = test.predictions if test else _of_the_last(epochs, job, run)
     if predictions is not None and run.writes:
         shown = images["test" if test else "validation"]
         run.write_mistakes(most_wrong(job.model, shown, job.plan.input, predictions, job.arithmetic))
+
+
+def _of_the_last(epochs: list[EpochResult], job: Job, run: RunDir) -> Predictions | None:
+    """Return the last epoch's predictions; a run that went on after it has them in predictions.csv alone."""
+    if epochs and epochs[-1].predictions is not None:
+        return epochs[-1].predictions
+    _, rows = run.read_predictions() or ((), [])
+    names, labels = tuple(row[0] for row in rows), tuple(job.plan.classes.index(row[1]) for row in rows)
+    return Predictions(names, labels, tuple(tuple(map(float, row[3:])) for row in rows)) if rows else None
 
 
 def _made(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
