@@ -1,4 +1,4 @@
-"""Reads weights out of files that PyTorch has pickled: in a process of its own, which may do nothing else.
+"""Reads weights out of files that PyTorch has pickled: in a process of its own, which is kept from all but that.
 
 This is the one file that unpickles, and what it unpickles can be nothing but tensors, numbers and text: PyTorch's
 restricted unpickler refuses the rest. Beside it, the process has limits of memory, time and what it may write, starts
