@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from signal import SIGTERM, signal
+from typing import TextIO
 
 from zoo_core.cli.app import app
 from zoo_core.cli.console import is_first_rank, print_error
@@ -36,6 +37,11 @@ def main() -> None:
         if is_first_rank() or hasattr(error, "__notes__"):  # what came to one rank alone is noted with its number
             print_error(told)
         sys.exit(told.exit_code if isinstance(told, ZooError) else 1)
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _drop(sys.stderr)
 
 
 def _ready_streams() -> None:
@@ -51,7 +57,7 @@ def _of_our_family(error: Exception) -> Exception:
     if isinstance(error, MemoryError):
         return ResourceError("there is not enough memory", why=str(error), fix="end other programs, and try again")
     if isinstance(error, OSError):
-        _drop_output()
+        _drop(sys.stdout)
         what = error.filename or "the output"
         why = error.strerror or str(error)
         return ResourceError(f"{what} cannot be read or written", why=why, fix="df -h, ls -l, ulimit -a")
@@ -59,15 +65,15 @@ def _of_our_family(error: Exception) -> Exception:
 
 
 def _nobody_reads() -> None:
-    _drop_output()
+    _drop(sys.stdout)
     sys.exit(PIPE_CLOSED)
 
 
-def _drop_output() -> None:
-    """Send what stdout still holds nowhere: the interpreter would try it again at its end, and complain."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
+def _drop(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere: the interpreter would try it again at its end, and complain."""
+    if isinstance(stream, io.TextIOWrapper):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 
