@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,15 @@ def test_killed_ranks_go_on_together_bit_for_bit(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     subprocess.run(torchrun(*common, "--out", str(straight)), check=True, capture_output=True)
     launcher = subprocess.Popen(torchrun(*common, "--out", str(killed)), stderr=subprocess.DEVNULL)
-    _wait_until(lambda: list(killed.glob("*/2*/checkpoints/0*-*48")))
-    for rank in (0, 1):
-        os.kill(_process_of(rank, launcher.pid), signal.SIGKILL)
-    assert launcher.wait(timeout=60) != 0
+    try:
+        _wait_until(lambda: list(killed.glob("*/2*/checkpoints/0*-*48")))
+        for process in [_process_of(rank, launcher.pid) for rank in (0, 1)]:
+            with suppress(ProcessLookupError):  # the launcher ends the second when it misses the first
+                os.kill(process, signal.SIGKILL)
+        assert launcher.wait(timeout=60) != 0
+    finally:
+        launcher.kill()
+        launcher.wait()
     done = subprocess.run(torchrun(*common, "--out", str(killed)), check=True, capture_output=True, text=True)
     assert "Going on from epoch 1" in done.stderr
     weights = [next(out.glob("*/2*/weights.safetensors")).read_bytes() for out in (straight, killed)]
