@@ -19,13 +19,16 @@ def pooled_first(model: nn.Module) -> Iterator[None]:
     found = [
         (parts, place) for parts in model.modules() if isinstance(parts, nn.Sequential) for place in _places(parts)
     ]
-    for parts, place in found:
-        parts[place], parts[place + 1] = parts[place + 1], parts[place]
+    _exchange(found)
     try:
         yield
     finally:
-        for parts, place in found:
-            parts[place], parts[place + 1] = parts[place + 1], parts[place]
+        _exchange(found)
+
+
+def _exchange(found: list[tuple[nn.Sequential, int]]) -> None:
+    for parts, place in found:
+        parts[place], parts[place + 1] = parts[place + 1], parts[place]
 
 
 def _places(parts: nn.Sequential) -> list[int]:
