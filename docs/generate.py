@@ -21,12 +21,14 @@ import performance
 import reliability
 import typer.main
 
-from zoo_core import cards, errors, hookspecs, plans, recipes, results, testing
+from zoo_core import cards, errors, hookspecs, recipes, recipes as plans, results, testing
 from zoo_core.cli.app import COMMANDS, app
-from zoo_core.engine import augment, optimizers, order, trainer
-from zoo_core.engine.layers import layers_of
-from zoo_core.registry import Registry, load_registry
-from zoo_core.results import show_metric, words
+from zoo_core.engine.compute import seeding as order
+from zoo_core.engine.data import augmentation as augment
+from zoo_core.engine.models.summary import layers_of
+from zoo_core.engine.training import optimizers, trainer
+from zoo_core.registry.registry import Registry, load_registry
+from zoo_core.results import format_metric, words
 
 HERE = Path(__file__).parent
 MEASURED = HERE / "explanation" / "measured.json"
@@ -73,7 +75,7 @@ def _command(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401 - click 
 def _values() -> Iterator[str]:
     for module in (cards, recipes, plans):
         for name, kind in vars(module).items():
-            if inspect.isclass(kind) and kind.__module__ == module.__name__ and issubclass(kind, cards.Value):
+            if inspect.isclass(kind) and kind.__module__ == module.__name__ and issubclass(kind, cards.FrozenModel):
                 yield f"## {name}\n\n{inspect.getdoc(kind)}\n"
                 yield from _fields(kind)
 
@@ -140,7 +142,7 @@ def _numbers(registry: Registry, measured: dict[str, dict[str, Any]]) -> Iterato
     yield "the runs that it is given; the command above each table makes such a run, and `zoo check` counts again.\n"
     yield "## Counts, shapes and sizes\n\n| model | | documented | derived | declared | counted |"
     yield "|---|---|---|---|---|---|"
-    for name in sorted(registry.figures):
+    for name in sorted(registry.references):
         yield from _counts(registry, name)
     yield "\n`zoo check` compares all of these, and output shapes besides.\n"
     for name in registry.recipes:
@@ -151,7 +153,7 @@ def _numbers(registry: Registry, measured: dict[str, dict[str, Any]]) -> Iterato
 
 
 def _counts(registry: Registry, name: str) -> Iterator[str]:
-    card, figures, layers = registry.models[name], registry.figures[name], layers_of(registry.models[name])
+    card, figures, layers = registry.models[name], registry.references[name], layers_of(registry.models[name])
     documented, derived = figures.documented or recipes.Counts(), figures.derived or recipes.Counts()
 
     def row(what: str, printed: object, follows: object, declared: object, counted: object) -> str:
@@ -167,15 +169,15 @@ def _counts(registry: Registry, name: str) -> Iterator[str]:
 
 
 def _recipe(registry: Registry, name: str, runs: list[dict[str, Any]]) -> Iterator[str]:
-    documented = registry.recipes[name].documented
+    documented = registry.recipes[name].reference
     yield f"## {name}\n\n{registry.recipes[name].summary}. "
     yield f"`zoo run {name} --seed N`, seeds {', '.join(str(one['seed']) for one in runs)}.\n"
     yield "| | documented | measured: mean | least | most |\n|---|---|---|---|---|"
     for metric in runs[0]["epochs"][-1] | runs[0]["final"]:
         values = [(one["epochs"][-1] | one["final"])[metric] for one in runs]
-        figure = documented.figures.get(metric) if documented else None
-        said = f"“{figure.says}”" if figure else ""
-        spread = " | ".join(show_metric(metric, f(values)) for f in (mean, min, max))
+        figure = documented.metrics.get(metric) if documented else None
+        said = f"“{figure.quote}”" if figure else ""
+        spread = " | ".join(format_metric(metric, f(values)) for f in (mean, min, max))
         yield f"| {words(metric)} | {said} | {spread} |"
     yield ""
     if documented and documented.log:
@@ -188,7 +190,7 @@ def _log(log: Any, runs: list[dict[str, Any]]) -> Iterator[str]:  # noqa: ANN401
     yield f"| epoch | {titles} |\n|---|{'---|' * len(log)}"
     for number in range(len(next(iter(log.values())))):
         cells = (
-            f"{show_metric(m, log[m][number])} \\| {show_metric(m, mean(one['epochs'][number][m] for one in runs))}"
+            f"{format_metric(m, log[m][number])} \\| {format_metric(m, mean(one['epochs'][number][m] for one in runs))}"
             for m in log
         )
         yield f"| {number + 1} | {' | '.join(cells)} |"

@@ -138,7 +138,7 @@ their times. An absolute time says little on a shared machine.
 - **Pooling before rectifying**, where a model does it the other way round: the same bits, a quarter of the work.
 - **Freed memory is kept** for the next step, where glibc would return it to the system and have it cleared again.
 - **Decoded images are held** in memory when they fit; otherwise they are streamed through worker processes.
-- **A frozen trunk** sees each image once, its BatchNorm folded into its convolutions; the features are kept.
+- **A frozen backbone** sees each image once, its BatchNorm folded into its convolutions; the features are kept.
 - **Prediction and extraction** decode ahead in threads while the network computes.
 - **Commands load what they use**: `zoo list` imports neither torch nor Rich.
 """

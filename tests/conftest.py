@@ -11,9 +11,9 @@ import pytest
 import zoo_pond
 
 from zoo_core.cli import main
-from zoo_core.plugins import new_manager
-from zoo_core.registry import Registry, load_registry
-from zoo_core.store import Store
+from zoo_core.registry.discovery import new_manager
+from zoo_core.registry.registry import Registry, load_registry
+from zoo_core.store.store import Store
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,5 +95,5 @@ def zoo(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Z
 @pytest.fixture
 def with_pond(monkeypatch: pytest.MonkeyPatch, pond: Registry) -> Registry:
     """Let the command line find the pond, as if zoo-pond were installed."""
-    monkeypatch.setattr("zoo_core.cli.context.load_registry", lambda files=(): pond)
+    monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): pond)
     return pond

@@ -12,25 +12,26 @@ from .cards import (
     DatasetCard as DatasetCard,
     Edition as Edition,
     File as File,
+    FrozenModel as FrozenModel,
     HubFile as HubFile,
     ImageInput as ImageInput,
     ModelCard as ModelCard,
-    Probe as Probe,
+    ReportedAccuracy as ReportedAccuracy,
     Source as Source,
     TrainerCard as TrainerCard,
-    Value as Value,
     WeightsCard as WeightsCard,
 )
-from .engine.augment import augmentation as augmentation
-from .engine.data import ArrayImages as ArrayImages, ImageSet as ImageSet, ZipImages as ZipImages
-from .engine.optimizers import (
+from .engine.compute.seeding import seed_torch as seed_torch
+from .engine.data.augmentation import augmentation as augmentation
+from .engine.training.frozen_features import FrozenFeaturesTrainer as FrozenFeaturesTrainer
+from .engine.training.optimizers import (
     make_optimizer as make_optimizer,
     optimizer_tensors as optimizer_tensors,
     restore_optimizer as restore_optimizer,
     scheduled_rate as scheduled_rate,
 )
-from .engine.order import seed_torch as seed_torch
-from .engine.trainer import Job as Job, Trainer as Trainer
+from .engine.training.supervised import SupervisedTrainer as SupervisedTrainer
+from .engine.training.trainer import Job as Job, Trainer as Trainer
 from .errors import (
     CheckFailed as CheckFailed,
     DataError as DataError,
@@ -44,18 +45,18 @@ from .errors import (
     UsageError as UsageError,
     ZooError as ZooError,
 )
-from .hookspecs import hookimpl as hookimpl
-from .plans import Plan as Plan
-from .recipes import Recipe as Recipe
-from .registry import Registry as Registry, list_models as list_models, load_registry as load_registry
-from .results import (
+from .events import (
     Checkpoint as Checkpoint,
-    Comparison as Comparison,
     EpochResult as EpochResult,
-    Prediction as Prediction,
     Predictions as Predictions,
     Progress as Progress,
-    RunResult as RunResult,
     TrainState as TrainState,
 )
-from .store import Store as Store
+from .hookspecs import hookimpl as hookimpl
+from .images.image_sets import ArrayImages as ArrayImages, ImageSet as ImageSet, ZipImages as ZipImages
+from .recipes import Plan as Plan, Recipe as Recipe
+from .registry.builtin import FrozenFeaturesSettings as FrozenFeaturesSettings, SupervisedSettings as SupervisedSettings
+from .registry.registry import Registry as Registry, list_models as list_models, load_registry as load_registry
+from .results import Comparison as Comparison, Prediction as Prediction, RunResult as RunResult
+from .store.readers import gunzip as gunzip, rezip as rezip
+from .store.store import Store as Store

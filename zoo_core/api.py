@@ -13,25 +13,28 @@ from torch import nn
 from torchvision.transforms import v2 as T
 
 from zoo_core.cards import Split
-from zoo_core.engine.arithmetic import Arithmetic
-from zoo_core.engine.build import build_model, load_weights
-from zoo_core.engine.data import ImageSet, load_split, preprocessing
-from zoo_core.engine.evaluate import evaluate
-from zoo_core.engine.explain import explain
-from zoo_core.engine.figures import write_page
-from zoo_core.engine.folder import FolderImages, stop_if_unreadable
-from zoo_core.engine.images import read_image
-from zoo_core.engine.layers import layers_in
-from zoo_core.engine.predict import Predictor, image_files, to_read
-from zoo_core.engine.ranks import ALONE, Ranks, joined
-from zoo_core.engine.run import execute
-from zoo_core.engine.subject import in_order_of, labelled_images
+from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, distributed_session
+from zoo_core.engine.compute.precision import Precision
+from zoo_core.engine.data.batches import load_split
+from zoo_core.engine.data.preprocessing import preprocessing
+from zoo_core.engine.evaluation.evaluate import evaluate
+from zoo_core.engine.evaluation.predictor import Predictor, image_source, list_image_files
+from zoo_core.engine.evaluation.target import open_eval_data, require_same_classes
+from zoo_core.engine.explain.activations import explain
+from zoo_core.engine.explain.render import write_page
+from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.summary import layers_in
+from zoo_core.engine.models.weights import load_weights
+from zoo_core.engine.training.run import execute
 from zoo_core.errors import DataError, UnknownName, UsageError, printable
-from zoo_core.recipes import Precision
-from zoo_core.registry import Registry, load_registry
-from zoo_core.results import Evaluation, Observe, Prediction, RunResult, observed, unobserved
-from zoo_core.sources import Watch, unwatched
-from zoo_core.store import Store
+from zoo_core.events import OnEvent, drive, ignore_event
+from zoo_core.images.audit import stop_if_unreadable
+from zoo_core.images.decode import read_image
+from zoo_core.images.image_sets import FolderImages, ImageSet
+from zoo_core.recipes import PrecisionName
+from zoo_core.registry.registry import Registry, load_registry
+from zoo_core.results import Evaluation, Prediction, RunResult
+from zoo_core.store.store import Store
 
 
 def create_model(
@@ -47,7 +50,7 @@ def create_model(
 
     Args:
         name: as `list_models` gives it.
-        weights: None (random), "pretrained" (a trunk below a fresh head), "trained" (all), or a name on the card.
+        weights: None (random), "pretrained" (a backbone below a fresh head), "trained" (all), or a name on the card.
         num_classes: None takes the card's; with trained weights there can be no other.
         options: the builder's own.
         registry: None loads what is installed.
@@ -60,12 +63,12 @@ def create_model(
     """
     card = (registry or load_registry()).model(name).variant(options or {})
     picked = card.pick_weights(weights)
-    whole = bool(picked) and weights != "pretrained" and picked[-1].covers != "trunk"
+    whole = bool(picked) and weights != "pretrained" and picked[-1].covers != "backbone"
     if whole and num_classes not in (None, card.num_classes):
         raise UsageError(
             f"weights {picked[-1].name!r} of {name} are for {card.num_classes} classes, not {num_classes}",
             why="a trained head of other classes is never loaded",
-            fix='weights="pretrained" keeps the trunk below a fresh head',
+            fix='weights="pretrained" keeps the backbone below a fresh head',
         )
     model = build_model(card, num_classes=num_classes, options=options)
     load_weights(model, card, picked, store or Store.default(), fresh_head=weights == "pretrained")
@@ -127,7 +130,7 @@ def run(
         lr: the optimizer's learning rate.
         seed: of everything random.
         overrides: any other field by its dotted key, {"optimizer.weight_decay": 1e-4}.
-        data: a folder of your own images in place of the recipe's dataset; see `zoo_core.folders`.
+        data: a folder of your own images in place of the recipe's dataset; see `zoo_core.images.folder`.
         device: "auto", "cpu", "cuda", "cuda:1".
         out: the folder of runs.
         registry: None loads what is installed.
@@ -137,15 +140,15 @@ def run(
     given = {key: value for key, value in common.items() if value is not None} | dict(overrides or {})
     folder = None if data is None else Path(data)
     plan = (registry or load_registry()).plan(recipe, given, device=device, data=folder)
-    with joined() as ranks:
-        return execute(plan, store=store or Store.default(), out=Path(out), ranks=ranks)
+    with distributed_session() as world:
+        return execute(plan, store=store or Store.default(), out=Path(out), world=world)
 
 
 def predict(
     target: str | Path,
     images: Iterable[Path | str] | Path | str,
     *,
-    precision: Precision = "auto",
+    precision: PrecisionName = "auto",
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> list[Prediction]:
@@ -163,8 +166,8 @@ def predict(
     """
     predictor = predictor_for(target, registry or load_registry(), store or Store.default(), precision=precision)
     paths = [images] if isinstance(images, (str, Path)) else images
-    files = [file for path in paths for file in image_files(Path(path))]
-    return [_read(one) for one in predictor.predict([to_read(file) for file in files])]
+    files = [file for path in paths for file in list_image_files(Path(path))]
+    return [_read(one) for one in predictor.predict([image_source(file) for file in files])]
 
 
 def _read(prediction: Prediction | DataError) -> Prediction:
@@ -174,7 +177,7 @@ def _read(prediction: Prediction | DataError) -> Prediction:
 
 
 @dataclass(frozen=True)
-class Told:
+class NamedEvaluation:
     """An evaluation, and what it is of."""
 
     origin: str  # the model and its weights
@@ -190,23 +193,22 @@ def evaluate_on(
     data: Path | None = None,
     dataset: str | None = None,
     split: Split | None = None,
-    precision: Precision = "auto",
-    observe: Observe = unobserved,
-    watch: Watch = unwatched,
-    ranks: Ranks = ALONE,
-) -> Told:
+    precision: PrecisionName = "auto",
+    on_event: OnEvent = ignore_event,
+    world: World = SINGLE_PROCESS,
+) -> NamedEvaluation:
     """Evaluate a model's published weights, or a run, on labelled images; see `labelled_images` for which.
 
     Raises:
         DataError: the images' classes are not the model's, or images are damaged.
     """
-    predictor = predictor_for(target, registry, store, watch=watch, precision=precision)
-    name, images = labelled_images(registry, store, target, data=data, dataset=dataset, split=split)
-    in_order_of(predictor, images)
+    predictor = predictor_for(target, registry, store, on_event=on_event, precision=precision)
+    name, images = open_eval_data(registry, store, target, data=data, dataset=dataset, split=split)
+    require_same_classes(predictor, images)
     cpu = torch.device("cpu")
-    steps = evaluate(predictor.model, images, predictor.input, cpu, arithmetic=predictor.arithmetic, ranks=ranks)
+    steps = evaluate(predictor.model, images, predictor.input, cpu, precision=predictor.precision, world=world)
     try:
-        return Told(predictor.origin, name, observed(steps, observe))
+        return NamedEvaluation(predictor.origin, name, drive(steps, on_event))
     except DataError:
         if isinstance(images, FolderImages):
             stop_if_unreadable(images)  # lists them all
@@ -220,10 +222,10 @@ def explain_image(
     *,
     registry: Registry | None = None,
     store: Store | None = None,
-    watch: Watch = unwatched,
+    on_event: OnEvent = ignore_event,
 ) -> Path:
     """Write a page (.html) or picture (.png) of what a model makes of one image, and return its path."""
-    predictor = predictor_for(target, registry or load_registry(), store or Store.default(), watch=watch)
+    predictor = predictor_for(target, registry or load_registry(), store or Store.default(), on_event=on_event)
     explanation = explain(predictor, read_image(image), printable(str(image)))
     return write_page(explanation, layers_in(predictor.model, predictor.input), predictor.origin, out)
 
@@ -234,18 +236,17 @@ def predictor_for(
     store: Store,
     *,
     weights: str = "trained",
-    precision: Precision = "auto",
-    watch: Watch = unwatched,
+    precision: PrecisionName = "auto",
+    on_event: OnEvent = ignore_event,
 ) -> Predictor:
     """Return the predictor for a model's name or a run directory; a name that is a model's is never a path.
 
     `weights` is for a model: those published under its name, or others of its card by their name.
     """
-    arithmetic = Arithmetic.pick(precision, torch.device("cpu"))
     if target in registry.models:
-        found = Predictor.from_card(registry.model(str(target)), store, weights=weights, watch=watch)
+        found = Predictor.from_card(registry.model(str(target)), store, weights=weights, on_event=on_event)
     elif isdir(target):  # noqa: PTH112 - a Path of a name that is too long raises
-        found = Predictor.from_run(Path(target), registry, store, watch=watch)
+        found = Predictor.from_run(Path(target), registry, store, on_event=on_event)
     else:
         raise UnknownName("model or run", str(target), registry.models, fix="zoo list, or ls runs/*")
-    return replace(found, arithmetic=arithmetic)
+    return replace(found, precision=Precision.pick(precision, torch.device("cpu")))

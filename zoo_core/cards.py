@@ -27,13 +27,13 @@ Split = Literal["train", "validation", "test"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
-class Value(BaseModel):
+class FrozenModel(BaseModel):
     """A frozen value that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(Value):
+class Source(FrozenModel):
     """One place to get a file from, with the size and hash of what lies there.
 
     `uri` is one of
@@ -53,7 +53,7 @@ class Source(Value):
     reader: Reference | None = None
 
 
-class File(Value):
+class File(FrozenModel):
     """One file's content, known by its hash, and the sources that it can be made from, in the order to try them."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
@@ -61,7 +61,7 @@ class File(Value):
     sha256: Sha256  # of the content: every source must convert to these bytes
 
 
-class HubFile(Value):
+class HubFile(FrozenModel):
     """A file on the Hugging Face Hub whose hash the card does not know, but the hub does.
 
     The Store asks the hub once, and keeps the answer: from then on it is a File with this commit, size and sha256.
@@ -71,13 +71,13 @@ class HubFile(Value):
     filename: str = "model.safetensors"
     revision: str = "main"
 
-    def held(self, content: File) -> bool:
+    def is_source_of(self, content: File) -> bool:
         """Tell whether a File says of itself that it was here, at some commit."""
         place = re.fullmatch(r"hub:(.+)@[\w.-]+#(.+)", content.sources[0].uri)
         return len(content.sources) == 1 and place is not None and place.groups() == (self.repo, self.filename)
 
 
-class ImageInput(Value):
+class ImageInput(FrozenModel):
     """How an image must look to go into a model: preprocessing, described.
 
     Pixels are scaled to [0, 1], then normalised as (pixel - mean) / std, per channel.
@@ -98,7 +98,7 @@ class ImageInput(Value):
         return self
 
 
-class Probe(Value):
+class ReportedAccuracy(FrozenModel):
     """A measured accuracy that `zoo check` measures again."""
 
     dataset: Name
@@ -108,35 +108,45 @@ class Probe(Value):
     accuracy: Unit  # measured with these weights over those images
 
 
-class WeightsCard(Value):
+class WeightsCard(FrozenModel):
     """One set of trained weights, kept as a safetensors file; its preprocessing belongs to it."""
 
     name: Name
-    covers: Literal["all", "trunk", "head"]
-    trunk: Name | None = None  # a head names the trunk weights that it was trained on
+    covers: Literal["all", "backbone", "head"]
+    backbone: Name | None = None  # a head names the backbone weights that it was trained on
     file: File | HubFile
     convert: Reference | None = None  # convert(model, tensors) -> the tensors under the names that the model has now
     input: ImageInput | None = None  # None: the model's
-    classes: tuple[str, ...] | Reference | None = None  # None: the model's (all, head), or none (trunk); or f() -> them
+    classes: tuple[str, ...] | Reference | None = (
+        None  # None: the model's (all, head), or none (backbone); or f() -> them
+    )
     license: str
     provenance: str
-    probes: tuple[Probe, ...] = ()  # measured with exactly these bytes; the first on images that are shipped
+    reported: tuple[
+        ReportedAccuracy, ...
+    ] = ()  # measured with exactly these bytes; the first on images that are shipped
 
-    def was(self, pinned: WeightsCard) -> bool:
+    def matches_pinned(self, pinned: WeightsCard) -> bool:
         """Tell whether `pinned` is this card, or what its file on the hub was at some time."""
         file = self.file
         if isinstance(file, File) or self == pinned or isinstance(pinned.file, HubFile):
             return self == pinned
-        return file.held(pinned.file) and self == pinned.model_copy(update={"file": file})
+        return file.is_source_of(pinned.file) and self == pinned.model_copy(update={"file": file})
+
+    @property
+    def identity(self) -> tuple[str, str, str | None, str, ImageInput | None]:
+        """What makes two cards the same weights: name, part, backbone, content and preprocessing; no code, no prose."""
+        content = self.file.sha256 if isinstance(self.file, File) else f"{self.file.repo}/{self.file.filename}"
+        return self.name, self.covers, self.backbone, content, self.input
 
     @model_validator(mode="after")
-    def _a_head_names_its_trunk(self) -> Self:
-        if (self.covers == "head") != (self.trunk is not None):
-            raise ValueError("a head's weights name their trunk; others do not")
+    def _a_head_names_its_backbone(self) -> Self:
+        if (self.covers == "head") != (self.backbone is not None):
+            raise ValueError("a head's weights name their backbone; others do not")
         return self
 
 
-class ModelCard(Value):
+class ModelCard(FrozenModel):
     """One model.
 
     `builder(num_classes: int, **fixed, **options) -> nn.Module` maps (N, C, H, W) float32 to logits (N, K). K is the
@@ -154,7 +164,7 @@ class ModelCard(Value):
     input: ImageInput
     num_classes: PositiveInt
     classes: tuple[str, ...] | None = None
-    head: str | None = None  # module path of the replaceable head ("fc"); everything else is the trunk
+    head: str | None = None  # module path of the replaceable head ("fc"); everything else is the backbone
     parameters: PositiveInt  # at num_classes and default options
     trainable_parameters: PositiveInt | None = None  # those of the head, where only the head is trained; None: all
     weights: tuple[WeightsCard, ...] = ()
@@ -178,21 +188,21 @@ class ModelCard(Value):
         return self
 
     def pick_weights(self, intent: str | None) -> tuple[WeightsCard, ...]:
-        """Return the weights to load for an intent, trunk first.
+        """Return the weights to load for an intent, backbone first.
 
-        None: none, a random start. "pretrained": a trunk, below a fresh head. "trained": all of the model, or a trunk
-        and its head. Anything else is the name of weights on this card; a head brings its trunk.
+        None: no weights, random initialization. "pretrained": a backbone with a new head. "trained": the whole model,
+        or a backbone and its head. Anything else is the name of weights on this card; a head brings its backbone.
 
         Raises:
             UsageError: the model has no such weights.
         """
         if intent is None:
             return ()
-        wanted = {"pretrained": ("trunk", "all"), "trained": ("all", "head")}.get(intent)
+        wanted = {"pretrained": ("backbone", "all"), "trained": ("all", "head")}.get(intent)
         found = [w for w in self.weights if (w.covers in wanted if wanted else w.name == intent)]
         if not found:
             raise self._no_weights(intent)
-        return (*(w for w in self.weights if w.name == found[0].trunk), found[0])
+        return (*(w for w in self.weights if w.name == found[0].backbone), found[0])
 
     def input_for(self, weights: Sequence[WeightsCard]) -> ImageInput:
         """Return the preprocessing that belongs to these weights, else the model's own."""
@@ -218,7 +228,7 @@ class ModelCard(Value):
         )
 
 
-class Catalogue(Value):
+class Catalogue(FrozenModel):
     """Many models of one origin, named `NAME/…`: each has its card made when it is looked up.
 
     `card(name: str) -> ModelCard` needs no torch.
@@ -236,7 +246,7 @@ class Catalogue(Value):
         return self
 
 
-class Edition(Value):
+class Edition(FrozenModel):
     """One form in which a dataset can be had."""
 
     name: Name
@@ -245,7 +255,7 @@ class Edition(Value):
     examples: Mapping[Split, PositiveInt]  # images in each split
 
 
-class DatasetCard(Value):
+class DatasetCard(FrozenModel):
     """One dataset of labelled images.
 
     `loader(files: Mapping[str, Path], split) -> ImageSet` opens one split of an edition's files.
@@ -268,7 +278,7 @@ class DatasetCard(Value):
         return editions[name] if name is not None else self.editions[0]
 
 
-class TrainerCard(Value):
+class TrainerCard(FrozenModel):
     """One way to train: `trainer` is a class whose instances have `fit(job, resume)`; see `zoo_core.Trainer`."""
 
     name: Name

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from zoo_core.cards import DatasetCard, File, HubFile, ModelCard
 from zoo_core.errors import DataError, UnknownName
-from zoo_core.registry import Registry
-from zoo_core.sources import Watch, unwatched
-from zoo_core.store import Store
+from zoo_core.events import OnEvent, ignore_event
+from zoo_core.registry.registry import Registry
+from zoo_core.store.store import Store
 
 
 def files_of(registry: Registry, target: str) -> dict[str, File | HubFile]:
@@ -35,14 +35,14 @@ def files_of(registry: Registry, target: str) -> dict[str, File | HubFile]:
 def labels(registry: Registry, store: Store) -> dict[str, str]:
     """Return a label for the hash of every file that any card names, and of those that were fetched from the hub."""
     every = [_weights(card, None) for card in registry.models.single.values()]
-    every += [{f"{name}.{one.name}": one.file for one in more} for name, more in registry.own.items()]
+    every += [{f"{name}.{one.name}": one.file for one in more} for name, more in registry.imported_weights.items()]
     every += [_edition(card, edition.name) for card in registry.datasets.values() for edition in card.editions]
     hub = {pin.sha256: pin.sources[0].uri.removeprefix("hub:").partition("@")[0] for pin in store.pins()}
     return hub | {file.sha256: label for files in every for label, file in files.items() if isinstance(file, File)}
 
 
 def pull(
-    files: dict[str, File | HubFile], store: Store, *, origin: Path | None = None, watch: Watch = unwatched
+    files: dict[str, File | HubFile], store: Store, *, origin: Path | None = None, on_event: OnEvent = ignore_event
 ) -> Iterator[tuple[str, Path]]:
     """Get every file, from its sources or, with `origin`, from that local file or folder; yield label and path.
 
@@ -51,7 +51,7 @@ def pull(
     """
     for label, file in files.items():
         if origin is None:
-            yield label, store.fetch(file, label, watch)
+            yield label, store.fetch(file, label, on_event)
         else:
             yield label, _adopt(store.pinned(file, label), label, store, origin)
 
@@ -61,7 +61,7 @@ def _adopt(file: File, label: str, store: Store, origin: Path) -> Path:
         raise DataError(f"{origin} does not exist")
     wanted = {source.uri.rpartition("/")[2] for source in file.sources}
     found = [origin] if origin.is_file() else [path for path in sorted(origin.rglob("*")) if path.is_file()]
-    adopted = store.adopt(file, sorted(found, key=lambda path: path.name not in wanted))
+    adopted = store.import_file(file, sorted(found, key=lambda path: path.name not in wanted))
     if adopted is None:
         raise DataError(
             f"{label}: nothing in {origin} has its content",

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 
-from zoo_core.cards import Name, Unit, Value
+from zoo_core.cards import (
+    DatasetCard,
+    Edition,
+    FrozenModel,
+    ImageInput,
+    ModelCard,
+    Name,
+    TrainerCard,
+    Unit,
+    WeightsCard,
+)
 
 Factor = Annotated[FiniteFloat, Field(gt=0)]
 Rate = Annotated[FiniteFloat, Field(gt=0)]  # learning rate
 Decay = Annotated[FiniteFloat, Field(ge=0)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what PyTorch's generators take
-Precision = Literal["auto", "float32", "bfloat16"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 
-class Adam(Value):
+class Adam(FrozenModel):
     """Adam, with PyTorch's betas and epsilon."""
 
     name: Literal["adam"] = "adam"
@@ -25,7 +36,7 @@ class Adam(Value):
     weight_decay: Decay = 0.0
 
 
-class AdamW(Value):
+class AdamW(FrozenModel):
     """Adam with decoupled weight decay."""
 
     name: Literal["adamw"]
@@ -33,7 +44,7 @@ class AdamW(Value):
     weight_decay: Decay = 0.01
 
 
-class SGD(Value):
+class SGD(FrozenModel):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
@@ -52,21 +63,21 @@ class SGD(Value):
 Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
 
 
-class HorizontalFlip(Value):
+class HorizontalFlip(FrozenModel):
     """Mirror left and right, with probability `p`."""
 
     name: Literal["horizontal-flip"]
     p: Unit = 0.5
 
 
-class Rotation(Value):
+class Rotation(FrozenModel):
     """Turn about the centre by up to ± `degrees`."""
 
     name: Literal["rotation"]
     degrees: Annotated[FiniteFloat, Field(gt=0, le=180)]
 
 
-class Affine(Value):
+class Affine(FrozenModel):
     """Move by up to a fraction of each side, zoom by a factor, shear by up to ± degrees."""
 
     name: Literal["affine"]
@@ -84,13 +95,13 @@ class Affine(Value):
 Augmentation = Annotated[HorizontalFlip | Rotation | Affine, Field(discriminator="name")]
 
 
-class Figure(Value):
+class ReferenceMetric(FrozenModel):
     """A documented figure: a bound to reach, or a value to come near to."""
 
     at_least: FiniteFloat | None = None
     value: FiniteFloat | None = None
     within: FiniteFloat | None = None  # how far from `value` still holds: the zoo's own tolerance, not the document's
-    says: str = ""  # the document's own words
+    quote: str = ""  # the document's own words
 
     @model_validator(mode="after")
     def _a_bound_or_a_value(self) -> Self:
@@ -107,15 +118,15 @@ class Figure(Value):
         return abs(measured - self.value) <= self.within
 
 
-class Documented(Value):
+class RecipeReference(FrozenModel):
     """What a document prints for a recipe, and where."""
 
-    place: str
-    figures: Mapping[str, Figure]  # by the name under which the run measures it
+    section: str
+    metrics: Mapping[str, ReferenceMetric]  # by the name under which the run measures it
     log: Mapping[str, tuple[float, ...]] = {}  # the printed figures of each epoch
 
 
-class Recipe(Value):
+class Recipe(FrozenModel):
     """A named piece of work. A registry file shows only what differs from the defaults."""
 
     name: Name
@@ -131,16 +142,16 @@ class Recipe(Value):
     batch_size: Count
     optimizer: Optimizer = Adam()
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine falls to 0 at the last step
-    precision: Precision = "auto"  # auto: 16-bit where the processor has it; float32: the plain path
+    precision: PrecisionName = "auto"  # auto: 16-bit where the processor has it; float32: the plain path
     settings: Mapping[str, Any] = {}  # the trainer's own
     seed: Seed = 0
-    documented: Documented | None = None
+    reference: RecipeReference | None = None
 
 
-class Counts(Value):
+class ParameterCounts(FrozenModel):
     """Parameter counts, output shapes and sizes of a model, as a document prints them or as they follow from it."""
 
-    place: str = ""
+    section: str = ""
     parameters: PositiveInt | None = None
     trainable_parameters: PositiveInt | None = None
     layers: Mapping[str, PositiveInt] = {}  # parameters, by module path
@@ -148,15 +159,40 @@ class Counts(Value):
     megabytes: Mapping[Literal["input", "forward_backward", "parameters", "total"], float] = {}  # MiB, one image
 
 
-class Figures(Value):
+class ModelReference(FrozenModel):
     """What is known of a model beside its card: printed in a document, derived from it, and where the document errs."""
 
-    documented: Counts | None = None
-    derived: Counts | None = None
+    documented: ParameterCounts | None = None
+    derived: ParameterCounts | None = None
     errata: Mapping[str, str] = {}  # by module path
 
     @property
-    def given(self) -> tuple[tuple[str, Counts], ...]:
+    def given(self) -> tuple[tuple[str, ParameterCounts], ...]:
         """The counts there are, each with the word for where it comes from."""
         pairs = (("documented", self.documented), ("derived", self.derived))
         return tuple((kind, counts) for kind, counts in pairs if counts is not None)
+
+
+class Plan(FrozenModel):
+    """All that a run needs to know; what a run directory keeps as plan.json."""
+
+    recipe: Recipe
+    model: ModelCard
+    dataset: DatasetCard
+    edition: Edition
+    trainer: TrainerCard
+    settings: Mapping[str, Any]  # the trainer's own, complete
+    weights: tuple[WeightsCard, ...]  # to start from, backbone first; empty: random
+    classes: tuple[str, ...]  # of the data, in label order
+    device: str = "auto"
+    data: Path | None = None  # a folder of the user's own images, in place of the dataset
+
+    @property
+    def input(self) -> ImageInput:
+        """The preprocessing: that of the weights to start from, else the model's."""
+        return self.model.input_for(self.weights)
+
+    @property
+    def fresh_head(self) -> bool:
+        """Whether the head starts at random, whatever the weights hold for it."""
+        return self.recipe.weights == "pretrained"

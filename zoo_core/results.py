@@ -1,91 +1,16 @@
-"""What training and prediction give back: events while they go on, and values at the end."""
+"""What training, evaluation and prediction return."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from zoo_core.recipes import Documented, Figure
+from zoo_core.events import Predictions
+from zoo_core.recipes import RecipeReference, ReferenceMetric
 
-if TYPE_CHECKING:  # this file is read by commands that never need torch
-    from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Progress:
-    """`done` of `total` units of the work named `what`; who watches measures how fast."""
-
-    what: str
-    done: int
-    total: int
-    unit: str = ""  # "images", "steps"; "B": bytes
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Probabilities over a set of images, in its order."""
-
-    names: tuple[str, ...]
-    labels: tuple[int, ...]
-    probabilities: tuple[tuple[float, ...], ...]  # (images, classes); each row sums to 1
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """One finished epoch: `loss` is the mean over batches; accuracies are fractions of 1."""
-
-    epoch: int  # from 1
-    epochs: int
-    metrics: Mapping[str, float]
-    seconds: float
-    predictions: Predictions | None = None  # over the validation images, where the trainer has them at hand
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """Where training stands: enough to go on exactly, in tensors and JSON values only.
-
-    The tensors are the live ones: copy or write them before the trainer is asked for its next event.
-    """
-
-    epoch: int  # finished epochs
-    step: int  # finished steps inside the next one
-    tensors: Mapping[str, Tensor]
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A moment at which the caller may save `state`."""
-
-    state: TrainState
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint is on the disk, read back and right: whatever happens now, the run can go on from here."""
-
-    run: Path  # its directory
-    epoch: int  # finished epochs
-    step: int  # finished steps inside the next one
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """A run goes on from a checkpoint: the newest that is whole, or from the start where there is none."""
-
-    run: Path
-    epoch: int
-    step: int
-    damaged: tuple[str, ...]  # what is wrong with newer ones
-    changed: Mapping[str, tuple[Any, Any]]  # then and now: it goes on, but not bit for bit
-
-
-Event = Progress | EpochResult | Checkpoint | Saved | Resumed
-Observe = Callable[[Event], None]
-T = TypeVar("T")
+TOLERANCE = 0.005  # of an accuracy: processors round differently, so an image or two may change sides
 
 
 @dataclass(frozen=True)
@@ -93,18 +18,22 @@ class Comparison:
     """One documented figure beside the measured one."""
 
     metric: str
-    documented: Figure
+    reference: ReferenceMetric
     measured: float | None  # None: this run did not measure it
 
     @property
-    def held(self) -> bool:
+    def passed(self) -> bool:
         """Whether the figure was measured and agrees."""
-        return self.measured is not None and self.documented.holds(self.measured)
+        return self.measured is not None and self.reference.holds(self.measured)
 
     def as_json(self) -> dict[str, Any]:
         """Return the comparison as commands and run directories write it."""
-        documented = self.documented.model_dump()
-        return {"metric": self.metric, "documented": documented, "measured": self.measured, "held": self.held}
+        return {
+            "metric": self.metric,
+            "reference": self.reference.model_dump(),
+            "measured": self.measured,
+            "passed": self.passed,
+        }
 
 
 @dataclass(frozen=True)
@@ -139,9 +68,9 @@ class RunResult:
     history: tuple[Mapping[str, float], ...] = ()  # the metrics of each epoch
 
     @property
-    def held(self) -> bool:
+    def passed(self) -> bool:
         """Whether every documented figure held."""
-        return all(comparison.held for comparison in self.comparisons)
+        return all(comparison.passed for comparison in self.comparisons)
 
 
 @dataclass(frozen=True)
@@ -184,44 +113,45 @@ def words(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def show_documented(name: str, figure: Figure) -> str:
+def format_reference(name: str, figure: ReferenceMetric) -> str:
     """Return a documented figure: a bound, or a value to come near to."""
     if figure.at_least is not None:
-        return f"≥ {show_metric(name, figure.at_least)}"
+        return f"≥ {format_metric(name, figure.at_least)}"
     assert figure.value is not None
-    return f"about {show_metric(name, figure.value)}"
+    return f"about {format_metric(name, figure.value)}"
 
 
-def show_measured(name: str, value: float | None) -> str:
+def format_measured(name: str, value: float | None) -> str:
     """Return a measurement, or that there is none."""
-    return "not measured" if value is None else show_metric(name, value)
+    return "not measured" if value is None else format_metric(name, value)
 
 
-def show_metric(name: str, value: float) -> str:
+def format_metric(name: str, value: float) -> str:
     """Return an accuracy in per cent, and anything else with four significant digits."""
     return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4g}"
 
 
-def never() -> bool:
-    """Say that no checkpoint is wanted: the `due` of those who save none."""
-    return False
-
-
-def unobserved(event: Event) -> None:
-    """Look away: the Observe of those who do not watch."""
-
-
-def observed(steps: Generator[Event, None, T], observe: Observe) -> T:
-    """Run steps to their end, showing each event, and return what they return."""
-    while True:
-        try:
-            observe(next(steps))
-        except StopIteration as stop:
-            returned: T = stop.value
-            return returned
-
-
-def compare(documented: Documented | None, metrics: Mapping[str, float]) -> tuple[Comparison, ...]:
+def compare(reference: RecipeReference | None, metrics: Mapping[str, float]) -> tuple[Comparison, ...]:
     """Put each documented figure beside what was measured under the same name."""
-    figures = documented.figures if documented else {}
+    figures = reference.metrics if reference else {}
     return tuple(Comparison(name, figure, metrics.get(name)) for name, figure in figures.items())
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure that should be, and the one that is."""
+
+    subject: str
+    what: str
+    expected: object
+    found: object
+    tried: bool = True  # False: it could not be looked at here, and `found` says why
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against it: they agree; accuracies as far as other machines' arithmetic lets them."""
+        if not self.tried:
+            return True
+        if isinstance(self.expected, float) and isinstance(self.found, float):
+            return abs(self.expected - self.found) <= TOLERANCE
+        return self.expected == self.found

@@ -19,17 +19,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zoo_core.configuration import Configuration
-from zoo_core.distributions import Distribution, installed_as
-from zoo_core.doctor import Findings, examine_all
 from zoo_core.errors import CheckFailed, NetworkError, PluginError, UnknownName
-from zoo_core.recipes import Figures
-from zoo_core.registry import Registry, load_registry
-from zoo_core.store import Store
+from zoo_core.plugin_tools.doctor import ImportReport, examine_all
+from zoo_core.recipes import ModelReference
+from zoo_core.registry.distributions import Distribution, installed_as
+from zoo_core.registry.registry import Registry, load_registry
+from zoo_core.registry.settings import UserConfig
+from zoo_core.store.store import Store
 
 if TYPE_CHECKING:  # torch starts where something is checked
-    from zoo_core.engine.checks import Check
-    from zoo_core.engine.trainer import Job
+    from zoo_core.engine.training.trainer import Job
+    from zoo_core.results import Check
 
 FASTEST = 50.0  # milliseconds that an entry module may take to import, zoo_core being imported already
 TRIES, PATIENCE = 3, 10.0  # imports, of which the fastest counts; seconds for one
@@ -37,7 +37,7 @@ ASKING = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")  # wha
 
 
 def check_model(name: str, *, registry: Registry | None = None) -> None:
-    """Check a model's card, parameter counts, logits, preprocessing, frozen trunk, and saving and loading.
+    """Check a model's card, parameter counts, logits, preprocessing, frozen backbone, and saving and loading.
 
     Raises:
         CheckFailed: something does not hold; all of it is named.
@@ -99,7 +99,7 @@ def check_distribution(distribution: str) -> None:
 def checks_of(distribution: str) -> Iterator[Check]:
     """Yield what `check_distribution` looks at, one by one; raises as it does, but for CheckFailed."""
     one, registry = installed_as(distribution), load_registry()
-    offers = [offer for offer in registry.plugins if one.owns(offer.plugin)]
+    offers = [offer for offer in registry.plugins if one.provides(offer.plugin)]
     if not offers:
         raise _absent(one, registry)
     yield from _entry_module(one)
@@ -126,20 +126,20 @@ def _smallest(registry: Registry, catalogue: str) -> str:
 
 
 def _model(registry: Registry, name: str) -> Iterator[Check]:
-    from zoo_core.engine.conformance import model_checks
+    from zoo_core.engine.checks.conformance import model_checks
 
     card = registry.model(name)
-    yield from _offline(name, model_checks(card, registry.figures.get(name, Figures())))
+    yield from _offline(name, model_checks(card, registry.references.get(name, ModelReference())))
 
 
 def _dataset(registry: Registry, name: str) -> Iterator[Check]:
-    from zoo_core.engine.conformance import dataset_checks
+    from zoo_core.engine.checks.conformance import dataset_checks
 
     yield from _offline(name, dataset_checks(registry.dataset(name), replace(Store.default(), offline=True)))
 
 
 def _trainer(registry: Registry, name: str, settings: Mapping[str, Any]) -> Iterator[Check]:
-    from zoo_core.engine.conformance import trainer_checks
+    from zoo_core.engine.checks.conformance import trainer_checks
 
     if name not in registry.trainers:
         raise UnknownName("trainer", name, registry.trainers)
@@ -154,7 +154,7 @@ def _recipes_for(registry: Registry, trainer: str) -> list[str]:
 
 
 def _small_job(registry: Registry, recipe: str, settings: Mapping[str, Any]) -> Job:
-    from zoo_core.engine.trial import SMALL, few_images_job
+    from zoo_core.engine.checks.fixtures import SMALL, few_images_job
 
     overrides = {**SMALL, **{f"settings.{key}": value for key, value in settings.items()}}
     plan = registry.plan(recipe, overrides, device="cpu")
@@ -162,13 +162,13 @@ def _small_job(registry: Registry, recipe: str, settings: Mapping[str, Any]) -> 
 
 
 def _recipe(registry: Registry, name: str) -> Iterator[Check]:
-    from zoo_core.engine.checks import check_recipe
+    from zoo_core.engine.checks.declared import check_recipe
 
     yield check_recipe(registry, name)
 
 
 def _entry_module(distribution: Distribution) -> Iterator[Check]:
-    from zoo_core.engine.checks import Check
+    from zoo_core.results import Check
 
     findings = [_examined(distribution) for _ in range(TRIES)]
     problems = [problem.cause for one in findings for problem in one.problems]
@@ -180,13 +180,13 @@ def _entry_module(distribution: Distribution) -> Iterator[Check]:
     yield Check(distribution.name, "entry module imports", within, told)
 
 
-def _examined(distribution: Distribution) -> Findings:
+def _examined(distribution: Distribution) -> ImportReport:
     return examine_all([distribution], PATIENCE)[0]
 
 
 def _offline(name: str, checks: Iterator[Check]) -> Iterator[Check]:
     """Pass checks on, made without a network, and end with whether one was asked for."""
-    from zoo_core.engine.checks import Check
+    from zoo_core.results import Check
 
     with _no_network() as asked:
         found = list(checks)
@@ -213,14 +213,14 @@ def _no_network() -> Iterator[list[str]]:
 
 
 def _absent(one: Distribution, registry: Registry) -> PluginError:
-    if one.name in Configuration.default().settings().disabled:
+    if one.name in UserConfig.default().settings().disabled:
         return PluginError(f"{one.name} cannot be checked", why="it is disabled", fix=f"zoo plugins enable {one.name}")
-    causes = [problem.cause for problem in registry.problems if one.owns(problem.subject)]
+    causes = [problem.cause for problem in registry.problems if one.provides(problem.subject)]
     return PluginError(f"{one.name} cannot be checked", why="; ".join(causes), fix="zoo plugins doctor")
 
 
 def _hold(checks: Iterator[Check]) -> None:
-    failed = [one for one in checks if not one.held]
+    failed = [one for one in checks if not one.passed]
     if failed:
         lines = [f"  {one.subject}: {one.what}: expected {one.expected}, found {one.found}" for one in failed]
         raise CheckFailed(f"{len(failed)} checks failed", why="\n".join(lines))

@@ -6,7 +6,7 @@
 DataLoader, PIL transforms, float32; after every epoch the training and the validation images are evaluated, as the
 source's `train_model` does. Where the source gives no training settings (FashionCNN) or gives them in words (the
 transfer model), they are the recipe's. Prints one line of JSON for each epoch, and one for the whole. Nothing of the
-zoo's trainers is used: its Store gives the files, and its Inception trunk the weights.
+zoo's trainers is used: its Store gives the files, and its Inception backbone the weights.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def horses_cnn(folder: Path) -> Notebook:
 
 
 def horses_inception(folder: Path) -> Notebook:
-    """The source's freezing loop and head on the same trunk and weights as the zoo's."""
+    """The source's freezing loop and head on the same backbone and weights as the zoo's."""
     model = create_model("horses-inception", weights="pretrained")
     for name, parameter in model.named_parameters():
         parameter.requires_grad = False

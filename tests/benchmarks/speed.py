@@ -35,11 +35,12 @@ from torchvision import datasets, transforms
 
 from zoo_core import Progress, Recipe, Store, create_model, load_registry
 from zoo_core.api import predictor_for
-from zoo_core.engine.allocator import freed_memory_kept
-from zoo_core.engine.arithmetic import Arithmetic
-from zoo_core.engine.data import ahead, at_once, scaling
-from zoo_core.engine.loop import Loop
-from zoo_core.engine.predict import image_files, to_read
+from zoo_core.engine.compute.memory import retain_freed_memory
+from zoo_core.engine.compute.precision import Precision
+from zoo_core.engine.data.batches import inference_batch_size, prefetch_map
+from zoo_core.engine.data.preprocessing import normalize_transform
+from zoo_core.engine.evaluation.predictor import image_source, list_image_files
+from zoo_core.engine.training.loop import TrainingLoop
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "explanation" / "performance.json"
@@ -176,14 +177,14 @@ def predict(out: Path) -> Iterator[dict[str, Any]]:
     """1,000 files through Inception v3: ours, a tuned DataLoader loop, and the two halves of the work by themselves."""
     files = _thousand_images(out)
     predictor = predictor_for("horses-inception", load_registry(), Store.default())
-    images = [to_read(file) for file in files]
+    images = [image_source(file) for file in files]
     list(predictor.predict(images[:64]))
     workers = _best_workers(files)
     ours, theirs, halves = [], [], []
     for _ in range(3):
         ours.append(_seconds(lambda: list(predictor.predict(images))))
         theirs.append(_seconds(lambda: _loop(files, workers)))
-        with freed_memory_kept():
+        with retain_freed_memory():
             halves.append(_decoding(predictor, images) + _network(predictor, images[:256]) * len(images) / 256)
     yield ratio(f"predict 1,000 files, against a DataLoader loop with {workers} workers", theirs, ours)
     overlap = ratio("predict 1,000 files, against decoding and network perfectly overlapped", halves, ours)
@@ -227,7 +228,7 @@ def folder(out: Path) -> Iterator[dict[str, Any]]:
     }
 
 
-def ranks(out: Path) -> Iterator[dict[str, Any]]:
+def world(out: Path) -> Iterator[dict[str, Any]]:
     """An epoch by two processes of one thread each, against one process of two threads, on the same two cores."""
     one, two = [], []
     for _ in range(2):
@@ -273,9 +274,9 @@ def _step(network: nn.Module, rows: torch.Tensor, classes: int) -> dict[str, Any
     """Return the milliseconds of one step of the zoo's loop, the median of 30."""
     recipe = Recipe(name="r", summary="s", model="m", dataset="d", epochs=1, batch_size=len(rows))
     examples = _Rows(rows.repeat(30, 1), torch.arange(30 * len(rows)) % classes)
-    loop = Loop(network, recipe, torch.device("cpu"), Arithmetic.pick("auto", torch.device("cpu")))
+    loop = TrainingLoop(network, recipe, torch.device("cpu"), Precision.pick("auto", torch.device("cpu")))
     stamps = [time.perf_counter()]
-    with freed_memory_kept():
+    with retain_freed_memory():
         stamps += [time.perf_counter() for event in loop.train(examples, {}) if isinstance(event, Progress)]
     steps = [1000 * (later - sooner) for sooner, later in itertools.pairwise(stamps)]
     found = {"parameters": sum(p.numel() for p in network.parameters()), "milliseconds": round(median(steps), 2)}
@@ -288,7 +289,7 @@ class _Rows:
     rows: torch.Tensor
     labels: torch.Tensor
     names: tuple[str, ...] = ()
-    at_once: int = 1024
+    inference_batch_size: int = 1024
 
     def stream(self, batches: Sequence[torch.Tensor], epoch: int) -> Iterator[torch.Tensor]:
         return (self.rows[indices] for indices in batches)
@@ -307,7 +308,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _thousand_images(out: Path) -> list[Path]:
     images = load_registry().dataset("horses-or-humans").edition("original").files["train"]
     shutil.unpack_archive(Store.default().fetch(images, "horses-or-humans.original (train)"), out / "images", "zip")
-    return image_files(out / "images")[:1000]
+    return list_image_files(out / "images")[:1000]
 
 
 class _Files(torch.utils.data.Dataset[torch.Tensor]):
@@ -341,13 +342,13 @@ def _best_workers(files: list[Path]) -> int:
 
 
 def _decoding(predictor: Any, images: list[Any]) -> float:
-    return _seconds(lambda: list(ahead(predictor._read, images, at_once(predictor.input))))
+    return _seconds(lambda: list(prefetch_map(predictor._read, images, inference_batch_size(predictor.input))))
 
 
 def _network(predictor: Any, images: list[Any]) -> float:
     """Return the seconds that decoded images take through the network."""
-    batches = list(ahead(predictor._read, images, at_once(predictor.input)))
-    scale = scaling(predictor.input)
+    batches = list(prefetch_map(predictor._read, images, inference_batch_size(predictor.input)))
+    scale = normalize_transform(predictor.input)
     with torch.inference_mode():
         answer = predictor._network
         return _seconds(lambda: [answer(scale(torch.stack([pixels for _, pixels in batch]))) for batch in batches])
@@ -369,7 +370,7 @@ PARTS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
     "list": listing,
     "horses": horses,
     "fashion": fashion,
-    "ranks": ranks,
+    "ranks": world,
     "predict": predict,
     "inception": inception,
     "memory": memory,

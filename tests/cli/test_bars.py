@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from zoo_core.cli import bars
-from zoo_core.cli.bars import Bars, counted, plain_line, rate
-from zoo_core.results import EpochResult, Progress
+from zoo_core.cli import progress as bars
+from zoo_core.cli.progress import Bars, counted, plain_line, rate
+from zoo_core.events import EpochResult, Progress
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(
 ) -> None:
     now = iter(float(second) for second in range(20))
     monkeypatch.setattr(bars, "monotonic", lambda: next(now))
-    with Bars() as observe:
+    with Bars() as on_event:
         for done in range(0, 20, 2):
-            observe(Progress("work", done, 20, "images"))
+            on_event(Progress("work", done, 20, "images"))
     said = capsys.readouterr().err.splitlines()
     assert said == ["work: 8 of 20 images, 2.0/s, 6 s left", "work: 18 of 20 images, 2.0/s, 1 s left"]
 
@@ -46,15 +46,15 @@ def test_on_a_terminal_there_is_a_bar_that_goes_away(monkeypatch: pytest.MonkeyP
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
     monkeypatch.setattr(bars, "err", lambda: console)
-    with Bars() as observe:
-        observe(Progress("epoch 1", 50, 100, "steps"))
-        observe(EpochResult(1, 1, {"loss": 0.5, "train_accuracy": 0.9}, 1.0))
+    with Bars() as on_event:
+        on_event(Progress("epoch 1", 50, 100, "steps"))
+        on_event(EpochResult(1, 1, {"loss": 0.5, "train_accuracy": 0.9}, 1.0))
     text = screen.getvalue()
     assert "50 of 100 steps" in text
     assert "train accuracy 90.00 %" in text
 
 
 def test_a_rank_behind_the_first_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with Bars(shown=False) as observe:
-        observe(EpochResult(1, 1, {"loss": 0.5}, 1.0))
+    with Bars(shown=False) as on_event:
+        on_event(EpochResult(1, 1, {"loss": 0.5}, 1.0))
     assert capsys.readouterr().err == ""

@@ -95,7 +95,7 @@ def test_check_passes_for_what_is_right_and_fails_by_name(zoo: Zoo) -> None:
     said = zoo("check", "horses-cnn")
     assert said.code == 9
     assert "horses-cnn: plan: expected complete, found no model named 'horses-cnn'" in said.err
-    assert {one["held"] for one in json.loads(zoo("check", "pond-net", "--json").out)} == {True}
+    assert {one["passed"] for one in json.loads(zoo("check", "pond-net", "--json").out)} == {True}
 
 
 def test_plugins_say_who_brings_what(zoo: Zoo) -> None:
@@ -166,10 +166,14 @@ def test_a_users_registry_adds_a_recipe_with_documented_figures(
     zoo: Zoo, monkeypatch: pytest.MonkeyPatch, pond: Registry, tmp_path: Path
 ) -> None:
     """The table compares, and --strict turns a figure that did not hold into exit code 9."""
-    documented = {"place": "p", "figures": {"train_accuracy": {"at_least": 1.1, "says": "110 %"}}, "log": {"loss": [9]}}
-    recipe = {**pond.recipes["pond"].model_dump(), "documented": documented}
+    documented = {
+        "section": "p",
+        "metrics": {"train_accuracy": {"at_least": 1.1, "quote": "110 %"}},
+        "log": {"loss": [9]},
+    }
+    recipe = {**pond.recipes["pond"].model_dump(), "reference": documented}
     changed = Registry(**{**vars(pond), "recipes": {"pond": type(pond.recipes["pond"]).model_validate(recipe)}})
-    monkeypatch.setattr("zoo_core.cli.context.load_registry", lambda files=(): changed)
+    monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): changed)
     said = zoo("run", "pond", "--strict")
     assert said.code == 9
     row = next(line for line in lines(said.out) if line.startswith("train accuracy"))
@@ -292,7 +296,7 @@ def test_a_bug_in_zoo_is_called_one_and_a_traceback_is_one_variable_away(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("zoo_core.cli.show._print", broken)
+    monkeypatch.setattr("zoo_core.cli.commands.show._print", broken)
     said = zoo("show", "pond-net")
     assert said.code == 1
     assert "ZeroDivisionError: oh\nThis is a bug in zoo.\nTry: ZOO_DEBUG=1" in said.err
@@ -421,7 +425,7 @@ def test_explain_with_no_such_image(zoo: Zoo, run: Path) -> None:
 def test_export_writes_weights_and_what_a_card_needs(zoo: Zoo, run: Path) -> None:
     told = json.loads(zoo("export", run, "w.safetensors", "--dtype", "float16", "--json").out)
     content = Path("w.safetensors").read_bytes()
-    assert (told["covers"], told["trunk"], told["size"]) == ("all", None, len(content))
+    assert (told["covers"], told["backbone"], told["size"]) == ("all", None, len(content))
     assert told["sha256"] == hashlib.sha256(content).hexdigest()
     assert {tensor.dtype for name, tensor in load(content).items() if "num_batches" not in name} == {torch.float16}
     assert zoo("export", "nowhere", "w").code == 3

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Zoo
 from tests.fakes.installation import install, model
-from zoo_core.configuration import Configuration
+from zoo_core.registry.settings import UserConfig
 
 
 def test_without_a_command_and_with_list_the_plugins_are_listed(zoo: Zoo) -> None:
@@ -54,13 +54,13 @@ def test_of_a_name_that_is_not_installed_the_nearest_is_offered(zoo: Zoo, comman
     said = zoo("plugins", command, "zoo-fashon-cnn")
     assert (said.code, said.out) == (2, "")
     assert "no installed plugin named 'zoo-fashon-cnn'; did you mean 'zoo-fashion-cnn'?" in said.err
-    assert Configuration.default().settings().disabled == ()
+    assert UserConfig.default().settings().disabled == ()
 
 
 def test_what_was_uninstalled_can_be_enabled(zoo: Zoo) -> None:
-    Configuration.default().disable("zoo-gone")
+    UserConfig.default().disable("zoo-gone")
     assert zoo("plugins", "enable", "zoo-gone").code == 0
-    assert Configuration.default().settings().disabled == ()
+    assert UserConfig.default().settings().disabled == ()
 
 
 def test_the_doctor_prints_a_row_for_each_plugin(zoo: Zoo) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from tests.conftest import Zoo
 from zoo_core import Registry, Store
-from zoo_core.engine.run import execute
-from zoo_core.results import Saved
-from zoo_core.rundir import RunDir
+from zoo_core.engine.training.run import execute
+from zoo_core.events import Saved
+from zoo_core.runs.directory import RunDir
 
 pytestmark = pytest.mark.usefixtures("with_pond")
 
@@ -31,9 +31,9 @@ def unfinished(pond: Registry) -> Path:
             raise Killed
 
     with pytest.raises(Killed):
-        execute(pond.plan("pond"), store=Store.default(), observe=die, checkpoint_every=0)
+        execute(pond.plan("pond"), store=Store.default(), on_event=die, checkpoint_every=0)
     (path,) = (path for path in Path("runs/pond").iterdir() if not path.is_symlink())
-    RunDir(path).finish("running", reason="process 1 on a machine that is gone")
+    RunDir(path).write_result("running", reason="process 1 on a machine that is gone")
     return path
 
 
@@ -96,9 +96,16 @@ def test_a_damaged_plan_is_named(zoo: Zoo, unfinished: Path) -> None:
     assert zoo("run", "--resume", str(unfinished)).code == 3
 
 
+def test_code_named_by_a_plan_is_never_used(zoo: Zoo, unfinished: Path) -> None:
+    plan = json.loads((unfinished / "plan.json").read_text())
+    plan["model"]["builder"] = plan["dataset"]["loader"] = plan["trainer"]["trainer"] = "os:abort"
+    (unfinished / "plan.json").write_text(json.dumps(plan))
+    assert zoo("run", "--resume", str(unfinished)).code == 0
+
+
 def test_a_plan_of_other_cards_is_refused(zoo: Zoo, unfinished: Path) -> None:
     plan = json.loads((unfinished / "plan.json").read_text())
-    plan["model"]["builder"] = "os:system"
+    plan["model"]["parameters"] += 1
     (unfinished / "plan.json").write_text(json.dumps(plan))
     said = zoo("run", "--resume", str(unfinished))
     assert said.code == 5

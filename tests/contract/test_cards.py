@@ -9,8 +9,8 @@ from PIL import Image
 import zoo_core as zoo
 from zoo_core import Registry, Store, load_registry
 from zoo_core.cards import resolve
-from zoo_core.engine.build import build_model, count_parameters, split_head
-from zoo_core.sources import is_remote
+from zoo_core.engine.models.build import build_model, count_parameters, split_head
+from zoo_core.store.sources import is_remote
 
 REGISTRY = load_registry()
 # of a catalogue's models some are taken, from its first to its last name; its plugin tests more of them
@@ -47,8 +47,8 @@ def test_the_head_is_replaceable(name: str) -> None:
     with torch.device("meta"):
         model = build_model(card)
     names = list(model.state_dict())
-    with split_head(model, card) as (trunk, head):
-        assert len(trunk.state_dict()) + len(head.state_dict()) == len(names)
+    with split_head(model, card) as (backbone, head):
+        assert len(backbone.state_dict()) + len(head.state_dict()) == len(names)
     assert list(model.state_dict()) == names
 
 
@@ -92,4 +92,4 @@ def test_every_trainer_and_its_settings_can_be_loaded(name: str) -> None:
 
 
 def test_figures_are_of_models_there_are(installed: Registry) -> None:
-    assert set(installed.figures) <= set(installed.models)
+    assert set(installed.references) <= set(installed.models)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from zoo_core import File, ImageInput, ModelCard, PluginError, Recipe, Source, UsageError, WeightsCard
 from zoo_core.cards import resolve
-from zoo_core.recipes import Adam, Figure
+from zoo_core.recipes import Adam, ReferenceMetric
 
 SHA = "0" * 64
 FILE = File(sources=(Source(uri="file:///x", size=1, sha256=SHA),), size=1, sha256=SHA)
@@ -23,8 +23,8 @@ CARD: dict[str, Any] = {
 }
 
 
-def weights(name: str, covers: Any, trunk: str | None = None) -> WeightsCard:
-    return WeightsCard(name=name, covers=covers, trunk=trunk, file=FILE, license="l", provenance="p")
+def weights(name: str, covers: Any, backbone: str | None = None) -> WeightsCard:
+    return WeightsCard(name=name, covers=covers, backbone=backbone, file=FILE, license="l", provenance="p")
 
 
 @pytest.mark.parametrize("name", ["Horses", "a b", "../x", "a//b", "-a", "a-", "", "x" * 65, "ä", "a/b/c", "a\n"])
@@ -59,13 +59,13 @@ def test_preprocessing_has_one_figure_per_channel() -> None:
         ImageInput(size=8, channels=1, mean=(0, 0, 0), std=(1, 1, 1))
 
 
-def test_a_heads_weights_name_their_trunk() -> None:
-    with pytest.raises(ValidationError, match="a head's weights name their trunk"):
+def test_a_heads_weights_name_their_backbone() -> None:
+    with pytest.raises(ValidationError, match="a head's weights name their backbone"):
         weights("h", "head")
 
 
-def test_weights_are_picked_by_intent_and_a_head_brings_its_trunk() -> None:
-    first, second, head = weights("a", "trunk"), weights("b", "trunk"), weights("h", "head", "b")
+def test_weights_are_picked_by_intent_and_a_head_brings_its_backbone() -> None:
+    first, second, head = weights("a", "backbone"), weights("b", "backbone"), weights("h", "head", "b")
     card = ModelCard(**CARD, head="fc", weights=(first, second, head))
     assert card.pick_weights(None) == ()
     assert card.pick_weights("pretrained") == (first,)
@@ -74,15 +74,15 @@ def test_weights_are_picked_by_intent_and_a_head_brings_its_trunk() -> None:
 
 
 def test_missing_weights_are_an_error_that_names_those_there_are() -> None:
-    card = ModelCard(**CARD, weights=(weights("a", "trunk"),))
+    card = ModelCard(**CARD, weights=(weights("a", "backbone"),))
     with pytest.raises(UsageError, match=r"newt has no 'trained' weights\nweights on its card: a"):
         card.pick_weights("trained")
 
 
 def test_preprocessing_belongs_to_the_weights() -> None:
     own = ImageInput(size=16, mean=(0, 0, 0), std=(1, 1, 1))
-    with_own = weights("a", "trunk").model_copy(update={"input": own})
-    card = ModelCard(**CARD, weights=(with_own, weights("b", "trunk")))
+    with_imported = weights("a", "backbone").model_copy(update={"input": own})
+    card = ModelCard(**CARD, weights=(with_imported, weights("b", "backbone")))
     assert card.input_for(card.pick_weights("a")).size == 16
     assert card.input_for(card.pick_weights("b")).size == 8
 
@@ -104,9 +104,9 @@ def test_a_learning_rate_is_a_positive_number(lr: float) -> None:
 
 
 def test_a_figure_is_a_bound_or_a_value() -> None:
-    assert Figure(at_least=0.95).holds(0.95)
-    assert not Figure(at_least=0.95).holds(0.949)
-    assert Figure(value=0.5, within=0.1).holds(0.6)
-    assert not Figure(value=0.5, within=0.1).holds(0.61)
+    assert ReferenceMetric(at_least=0.95).holds(0.95)
+    assert not ReferenceMetric(at_least=0.95).holds(0.949)
+    assert ReferenceMetric(value=0.5, within=0.1).holds(0.6)
+    assert not ReferenceMetric(value=0.5, within=0.1).holds(0.61)
     with pytest.raises(ValidationError, match="give either"):
-        Figure(at_least=0.5, value=0.5, within=0.1)
+        ReferenceMetric(at_least=0.5, value=0.5, within=0.1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from zoo_core import IntegrityError
-from zoo_core.checkpoints import KEPT, MANIFEST, Checkpoints
+from zoo_core.runs.checkpoints import KEPT, MANIFEST, Checkpoints
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def content_of(checkpoints: Checkpoints) -> bytes | None:
 
 
 def test_what_was_saved_is_read_back(checkpoints: Checkpoints) -> None:
-    path = checkpoints.save(1, 20, {"state": b"tensors", "place.json": b"{}"})
+    path = checkpoints.save(1, 20, {"state": b"tensors", "position.json": b"{}"})
     kept, damaged = checkpoints.newest()
     assert kept is not None
-    assert (kept.path, dict(kept.files), damaged) == (path, {"state": b"tensors", "place.json": b"{}"}, ())
+    assert (kept.path, dict(kept.files), damaged) == (path, {"state": b"tensors", "position.json": b"{}"}, ())
 
 
 def test_where_nothing_was_saved_there_is_none(checkpoints: Checkpoints) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from zoo_core import ResourceError, UsageError, load_registry
-from zoo_core.configuration import Configuration
+from zoo_core.registry.settings import UserConfig
 
 
 def test_without_a_file_nothing_is_set(tmp_path: Path) -> None:
-    configuration = Configuration.default()
+    configuration = UserConfig.default()
     assert configuration.path == tmp_path / "configuration" / "config.json"
     assert configuration.settings().disabled == ()
     assert not configuration.path.parent.exists()  # reading writes nothing
@@ -21,31 +21,31 @@ def test_without_a_file_nothing_is_set(tmp_path: Path) -> None:
 
 def test_disabled_plugins_are_kept_in_order_once_each() -> None:
     for name in ("zoo-b", "zoo-a", "zoo-b"):
-        Configuration.default().disable(name)
-    assert Configuration.default().settings().disabled == ("zoo-a", "zoo-b")
-    Configuration.default().enable("zoo-b")
-    Configuration.default().enable("zoo-b")
-    assert Configuration.default().settings().disabled == ("zoo-a",)
+        UserConfig.default().disable(name)
+    assert UserConfig.default().settings().disabled == ("zoo-a", "zoo-b")
+    UserConfig.default().enable("zoo-b")
+    UserConfig.default().enable("zoo-b")
+    assert UserConfig.default().settings().disabled == ("zoo-a",)
 
 
 def test_several_at_once_lose_nothing() -> None:
     names = [f"zoo-{number:02}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: Configuration.default().disable(name), names))
-    assert Configuration.default().settings().disabled == tuple(names)
+        list(pool.map(lambda name: UserConfig.default().disable(name), names))
+    assert UserConfig.default().settings().disabled == tuple(names)
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "Invalid JSON"),
+        (b"", "invalid JSON"),
         (b'{"disabled": 7}', "disabled: Input should be a valid array"),
         (b'{"disabld": []}', "disabld: Extra inputs are not permitted"),
-        (b"\xff", "Invalid JSON"),
+        (b"\xff", "invalid JSON"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_fault(content: bytes, why: str) -> None:
-    path = Configuration.default().path
+    path = UserConfig.default().path
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(UsageError, match=why) as caught:
@@ -53,7 +53,7 @@ def test_a_damaged_file_is_named_with_its_fault(content: bytes, why: str) -> Non
     assert str(path) in caught.value.what
     assert caught.value.fix == f"mend or delete {path}"
     with pytest.raises(UsageError):
-        Configuration.default().disable("zoo-a")
+        UserConfig.default().disable("zoo-a")
     assert path.read_bytes() == content
 
 
@@ -61,11 +61,11 @@ def test_a_damaged_file_is_named_with_its_fault(content: bytes, why: str) -> Non
 def test_a_folder_that_is_not_ours_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ResourceError, match="ZOO_CONFIG"):
-        Configuration.default().disable("zoo-a")
+        UserConfig.default().disable("zoo-a")
 
 
 def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "configuration").write_text("a file")
     with pytest.raises((ResourceError, UsageError)) as caught:
-        Configuration.default().disable("zoo-a")
+        UserConfig.default().disable("zoo-a")
     assert "configuration" in str(caught.value)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from zoo_core import IntegrityError, ResourceError
-from zoo_core.archives import extract
-from zoo_core.files import atomic_write, scratch_folder, sweep
-from zoo_core.readers import gunzip, rezip
-from zoo_core.temporaries import NOBODY, is_gone, temporary_name
+from zoo_core.disk.atomic import atomic_write, scratch_folder, sweep
+from zoo_core.disk.temporary_names import NOBODY, is_gone, temporary_name
+from zoo_core.store.archives import extract
+from zoo_core.store.readers import gunzip, rezip
 
 
 def left_in(folder: Path) -> list[str]:

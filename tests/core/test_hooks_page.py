@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from zoo_core import hookspecs
-from zoo_core.plugins import BRINGS, new_manager
+from zoo_core.registry.discovery import BRINGS, new_manager
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "hooks.md").read_text()
 

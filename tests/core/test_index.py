@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo_core import File, IntegrityError, NetworkError, Source, Store, sources as sources_module
+from zoo_core import File, IntegrityError, NetworkError, Source, Store
+from zoo_core.store import sources as sources_module
 
 DATA = b"weights " * 1000
 

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from tests.fakes.installation import install
 from zoo_core import Catalogue, ModelCard, PluginError, Registry, UnknownName, hookimpl, load_registry
-from zoo_core.distributions import Distribution, installed, meets
-from zoo_core.plugins import find_plugins, new_manager
+from zoo_core.registry.discovery import find_plugins, new_manager
+from zoo_core.registry.distributions import Distribution, installed, satisfies
 
 
 def plugin(**hooks: Callable[[], Any]) -> ModuleType:
@@ -225,12 +225,12 @@ def test_a_requirement_is_read_as_package_clients_read_it(core: str, requirement
     parsed = Requirement(f"zoo-core{requirement}")
     asked = parsed.marker is None or parsed.marker.evaluate({"extra": ""})
     expected = not asked or parsed.specifier.contains(core, prereleases=True)
-    assert meets(core, f"zoo-core{requirement}") == expected
+    assert satisfies(core, f"zoo-core{requirement}") == expected
 
 
 def test_plain_requirements_are_read_without_packaging() -> None:
-    program = "import sys\nfrom zoo_core.distributions import installed\n"
-    program += "assert all(one.obstacle is None and one.requires for one in installed()) and installed()\n"
+    program = "import sys\nfrom zoo_core.registry.distributions import installed\n"
+    program += "assert all(one.incompatibility is None and one.requires for one in installed()) and installed()\n"
     program += "assert 'packaging.specifiers' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -254,4 +254,4 @@ def test_only_requirements_on_the_core_itself_are_read(tmp_path: Path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     (near,) = (one for one in installed() if one.name == "zoo-near")
     assert near.requires == ("Zoo_Core (>=0.1)",)
-    assert near.obstacle is None
+    assert near.incompatibility is None

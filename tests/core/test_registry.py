@@ -8,8 +8,8 @@ import zoo_pond
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from zoo_core import Registry, UnknownName, UsageError, list_models, load_registry
-from zoo_core.plugins import new_manager
-from zoo_core.registry import packaged_registry, read_registry
+from zoo_core.registry.discovery import new_manager
+from zoo_core.registry.registry_file import packaged_registry, read_registry
 
 RECIPE = 'summary = "s"\nmodel = "pond-net"\ndataset = "pond"\nepochs = 1\nbatch_size = 1\n'
 
@@ -53,8 +53,8 @@ def test_what_the_library_would_refuse_is_refused_before_the_run(pond: Registry,
 
 
 def test_documented_figures_go_when_the_subject_changes(installed: Registry) -> None:
-    assert installed.plan("horses-cnn", {"seed": 3}).recipe.documented is not None
-    assert installed.plan("horses-cnn", {"model": "horses-cnn-300"}).recipe.documented is None
+    assert installed.plan("horses-cnn", {"seed": 3}).recipe.reference is not None
+    assert installed.plan("horses-cnn", {"model": "horses-cnn-300"}).recipe.reference is None
 
 
 def test_every_bad_override_is_named_at_once_with_the_nearest_key(pond: Registry) -> None:

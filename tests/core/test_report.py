@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from zoo_core import DataError, Predictions, Registry
-from zoo_core.report import Judged, render, write_report
-from zoo_core.results import ClassResult, EpochResult, Mistake, compare
-from zoo_core.rundir import RunDir
+from zoo_core.events import EpochResult
+from zoo_core.results import ClassResult, Mistake, compare
+from zoo_core.runs.directory import RunDir
+from zoo_core.runs.report import Judged, render, write_report
 
 ROWS = [
     ["a.png", "cat", "cat", "0.95", "0.05"],
@@ -40,7 +41,7 @@ def run(pond: Registry, tmp_path: Path) -> RunDir:
     run.write_mistakes(
         [Mistake("b.png", "frogs", "ducks", 0.3, DOT, DOT), Mistake("a.png", "ducks", "ducks", 0.8, DOT, None)]
     )
-    run.finish("finished", metrics={"loss": 0.5, "train_accuracy": 0.8}, comparisons=compare(None, {}))
+    run.write_result("finished", metrics={"loss": 0.5, "train_accuracy": 0.8}, comparisons=compare(None, {}))
     return run
 
 
@@ -113,7 +114,7 @@ def test_a_page_shows_no_file_but_the_runs_own(run: RunDir, tmp_path: Path) -> N
 def test_an_unfinished_run_has_a_page_too(pond: Registry, tmp_path: Path) -> None:
     run = RunDir.create(tmp_path, pond.plan("pond"), {})
     assert "running" in render(run)
-    run.finish("interrupted", reason="Ctrl-C")
+    run.write_result("interrupted", reason="Ctrl-C")
     assert "interrupted: Ctrl-C" in render(run)
 
 
@@ -122,7 +123,7 @@ def test_an_unfinished_run_has_a_page_too(pond: Registry, tmp_path: Path) -> Non
     [
         ("result.json", b"{"),
         ("result.json", b"[1]"),
-        ("result.json", b'{"documented": [{"metric": 1}]}'),
+        ("result.json", b'{"reference": [{"metric": 1}]}'),
         ("mistakes.json", b'{"mistakes": [1]}'),
         ("mistakes.json", b'{"mistakes": [{"name": "x"}]}'),
         ("predictions.csv", b"image\nx\n"),
@@ -142,7 +143,7 @@ def test_damaged_files_are_named(run: RunDir, name: str, content: bytes) -> None
 def test_a_process_that_does_not_write_writes_nothing(run: RunDir) -> None:
     silent = replace(run, writes=False)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    silent.finish("failed")
+    silent.write_result("failed")
     silent.write_report("page")
     silent.record(EpochResult(3, 3, {"loss": 0.1}, 1.0))
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before

@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from zoo_core import DataError, EpochResult, IntegrityError, Predictions, Registry, ResourceError, UsageError
-from zoo_core.files import append_line
-from zoo_core.rundir import RunDir
+from zoo_core.disk.atomic import append_line
+from zoo_core.runs.directory import RunDir
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def run(pond: Registry, tmp_path: Path) -> RunDir:
 
 
 def test_a_run_is_carried_out_by_one_process_at_a_time(run: RunDir) -> None:
-    assert not run.under_way
+    assert not run.is_running
     with FileLock(run.path / ".lock"):
-        assert run.under_way
+        assert run.is_running
         with pytest.raises(UsageError, match=r"is under way\nprocess [0-9]+ on .+\nTry: wait"), run.locked():
             pass
     with run.locked():
@@ -36,8 +36,8 @@ def test_those_who_write_nothing_need_no_lock(run: RunDir) -> None:
 def test_those_who_write_nothing_write_nothing(run: RunDir) -> None:
     silent, before = RunDir(run.path, writes=False), sorted(run.path.iterdir())
     silent.record(EpochResult(1, 1, {"loss": 1.0}, 1.0))
-    silent.go_on("000000-000000001", b"{}", {})
-    silent.finish("finished")
+    silent.mark_resumed("000000-000000001", b"{}", {})
+    silent.write_result("finished")
     assert sorted(run.path.iterdir()) == before
     assert run.status == "running"
 
@@ -50,7 +50,7 @@ def test_going_on_puts_the_metrics_back_and_is_noted(run: RunDir) -> None:
     for epoch in (1, 2):
         run.record(EpochResult(epoch, 2, {"loss": 1.0 / epoch}, 1.0))
     first = (run.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)[0]
-    run.go_on("000001-000000007", first, {"threads": (1, 2)})
+    run.mark_resumed("000001-000000007", first, {"threads": (1, 2)})
     assert [line["epoch"] for line in run.read_metrics()] == [1]
     assert (
         '"checkpoint": "000001-000000007", "changed": {"threads": [1, 2]}' in (run.path / "resumes.jsonl").read_text()
@@ -94,10 +94,10 @@ def test_a_pipe_among_its_files_is_refused(run: RunDir) -> None:
 
 
 def test_a_run_that_went_on_elsewhere_has_moved(run: RunDir) -> None:
-    run.go_on("", b"", {})
-    assert not run.moved
-    run.go_on("", b"", {"threads": (1, 2)})
-    assert run.moved
+    run.mark_resumed("", b"", {})
+    assert not run.environment_changed
+    run.mark_resumed("", b"", {"threads": (1, 2)})
+    assert run.environment_changed
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{", "[" * 100_000])

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from zoo_core import DataError, IntegrityError, Registry
-from zoo_core.rundir import RunDir
-from zoo_core.runs import Summary, differences, find_runs, repeated, to_resume
+from zoo_core.runs.directory import RunDir
+from zoo_core.runs.history import Summary, compare_metrics, differences, find_resumable, find_runs
 
 
 def made(pond: Registry, root: Path, accuracy: float, *, machine: str = "here", **overrides: object) -> RunDir:
     run = RunDir.create(root, pond.plan("pond", overrides), {"python": "3.11", "platform": machine})
-    run.finish("finished", metrics={"loss": 0.5, "train_accuracy": accuracy})
+    run.write_result("finished", metrics={"loss": 0.5, "train_accuracy": accuracy})
     return run
 
 
@@ -40,29 +40,31 @@ def test_differences_name_every_field(pond: Registry, tmp_path: Path) -> None:
 def test_the_same_machine_gives_the_same_bits_and_another_nearly(
     pond: Registry, tmp_path: Path, machine: str, accuracy: float, held: bool
 ) -> None:
-    found = repeated(made(pond, tmp_path, 0.5), made(pond, tmp_path, accuracy, machine=machine))
-    assert {one.metric: one.held for one in found} == {"loss": True, "train_accuracy": held}
+    found = compare_metrics(made(pond, tmp_path, 0.5), made(pond, tmp_path, accuracy, machine=machine))
+    assert {one.metric: one.passed for one in found} == {"loss": True, "train_accuracy": held}
 
 
 def test_what_was_not_measured_again_does_not_hold(pond: Registry, tmp_path: Path) -> None:
     first, again = made(pond, tmp_path, 0.5), made(pond, tmp_path, 0.5)
-    again.finish("failed")
-    assert not any(one.held for one in repeated(first, again))
+    again.write_result("failed")
+    assert not any(one.passed for one in compare_metrics(first, again))
 
 
 def test_a_plan_is_carried_out_again_only_with_the_cards_that_are_installed(pond: Registry, tmp_path: Path) -> None:
     plan = made(pond, tmp_path, 0.5, seed=3).plan()
     assert pond.plan_again(plan) == plan
-    foreign = plan.trainer.model_copy(update={"trainer": "os:system"})
-    with pytest.raises(IntegrityError, match="another trainer"):
-        pond.plan_again(plan.model_copy(update={"trainer": foreign}))
+    moved = plan.trainer.model_copy(update={"trainer": "os:system"})
+    assert pond.plan_again(plan.model_copy(update={"trainer": moved})) == plan  # the installed card's code, always
+    foreign = plan.model.model_copy(update={"parameters": 1})
+    with pytest.raises(IntegrityError, match="another model"):
+        pond.plan_again(plan.model_copy(update={"model": foreign}))
 
 
 def test_reproduce_and_runs_on_the_command_line(zoo: object, with_pond: Registry, tmp_path: Path) -> None:
     told = json.loads(zoo("run", "pond", "--json").out)  # type: ignore[operator]
     again = zoo("reproduce", told["run"], "--json")  # type: ignore[operator]
     assert again.code == 0, again.err
-    assert all(one["held"] and one["tolerance"] == 0 for one in json.loads(again.out)["metrics"])
+    assert all(one["passed"] and one["tolerance"] == 0 for one in json.loads(again.out)["metrics"])
     listed = json.loads(zoo("runs", "--json").out)  # type: ignore[operator]
     assert [one["status"] for one in listed] == ["finished", "finished"]
     second = json.loads(again.out)["run"]
@@ -83,4 +85,4 @@ def test_a_damaged_run_is_listed_as_such_beside_the_others(pond: Registry, tmp_p
     whole, damaged = (RunDir.create(tmp_path, pond.plan("pond"), {}) for _ in range(2))
     (damaged.path / "result.json").write_text("{")
     assert [Summary.listed(run).status for run in (whole, damaged)] == ["running", "damaged"]
-    assert to_resume("auto", tmp_path, None) == whole
+    assert find_resumable("auto", tmp_path, None) == whole

@@ -20,8 +20,9 @@ from filelock import FileLock
 from tests.conftest import Zoo
 from zoo_core import File, IntegrityError, NetworkError, ResourceError, Source, Store, UsageError
 from zoo_core.cards import HubFile
-from zoo_core.downloads import Patience
-from zoo_core.temporaries import NOBODY, temporary_name
+from zoo_core.disk.temporary_names import NOBODY, temporary_name
+from zoo_core.events import Event, Progress
+from zoo_core.store.http import RetryPolicy
 
 CONTENT = b"the promised bytes " * 5000
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -99,7 +100,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store", patience=Patience(pause=0.001))
+    return Store(tmp_path / "store", patience=RetryPolicy(pause=0.001))
 
 
 def leftovers(store: Store) -> list[Path]:
@@ -114,10 +115,10 @@ def test_a_file_is_fetched_once(server: Server, store: Store) -> None:
     assert leftovers(store) == [store.path_of(file)]
 
 
-def test_progress_is_told_in_bytes(server: Server, store: Store) -> None:
-    seen: list[tuple[int, int]] = []
-    store.fetch(server.file("/good"), "x", lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
+def test_progress_is_reported_in_bytes(server: Server, store: Store) -> None:
+    seen: list[Event] = []
+    store.fetch(server.file("/good"), "x", seen.append)
+    assert seen[-1] == Progress("fetching", len(CONTENT), len(CONTENT), "B")
 
 
 @pytest.mark.parametrize("path", ["/missing", "/broken", "/loop", "/cut", "/short", "/long", "/flipped", "/page"])
@@ -203,19 +204,19 @@ def test_a_reader_makes_the_content_that_is_kept(server: Server, store: Store, t
         uri=(tmp_path / "x.gz").as_uri(),
         size=len(packed),
         sha256=hashlib.sha256(packed).hexdigest(),
-        reader="zoo_core.readers:gunzip",
+        reader="zoo_core:gunzip",
     )
     assert store.fetch(File(sources=(source,), size=len(CONTENT), sha256=SHA), "x").read_bytes() == CONTENT
 
 
 def test_a_local_file_is_adopted_by_its_content_however_it_is_packed(store: Store, tmp_path: Path) -> None:
-    source = Source(uri="https://example.org/x.gz", size=9, sha256="1" * 64, reader="zoo_core.readers:gunzip")
+    source = Source(uri="https://example.org/x.gz", size=9, sha256="1" * 64, reader="zoo_core:gunzip")
     file = File(sources=(source,), size=len(CONTENT), sha256=SHA)
     (tmp_path / "wrong").write_bytes(b"wrong")
     (tmp_path / "repacked.gz").write_bytes(gzip.compress(CONTENT, compresslevel=1))
-    assert store.adopt(file, [tmp_path / "wrong"]) is None
+    assert store.import_file(file, [tmp_path / "wrong"]) is None
     assert leftovers(store) == []
-    adopted = store.adopt(file, [tmp_path / "wrong", tmp_path / "repacked.gz"])
+    adopted = store.import_file(file, [tmp_path / "wrong", tmp_path / "repacked.gz"])
     assert adopted is not None
     assert adopted.read_bytes() == CONTENT
 
@@ -247,9 +248,9 @@ def test_a_local_source_that_is_not_there_gives_way_to_the_next(server: Server, 
 
 
 def test_an_archive_that_cannot_be_opened_is_passed_over(store: Store, tmp_path: Path) -> None:
-    source = Source(uri="https://example.org/x.zip", size=9, sha256="1" * 64, reader="zoo_core.readers:rezip")
+    source = Source(uri="https://example.org/x.zip", size=9, sha256="1" * 64, reader="zoo_core:rezip")
     (tmp_path / "no.zip").write_bytes(b"PK\x03\x04 no zip at all")
-    assert store.adopt(File(sources=(source,), size=9, sha256=SHA), [tmp_path / "no.zip", tmp_path]) is None
+    assert store.import_file(File(sources=(source,), size=9, sha256=SHA), [tmp_path / "no.zip", tmp_path]) is None
 
 
 @pytest.mark.parametrize("requirement", ["git+https://x/y", "--index-url=x", "name", "name==1 --pre"])
@@ -265,12 +266,12 @@ def test_a_read_only_cache_is_explained(server: Server, tmp_path: Path) -> None:
 
 
 def test_features_are_kept_under_their_key_and_damaged_ones_are_forgotten(store: Store) -> None:
-    assert store.recall("k" * 64) is None
+    assert store.get_cached("k" * 64) is None
     path = store.keep("k" * 64, b"features")
-    assert store.recall("k" * 64) == b"features"
-    assert store.recall("l" * 64) is None
+    assert store.get_cached("k" * 64) == b"features"
+    assert store.get_cached("l" * 64) is None
     path.write_bytes(b"featureS")
-    assert store.recall("k" * 64) is None
+    assert store.get_cached("k" * 64) is None
     assert not path.exists()
 
 
@@ -281,10 +282,10 @@ def test_entries_are_listed_verified_and_removed(server: Server, store: Store) -
     kept, features = store.entries()
     assert (kept.kind, kept.key, kept.size) == ("file", SHA, len(CONTENT))
     assert (features.kind, features.key) == ("features", "k" * 64)
-    assert store.intact(kept)
-    assert store.intact(features)
+    assert store.verify(kept)
+    assert store.verify(features)
     kept.path.write_bytes(b"x" * len(CONTENT))
-    assert not store.intact(kept)
+    assert not store.verify(kept)
     store.remove(kept)
     assert store.entries() == [features]
 
@@ -306,7 +307,7 @@ def test_a_cache_that_we_make_is_private_and_one_that_is_there_stays_as_it_is(se
 def test_a_lock_that_another_holds_is_said_and_not_waited_for_for_ever(
     server: Server, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = replace(store, patience=Patience(silence=0.01, lock=0.05))
+    store = replace(store, patience=RetryPolicy(silence=0.01, lock=0.05))
     (store.root / "locks").mkdir(parents=True)
     with FileLock(store.root / "locks" / SHA):
         assert store.fetch(server.file("/good"), "the-data").read_bytes() == CONTENT
@@ -330,7 +331,7 @@ def test_what_killed_processes_left_is_swept_when_something_is_fetched(server: S
 
 def test_a_packed_file_that_is_not_its_readers_names_the_source(server: Server, store: Store) -> None:
     file = server.file("/good")
-    source = file.sources[0].model_copy(update={"reader": "zoo_core.readers:rezip"})
+    source = file.sources[0].model_copy(update={"reader": "zoo_core:rezip"})
     with pytest.raises(IntegrityError, match="/good cannot be read: BadZipFile"):
         store.fetch(file.model_copy(update={"sources": (source,)}), "x")
     assert leftovers(store) == []
@@ -358,7 +359,7 @@ def test_the_hub_is_asked_once_for_a_files_hash_which_holds_ever_after(
     assert store.pins() == [pinned]
     assert server.asked == ["/owner/name/resolve/main/model.safetensors"]
     assert not store.has(hub)
-    store.adopt(pinned, [file_with(CONTENT, store.root / "elsewhere")])
+    store.import_file(pinned, [file_with(CONTENT, store.root / "elsewhere")])
     assert store.has(hub)
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from zoo_core.engine.allocator import freed_memory_kept
+from zoo_core.engine.compute.memory import retain_freed_memory
 
 
 def faults() -> int:
@@ -24,7 +24,7 @@ def page_faults_of_twenty_large_tensors() -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_the_same_pages_are_used_again() -> None:
-    with freed_memory_kept():
+    with retain_freed_memory():
         page_faults_of_twenty_large_tensors()  # until there is room enough
         inside = page_faults_of_twenty_large_tensors()
     outside = page_faults_of_twenty_large_tensors()

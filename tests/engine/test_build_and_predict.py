@@ -13,12 +13,13 @@ from torch import Tensor, nn
 import zoo_core as zoo
 from zoo_core import DataError, File, IntegrityError, ModelCard, PluginError, Registry, Source, Store, UsageError
 from zoo_core.api import predictor_for
-from zoo_core.engine.build import build_model, load_weights, save_tensors
-from zoo_core.engine.checks import check, check_model
-from zoo_core.engine.layers import arithmetic, layers_of
-from zoo_core.engine.predict import image_files
-from zoo_core.models import Models
-from zoo_core.recipes import Counts, Figures
+from zoo_core.engine.checks.declared import check, check_model
+from zoo_core.engine.evaluation.predictor import list_image_files
+from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.summary import arithmetic, layers_of
+from zoo_core.engine.models.weights import load_weights, save_tensors
+from zoo_core.recipes import ModelReference, ParameterCounts
+from zoo_core.registry.model_index import ModelIndex
 
 
 def weights_file(path: Path, tensors: dict[str, Tensor], name: str, covers: Any, **more: Any) -> zoo.WeightsCard:
@@ -32,19 +33,19 @@ def weights_file(path: Path, tensors: dict[str, Tensor], name: str, covers: Any,
 
 @pytest.fixture
 def card(pond: Registry, tmp_path: Path) -> ModelCard:
-    """A trunk with two weights of different preprocessing, and a head that was trained on the second."""
+    """A backbone with two weights of different preprocessing, and a head that was trained on the second."""
     card = pond.model("pond-net")
     torch.manual_seed(5)
     state = build_model(card).state_dict()
-    trunk = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    backbone = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     head = {name: tensor for name, tensor in state.items() if name.startswith("fc.")}
     larger = card.input.model_copy(update={"size": 16})
     return card.model_copy(
         update={
             "weights": (
-                weights_file(tmp_path / "1", {k: v * 0 for k, v in trunk.items()}, "zeros", "trunk"),
-                weights_file(tmp_path / "2", trunk, "random", "trunk", input=larger),
-                weights_file(tmp_path / "3", head, "pond-head", "head", trunk="random"),
+                weights_file(tmp_path / "1", {k: v * 0 for k, v in backbone.items()}, "zeros", "backbone"),
+                weights_file(tmp_path / "2", backbone, "random", "backbone", input=larger),
+                weights_file(tmp_path / "3", head, "pond-head", "head", backbone="random"),
             )
         }
     )
@@ -52,10 +53,10 @@ def card(pond: Registry, tmp_path: Path) -> ModelCard:
 
 @pytest.fixture
 def registry(pond: Registry, card: ModelCard) -> Registry:
-    return Registry(**{**vars(pond), "models": Models({**pond.models, "pond-net": card}, {})})
+    return Registry(**{**vars(pond), "models": ModelIndex({**pond.models, "pond-net": card}, {})})
 
 
-def test_a_trunk_is_loaded_below_a_fresh_head(card: ModelCard, store: Store) -> None:
+def test_a_backbone_is_loaded_below_a_fresh_head(card: ModelCard, store: Store) -> None:
     model = build_model(card)
     head = model.fc.weight.clone()
     load_weights(model, card, card.pick_weights("pretrained"), store, fresh_head=True)
@@ -63,7 +64,7 @@ def test_a_trunk_is_loaded_below_a_fresh_head(card: ModelCard, store: Store) -> 
     assert torch.equal(model.fc.weight, head)
 
 
-def test_trained_weights_are_trunk_and_head(registry: Registry, store: Store) -> None:
+def test_trained_weights_are_backbone_and_head(registry: Registry, store: Store) -> None:
     torch.manual_seed(5)
     same = build_model(registry.model("pond-net"))
     model = zoo.create_model("pond-net", weights="trained", registry=registry, store=store)
@@ -78,7 +79,7 @@ def test_preprocessing_goes_with_the_weights(registry: Registry) -> None:
 
 
 def test_a_trained_head_of_other_classes_is_never_loaded(registry: Registry, store: Store) -> None:
-    with pytest.raises(UsageError, match='weights="pretrained" keeps the trunk'):
+    with pytest.raises(UsageError, match='weights="pretrained" keeps the backbone'):
         zoo.create_model("pond-net", weights="trained", num_classes=4, registry=registry, store=store)
     model = zoo.create_model("pond-net", weights="pretrained", num_classes=4, registry=registry, store=store)
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
@@ -107,14 +108,14 @@ def test_weights_that_do_not_fit_are_named(
 ) -> None:
     tensors = {k: v for k, v in build_model(card).state_dict().items() if not k.startswith("fc.")}
     change(tensors)
-    wrong = weights_file(tmp_path / "w", tensors, "wrong", "trunk")
+    wrong = weights_file(tmp_path / "w", tensors, "wrong", "backbone")
     with pytest.raises(PluginError, match=why):
         load_weights(build_model(card), card, [wrong], store)
 
 
 def test_damaged_weights_are_never_parsed(card: ModelCard, store: Store, tmp_path: Path) -> None:
     wanted = card.pick_weights("zeros")
-    path = store.adopt(wanted[0].file, [tmp_path / "1"])
+    path = store.import_file(wanted[0].file, [tmp_path / "1"])
     assert path is not None
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -147,13 +148,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folders_images_are_found_in_order(folder: Path) -> None:
-    assert [p.relative_to(folder).as_posix() for p in image_files(folder)] == ["a.JPG", "b.png", "deep/c.webp"]
-    assert image_files(folder / "b.png") == [folder / "b.png"]
+    assert [p.relative_to(folder).as_posix() for p in list_image_files(folder)] == ["a.JPG", "b.png", "deep/c.webp"]
+    assert list_image_files(folder / "b.png") == [folder / "b.png"]
     with pytest.raises(DataError, match="does not exist"):
-        image_files(folder / "x.png")
+        list_image_files(folder / "x.png")
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
-        image_files(folder / "empty")
+        list_image_files(folder / "empty")
 
 
 @pytest.mark.parametrize("recipe", ["pond", "pond-features"])
@@ -171,7 +172,7 @@ def test_a_run_predicts_what_it_measured(pond: Registry, store: Store, tmp_path:
     assert sum(probability for _, probability in found[0].ranking) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_run_on_a_frozen_trunk_keeps_only_what_it_made(registry: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_run_on_a_frozen_backbone_keeps_only_what_it_made(registry: Registry, store: Store, tmp_path: Path) -> None:
     result = zoo.run(
         "pond-features", overrides={"weights": "random"}, out=tmp_path / "runs", registry=registry, store=store
     )
@@ -200,12 +201,14 @@ def test_a_folder_that_is_no_run_is_named(pond: Registry, store: Store, tmp_path
 
 
 def test_a_run_from_elsewhere_names_no_code(pond: Registry, store: Store, tmp_path: Path) -> None:
-    """A plan that was changed to build with torch.hub, say, is refused before anything of it is resolved."""
+    """Whatever code a plan names, torch.hub say, the installed code is used and nothing else is resolved."""
     result = zoo.run("pond", epochs=1, out=tmp_path / "runs", registry=pond, store=store)
     plan = result.directory / "plan.json"
     evil = plan.read_text().replace("zoo_pond.model:PondNet", "torch.hub:load")
     plan.write_text(evil)
-    with pytest.raises(IntegrityError, match=r"another pond-net .*\nthey differ in: builder"):
+    assert type(predictor_for(result.directory, pond, store).model).__name__ == "PondNet"
+    plan.write_text(evil.replace('"parameters": 259', '"parameters": 260'))
+    with pytest.raises(IntegrityError, match=r"another pond-net .*\nthey differ in: parameters"):
         predictor_for(result.directory, pond, store)
 
 
@@ -242,29 +245,29 @@ def test_layers_are_listed_by_path_with_their_shapes(pond: Registry) -> None:
 
 def test_a_count_that_is_off_by_one_fails_by_name(pond: Registry) -> None:
     card = pond.model("pond-net")
-    good = Figures(documented=Counts(parameters=259, layers={"fc": 27}, shapes={"conv": ((8, 6, 6),)}))
+    good = ModelReference(documented=ParameterCounts(parameters=259, layers={"fc": 27}, shapes={"conv": ((8, 6, 6),)}))
     right = card.model_copy(update={"parameters": 259})
-    assert all(one.held for one in check_model(right, good))
+    assert all(one.passed for one in check_model(right, good))
     for wrong, figures, what in [
-        (right.model_copy(update={"parameters": 260}), Figures(), "parameters: declared = counted"),
-        (right.model_copy(update={"trainable_parameters": 28}), Figures(), "trainable: declared = counted"),
-        (right, Figures(documented=Counts(parameters=258)), "parameters: documented = declared"),
-        (right, Figures(derived=Counts(parameters=258)), "parameters: derived = declared"),
-        (right, Figures(derived=Counts(layers={"conv": 217})), "conv: derived = counted"),
-        (right, Figures(derived=Counts(shapes={"conv": ((8, 8, 8),)})), "conv: output shape"),
-        (right, Figures(derived=Counts(layers={"nothing": 1})), "nothing: derived = counted"),
+        (right.model_copy(update={"parameters": 260}), ModelReference(), "parameters: declared = counted"),
+        (right.model_copy(update={"trainable_parameters": 28}), ModelReference(), "trainable: declared = counted"),
+        (right, ModelReference(documented=ParameterCounts(parameters=258)), "parameters: documented = declared"),
+        (right, ModelReference(derived=ParameterCounts(parameters=258)), "parameters: derived = declared"),
+        (right, ModelReference(derived=ParameterCounts(layers={"conv": 217})), "conv: derived = counted"),
+        (right, ModelReference(derived=ParameterCounts(shapes={"conv": ((8, 8, 8),)})), "conv: output shape"),
+        (right, ModelReference(derived=ParameterCounts(layers={"nothing": 1})), "nothing: derived = counted"),
     ]:
-        failed = [one for one in check_model(wrong, figures) if not one.held]
+        failed = [one for one in check_model(wrong, figures) if not one.passed]
         assert [(one.subject, one.what) for one in failed] == [("pond-net", what)]
 
 
 def test_a_check_of_everything_covers_what_is_installed(pond: Registry, store: Store) -> None:
     found = list(check(pond, store))
     assert {"pond-net", "alexnet", "pond.drawn", "pond"} <= {one.subject for one in found}
-    assert all(one.held for one in found)
+    assert all(one.passed for one in found)
     assert "horses-cnn" not in {one.subject for one in found}  # its plugin is not in this registry
     (plan,) = check(pond, store, "horses-cnn")
-    assert not plan.held
+    assert not plan.passed
     assert "no model named 'horses-cnn'" in str(plan.found)
 
 

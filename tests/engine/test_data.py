@@ -13,11 +13,12 @@ from PIL import Image
 from torchvision import transforms as v1
 
 from zoo_core import ArrayImages, DataError, ImageInput, Registry, Store, ZipImages
-from zoo_core.engine.augment import augmentation, augmented
-from zoo_core.engine.data import decode, load_split, preprocessing, stream
-from zoo_core.engine.examples import examples_of
-from zoo_core.engine.images import decode_image, read_image
-from zoo_core.engine.order import epoch_order, seed_for
+from zoo_core.engine.compute.seeding import epoch_order, seed_for
+from zoo_core.engine.data.augmentation import augmentation, augmented
+from zoo_core.engine.data.batches import decode_all, iter_batches, load_split
+from zoo_core.engine.data.loaders import examples_of
+from zoo_core.engine.data.preprocessing import preprocessing
+from zoo_core.images.decode import decode_image, read_image
 from zoo_core.recipes import Affine, HorizontalFlip, Rotation
 
 SQUASHED = ImageInput(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -95,9 +96,9 @@ def test_every_mode_of_image_goes_into_every_model(mode: str) -> None:
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
 def test_streaming_keeps_the_order_whatever_the_batch(animals: Path, batch_size: int) -> None:
     images = ZipImages(animals)
-    batches = list(stream(images, SQUASHED, [3, 1, 0, 2], batch_size))
+    batches = list(iter_batches(images, SQUASHED, [3, 1, 0, 2], batch_size))
     assert [len(pixels) for pixels in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    whole = decode(images, SQUASHED)
+    whole = decode_all(images, SQUASHED)
     assert torch.equal(torch.cat(batches), whole.pixels[[3, 1, 0, 2]])
     assert whole.labels.tolist() == [0, 1, 1, 2]
     assert whole.pixels.dtype == torch.uint8
@@ -120,7 +121,7 @@ def test_bit_rot_in_a_zip_is_a_data_error(animals: Path) -> None:
     content[60] ^= 0xFF  # inside the first image
     animals.write_bytes(content)
     with pytest.raises(DataError, match="zoo cache verify"):
-        decode(ZipImages(animals), SQUASHED)
+        decode_all(ZipImages(animals), SQUASHED)
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
@@ -134,7 +135,7 @@ def test_a_damaged_image_in_a_set_is_named(tmp_path: Path) -> None:
         archive.writestr("a/good.png", encoded(picture()))
         archive.writestr("b/bad.png", encoded(picture())[:60])
     with pytest.raises(DataError, match=r"b/bad.png cannot be decoded"):
-        decode(ZipImages(tmp_path / "x.zip"), SQUASHED)
+        decode_all(ZipImages(tmp_path / "x.zip"), SQUASHED)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4 ...", b"<svg/>", b"GIF89a", b"%!PS-Adobe"])

@@ -13,9 +13,9 @@ from PIL import Image
 
 import zoo_core as zoo
 from zoo_core import DataError, Registry, Store
-from zoo_core.engine.folder import audit, describe, images_of
-from zoo_core.folders import Finding, scan
-from zoo_core.results import observed, unobserved
+from zoo_core.events import drive, ignore_event
+from zoo_core.images.audit import audit, describe, images_of
+from zoo_core.images.folder import DataIssue, scan
 
 COLOURS = {"coral": (220, 60, 60), "moss": (60, 200, 60), "sky": (60, 60, 220)}
 
@@ -45,8 +45,8 @@ def class_folder(tmp_path: Path) -> Path:
     return root
 
 
-def found(root: Path) -> dict[str, Finding]:
-    findings = observed(audit(scan(root)), unobserved)
+def found(root: Path) -> dict[str, DataIssue]:
+    findings = drive(audit(scan(root)), ignore_event)
     return {finding.what: finding for finding in findings}
 
 

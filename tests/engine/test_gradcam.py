@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from zoo_core import Predictions, Registry, Store
-from zoo_core.engine.arithmetic import PLAIN
-from zoo_core.engine.build import build_model, state_hash
-from zoo_core.engine.data import labels_of, load_split, names_of
-from zoo_core.engine.gradcam import gradcam
-from zoo_core.engine.mistakes import most_wrong
+from zoo_core.engine.compute.precision import FLOAT32
+from zoo_core.engine.data.batches import labels_of, load_split, names_of
+from zoo_core.engine.explain.gradcam import gradcam
+from zoo_core.engine.explain.mistakes import worst_predictions
+from zoo_core.engine.models.build import build_model, state_hash
 
 
 class Bright(nn.Module):
@@ -63,8 +63,8 @@ def test_the_worst_mistakes_come_first_and_the_model_stays_as_it_is(pond: Regist
     table = tuple(tuple(row) for row in rows.tolist())
     model = build_model(plan.model)
     before = state_hash(model)
-    worst, *others = most_wrong(
-        model, images, plan.input, Predictions(names_of(images), tuple(labels_of(images).tolist()), table), PLAIN
+    worst, *others = worst_predictions(
+        model, images, plan.input, Predictions(names_of(images), tuple(labels_of(images).tolist()), table), FLOAT32
     )
     assert worst.name == images.name(5)
     assert worst.predicted == images.classes[int(wrong)]

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from zoo_core import Registry
-from zoo_core.engine.arithmetic import PLAIN, Arithmetic
-from zoo_core.engine.build import build_model, state_hash
-from zoo_core.engine.inference import fold_batchnorm, for_inference
+from zoo_core.engine.compute.precision import FLOAT32, Precision
+from zoo_core.engine.models.build import build_model, state_hash
+from zoo_core.engine.models.inference import fold_batchnorm, optimize_for_inference
 
 CPU = torch.device("cpu")
-BFLOAT16 = Arithmetic(torch.bfloat16)
+BFLOAT16 = Precision(torch.bfloat16)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def network(pond: Registry) -> nn.Module:
 
 
 def test_float32_is_the_plain_path(network: nn.Module) -> None:
-    assert for_inference(network, torch.randn(2, 3, 8, 8), PLAIN) is network
+    assert optimize_for_inference(network, torch.randn(2, 3, 8, 8), FLOAT32) is network
 
 
 def test_folding_gives_the_same_answers_with_fewer_modules(network: nn.Module) -> None:
@@ -51,7 +51,7 @@ def test_folding_holds_for_networks_of_timm(name: str) -> None:
 def test_sixteen_bits_are_near_and_the_network_is_untouched(network: nn.Module) -> None:
     images, before = torch.randn(4, 3, 8, 8), state_hash(network)
     with torch.inference_mode():
-        fast = for_inference(network, images, BFLOAT16)(images)
+        fast = optimize_for_inference(network, images, BFLOAT16)(images)
         torch.testing.assert_close(fast, network(images), atol=0.05, rtol=0.05)
     assert state_hash(network) == before
 
@@ -72,12 +72,12 @@ def test_where_folding_would_be_wrong_it_is_not_done() -> None:
     torch.manual_seed(0)
     model, images = Misleading().eval(), torch.randn(2, 3, 8, 8) + 5
     with torch.inference_mode():
-        fast = for_inference(model, images, BFLOAT16)(images)
+        fast = optimize_for_inference(model, images, BFLOAT16)(images)
         torch.testing.assert_close(fast, model(images), atol=0.05, rtol=0.05)
 
 
 def test_what_is_asked_for_is_taken() -> None:
-    assert Arithmetic.pick("float32", CPU) == PLAIN
-    assert Arithmetic.pick("bfloat16", CPU) == BFLOAT16
-    assert Arithmetic.pick("auto", CPU) in (BFLOAT16, Arithmetic())
-    assert Arithmetic.pick("auto", torch.device("meta")) == Arithmetic()
+    assert Precision.pick("float32", CPU) == FLOAT32
+    assert Precision.pick("bfloat16", CPU) == BFLOAT16
+    assert Precision.pick("auto", CPU) in (BFLOAT16, Precision())
+    assert Precision.pick("auto", torch.device("meta")) == Precision()

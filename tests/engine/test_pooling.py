@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from zoo_core.engine.build import state_hash
-from zoo_core.engine.pooling import pooled_first
+from zoo_core.engine.models.build import state_hash
+from zoo_core.engine.training.fast_path.pool_before_relu import pool_before_relu
 
 
 def network() -> nn.Sequential:
@@ -24,7 +24,7 @@ def test_outputs_and_gradients_are_the_same_to_the_last_bit(dtype: torch.dtype) 
     for one, rearranged in ((model, False), (other, True)):
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
             if rearranged:
-                with pooled_first(one):
+                with pool_before_relu(one):
                     outputs.append(one(images))
                     outputs[-1].float().square().sum().backward()
             else:
@@ -44,7 +44,7 @@ def kinds(model: nn.Module) -> list[str]:
 def test_inside_it_pools_first_and_afterwards_all_is_as_it_was() -> None:
     model = network()
     before, names, state = repr(model), list(model.state_dict()), state_hash(model)
-    with pooled_first(model):
+    with pool_before_relu(model):
         assert kinds(model) == ["Sequential", "Conv2d", "MaxPool2d", "ReLU", "Flatten"]
         assert kinds(model[0]) == ["Conv2d", "MaxPool2d", "ReLU"]
         assert (list(model.state_dict()), state_hash(model)) == (names, state)
@@ -52,7 +52,7 @@ def test_inside_it_pools_first_and_afterwards_all_is_as_it_was() -> None:
 
 
 def interrupted(model: nn.Module) -> None:
-    with pooled_first(model):
+    with pool_before_relu(model):
         raise KeyboardInterrupt
 
 
@@ -67,5 +67,5 @@ def test_what_is_no_pair_stays() -> None:
     indices = nn.MaxPool2d(2, return_indices=True)
     parts = [nn.ReLU(), nn.AvgPool2d(2), nn.LeakyReLU(), nn.MaxPool2d(2), nn.ReLU(), indices]
     model = nn.Sequential(*parts)
-    with pooled_first(model):
+    with pool_before_relu(model):
         assert list(model) == parts

@@ -7,18 +7,18 @@ import torch
 from hypothesis import given, strategies as st
 from torch.nn import functional as F
 
-from zoo_core.engine.arithmetic import PLAIN
-from zoo_core.engine.dropout import SharedDropout
-from zoo_core.engine.loop import Loop
-from zoo_core.engine.order import epoch_order
-from zoo_core.engine.ranks import ALONE, Ranks, device_of, joined
+from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of, distributed_session
+from zoo_core.engine.compute.precision import FLOAT32
+from zoo_core.engine.compute.seeding import epoch_order
+from zoo_core.engine.training.fast_path.shared_dropout import SharedDropout
+from zoo_core.engine.training.loop import TrainingLoop
 from zoo_core.recipes import Recipe
 
 RECIPE = Recipe(name="r", summary="s", model="m", dataset="d", epochs=1, batch_size=3)
 
 
 def shares(batch: torch.Tensor, count: int) -> list[torch.Tensor]:
-    return [Ranks(rank, count).share(batch) for rank in range(count)]
+    return [World(rank, count).shard(batch) for rank in range(count)]
 
 
 @given(total=st.integers(0, 50), count=st.integers(1, 9))
@@ -32,7 +32,10 @@ def test_every_index_is_in_one_share(total: int, count: int) -> None:
 def test_an_epoch_sees_each_sample_once_whatever_the_ranks(total: int, batch_size: int, count: int, epoch: int) -> None:
     seen = []
     for batch in epoch_order(7, epoch, total).split(batch_size):
-        parts = [Loop(torch.nn.Identity(), RECIPE, torch.device("cpu"), PLAIN, Ranks(r, count)) for r in range(count)]
+        parts = [
+            TrainingLoop(torch.nn.Identity(), RECIPE, torch.device("cpu"), FLOAT32, World(r, count))
+            for r in range(count)
+        ]
         for share in (loop._share(batch) for loop in parts):
             seen += share.indices.tolist() if share.weight else []
     assert seen.count(0) == 1
@@ -43,7 +46,9 @@ def test_an_epoch_sees_each_sample_once_whatever_the_ranks(total: int, batch_siz
 def test_the_mean_over_the_ranks_is_the_batchs_mean(count: int) -> None:
     """Also for a batch that they cannot share evenly, and where one has nothing to do."""
     values = torch.tensor([1.0, 4.0, 9.0, 16.0])
-    loops = [Loop(torch.nn.Identity(), RECIPE, torch.device("cpu"), PLAIN, Ranks(r, count)) for r in range(count)]
+    loops = [
+        TrainingLoop(torch.nn.Identity(), RECIPE, torch.device("cpu"), FLOAT32, World(r, count)) for r in range(count)
+    ]
     parts = [loop._share(torch.arange(4)) for loop in loops]
     mean = sum(values[part.indices].mean() * part.weight for part in parts) / count
     torch.testing.assert_close(mean, values.mean())
@@ -69,12 +74,12 @@ def test_dropout_in_evaluation_mode_drops_nothing() -> None:
 
 def test_without_torchrun_we_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined() as ranks:
-        assert ranks == ALONE
-    assert ranks.is_first
-    assert ranks.mean(3.0) == 3.0
-    assert ranks.told("x") == "x"
-    assert ranks.collected(1) == [1]
+    with distributed_session() as world:
+        assert world == SINGLE_PROCESS
+    assert world.is_first
+    assert world.all_reduce_mean(3.0) == 3.0
+    assert world.broadcast("x") == "x"
+    assert world.all_gather(1) == [1]
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda:1"])

@@ -26,17 +26,17 @@ from zoo_core import (
     Store,
     UsageError,
 )
-from zoo_core.engine.allocator import enough_memory
-from zoo_core.engine.arithmetic import PLAIN, Arithmetic
-from zoo_core.engine.build import state_hash
-from zoo_core.engine.keeping import Keeper, packed, unpacked
-from zoo_core.engine.loop import Loop
-from zoo_core.engine.ranks import ALONE
-from zoo_core.engine.run import execute
-from zoo_core.engine.stop import Stop
+from zoo_core.engine.compute.distributed import SINGLE_PROCESS
+from zoo_core.engine.compute.memory import translate_oom
+from zoo_core.engine.compute.precision import FLOAT32, Precision
+from zoo_core.engine.models.build import state_hash
+from zoo_core.engine.training.checkpointing import CheckpointManager, from_files, to_files
+from zoo_core.engine.training.interrupts import InterruptFlag
+from zoo_core.engine.training.loop import TrainingLoop
+from zoo_core.engine.training.run import execute
+from zoo_core.events import Resumed, Saved, TrainState
 from zoo_core.recipes import SGD, Adam, AdamW
-from zoo_core.results import Resumed, Saved, TrainState
-from zoo_core.rundir import RunDir
+from zoo_core.runs.directory import RunDir
 
 CPU = torch.device("cpu")
 STEPS = 5  # of an epoch
@@ -46,7 +46,7 @@ OPTIMIZERS = {
     "adamw": AdamW(name="adamw"),
     "sgd": SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True),
 }
-ARITHMETICS = {"plain": PLAIN, "fast": Arithmetic(), "bfloat16": Arithmetic(torch.bfloat16)}
+PRECISIONS = {"plain": FLOAT32, "fast": Precision(), "bfloat16": Precision(torch.bfloat16)}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Watched:
         return tuple(map(str, range(14)))
 
     @property
-    def at_once(self) -> int:
+    def inference_batch_size(self) -> int:
         return 4
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
@@ -81,10 +81,10 @@ def network() -> nn.Module:
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 2))
 
 
-def loop(model: nn.Module, optimizer: str, arithmetic: str) -> Loop:
+def loop(model: nn.Module, optimizer: str, precision: str) -> TrainingLoop:
     """A loop that would always be saved."""
     recipe = RECIPE.model_copy(update={"optimizer": OPTIMIZERS[optimizer]})
-    return Loop(model, recipe, CPU, ARITHMETICS[arithmetic], due=lambda: True)
+    return TrainingLoop(model, recipe, CPU, PRECISIONS[precision], due=lambda: True)
 
 
 @dataclass
@@ -102,9 +102,9 @@ class Outcome:
 
 
 @cache
-def through(optimizer: str, arithmetic: str) -> Outcome:
+def through(optimizer: str, precision: str) -> Outcome:
     examples, model = Watched(), network()
-    events = list(loop(model, optimizer, arithmetic).train(examples, {}))
+    events = list(loop(model, optimizer, precision).train(examples, {}))
     return Outcome(model, examples.seen, [dict(e.metrics) for e in events if isinstance(e, EpochResult)])
 
 
@@ -112,7 +112,7 @@ def images_until(state: TrainState | None) -> int:
     return 14 * state.epoch + min(14, 3 * state.step) if state else 0
 
 
-def with_kills(kills: list[int], optimizer: str, arithmetic: str) -> Outcome:
+def with_kills(kills: list[int], optimizer: str, precision: str) -> Outcome:
     """Train, and stop dead after that many checkpoints of each attempt; each begins with a new network."""
     seen: list[tuple[int, int]] = []
     metrics: dict[int, dict[str, float]] = {}
@@ -122,11 +122,11 @@ def with_kills(kills: list[int], optimizer: str, arithmetic: str) -> Outcome:
         for parameter in model.parameters() if state else ():
             nn.init.normal_(parameter)  # nothing but the checkpoint tells it what it was
         begun, left = images_until(state), kill
-        for event in loop(model, optimizer, arithmetic).train(examples, {}, state):
+        for event in loop(model, optimizer, precision).train(examples, {}, state):
             if isinstance(event, EpochResult):
                 metrics[event.epoch] = dict(event.metrics)
             if isinstance(event, Checkpoint):
-                state, left = unpacked(packed(event.state)), left - 1
+                state, left = from_files(to_files(event.state)), left - 1
                 if left == 0:
                     break
         seen += examples.seen[: images_until(state) - begun]  # what was asked for beyond it will be again
@@ -134,13 +134,13 @@ def with_kills(kills: list[int], optimizer: str, arithmetic: str) -> Outcome:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("arithmetic", ARITHMETICS)
-def test_killed_after_every_single_step_it_is_as_if_nothing_had_happened(optimizer: str, arithmetic: str) -> None:
-    expected = through(optimizer, arithmetic)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_killed_after_every_single_step_it_is_as_if_nothing_had_happened(optimizer: str, precision: str) -> None:
+    expected = through(optimizer, precision)
     assert len(expected.seen) == 3 * 14
     first = {epoch: sorted(index for e, index in expected.seen if e == epoch) for epoch in range(3)}
     assert all(indices == list(range(14)) for indices in first.values())  # each once an epoch
-    found = with_kills([1] * (3 * (STEPS + 1) - 1), optimizer, arithmetic)
+    found = with_kills([1] * (3 * (STEPS + 1) - 1), optimizer, precision)
     assert state_hash(found.model) == state_hash(expected.model)
     assert found.metrics == expected.metrics
 
@@ -154,28 +154,28 @@ def test_wherever_it_is_killed_weights_metrics_and_order_are_the_same(kills: lis
 
 def test_a_state_survives_its_way_through_files() -> None:
     state = TrainState(2, 7, {"a": torch.randn(3), "b": torch.tensor(5)}, {"totals": [0.1 + 0.2]})
-    again = unpacked(packed(state))
+    again = from_files(to_files(state))
     assert (again.epoch, again.step, again.values) == (2, 7, {"totals": [0.1 + 0.2]})
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in state.tensors.items())
 
 
-@pytest.mark.parametrize("files", [{}, {"place.json": b"[]"}, {"place.json": b"{", "state.safetensors": b""}])
+@pytest.mark.parametrize("files", [{}, {"position.json": b"[]"}, {"position.json": b"{", "state.safetensors": b""}])
 def test_files_that_hold_no_state_are_refused(files: dict[str, bytes]) -> None:
     with pytest.raises(IntegrityError, match="holds no state of training"):
-        unpacked(files)
+        from_files(files)
 
 
 def test_what_is_no_number_is_never_saved(tmp_path: Path) -> None:
-    keeper = Keeper(RunDir(tmp_path), Stop(), every=0, ranks=ALONE)
+    keeper = CheckpointManager(RunDir(tmp_path), InterruptFlag(), every=0, world=SINGLE_PROCESS)
     assert keeper.keep(TrainState(0, 1, {"w": torch.tensor([1.0, float("nan")])})) is None
     assert RunDir(tmp_path).checkpoints.names() == []
     assert keeper.keep(TrainState(0, 1, {"w": torch.tensor([1.0, 2.0])})) is not None
 
 
 def test_a_checkpoint_is_due_when_its_time_has_come(tmp_path: Path) -> None:
-    stop = Stop()
-    assert Keeper(RunDir(tmp_path), stop, every=0, ranks=ALONE).due()
-    patient = Keeper(RunDir(tmp_path), stop, every=None, ranks=ALONE)
+    stop = InterruptFlag()
+    assert CheckpointManager(RunDir(tmp_path), stop, every=0, world=SINGLE_PROCESS).due()
+    patient = CheckpointManager(RunDir(tmp_path), stop, every=None, world=SINGLE_PROCESS)
     assert not patient.due()
     stop.asked = 2
     assert patient.due()
@@ -197,7 +197,7 @@ def run_and_die(registry: Registry, name: str, store: Store, out: Path, *, after
                 raise Killed
 
     with pytest.raises(Killed):
-        execute(registry.plan(name), store=store, out=out, observe=die, checkpoint_every=0, **more)
+        execute(registry.plan(name), store=store, out=out, on_event=die, checkpoint_every=0, **more)
     (run,) = (path for path in (out / name).iterdir() if not path.is_symlink())
     return RunDir.open(run)
 
@@ -216,7 +216,7 @@ def test_a_run_goes_on_in_its_directory_and_comes_to_the_same(
     after = min(after, 2) if recipe == "pond-patient" else after  # it saves every third step
     run = run_and_die(pond, recipe, store, tmp_path / "killed", after=after)
     seen: list[object] = []
-    result = execute(pond.plan_again(run.plan()), store=store, resume=run, observe=seen.append)
+    result = execute(pond.plan_again(run.plan()), store=store, resume=run, on_event=seen.append)
     assert result.directory == run.path
     assert [type(event) for event in seen if isinstance(event, Resumed)] == [Resumed]
     assert (run.path / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
@@ -236,7 +236,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_is_taken(
     newest = run.checkpoints.folder / run.checkpoints.names()[-1]
     (newest / "state.safetensors").write_bytes(b"spoilt")
     seen: list[object] = []
-    result = execute(pond.plan_again(run.plan()), store=store, resume=run, observe=seen.append)
+    result = execute(pond.plan_again(run.plan()), store=store, resume=run, on_event=seen.append)
     (resumed,) = (event for event in seen if isinstance(event, Resumed))
     assert resumed.step == 3
     assert newest.name in resumed.damaged[0]
@@ -258,7 +258,7 @@ def test_another_machine_is_told_of(pond: Registry, store: Store, tmp_path: Path
     told = json.loads((run.path / "environment.json").read_text())
     (run.path / "environment.json").write_text(json.dumps({**told, "threads": 77}))
     seen: list[object] = []
-    execute(pond.plan_again(run.plan()), store=store, resume=run, observe=seen.append)
+    execute(pond.plan_again(run.plan()), store=store, resume=run, on_event=seen.append)
     (resumed,) = (event for event in seen if isinstance(event, Resumed))
     assert resumed.changed == {"threads": (77, torch.get_num_threads())}
 
@@ -270,13 +270,13 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(pond: Registry, stor
     (run,) = (RunDir(path) for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
     kept, damaged = run.checkpoints.newest()
     assert damaged == ()
-    assert kept is None or all(t.isfinite().all() for t in unpacked(kept.files).tensors.values())
+    assert kept is None or all(t.isfinite().all() for t in from_files(kept.files).tensors.values())
 
 
 def test_a_state_of_another_model_is_refused(pond: Registry, store: Store, tmp_path: Path) -> None:
     run = run_and_die(pond, "pond", store, tmp_path, after=1)
     run.checkpoints.clear()
-    run.checkpoints.save(0, 1, packed(TrainState(0, 1, {"model.other": torch.zeros(1)}, {"totals": [0.0]})))
+    run.checkpoints.save(0, 1, to_files(TrainState(0, 1, {"model.other": torch.zeros(1)}, {"totals": [0.0]})))
     with pytest.raises(IntegrityError, match="a checkpoint does not fit this run"):
         execute(pond.plan_again(run.plan()), store=store, resume=run)
 
@@ -294,7 +294,7 @@ def test_a_run_that_dies_after_its_training_need_not_train_again(pond: Registry,
     run = run_and_die(pond, "pond", store, tmp_path / "killed", after=14 + 2 * 2)
     assert run.checkpoints.names()[-1] == "000002-000000000"
     seen: list[object] = []
-    execute(pond.plan_again(run.plan()), store=store, resume=run, observe=seen.append)
+    execute(pond.plan_again(run.plan()), store=store, resume=run, on_event=seen.append)
     assert not any(isinstance(event, EpochResult) for event in seen)
     for name in ("weights.safetensors", "mistakes.json", "predictions.csv"):
         assert (run.path / name).read_bytes() == (straight / name).read_bytes()
@@ -309,11 +309,11 @@ def test_progress_comes_before_the_checkpoint_that_is_due() -> None:
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
 )
 def test_too_little_memory_is_told_with_a_smaller_batch(error: Exception) -> None:
-    with pytest.raises(ResourceError, match="not enough memory for batches of 3") as raised, enough_memory(RECIPE):
+    with pytest.raises(ResourceError, match="not enough memory for batches of 3") as raised, translate_oom(RECIPE):
         raise error
     assert raised.value.fix == "zoo run r --batch-size 1"
 
 
 def test_other_runtime_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), enough_memory(RECIPE):
+    with pytest.raises(RuntimeError, match="shapes"), translate_oom(RECIPE):
         raise RuntimeError("shapes do not fit")

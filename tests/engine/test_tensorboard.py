@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from zoo_core import Registry, Store, UsageError
-from zoo_core.engine import tensorboard
-from zoo_core.engine.run import execute
+from zoo_core.engine.training import tensorboard
+from zoo_core.engine.training.run import execute
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own

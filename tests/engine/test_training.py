@@ -32,19 +32,19 @@ from zoo_core import (
     ZooError,
 )
 from zoo_core.cards import resolve
-from zoo_core.engine.arithmetic import PLAIN, Arithmetic
-from zoo_core.engine.build import build_model, split_head, state_hash
-from zoo_core.engine.data import decode, load_split
-from zoo_core.engine.examples import HeldImages
-from zoo_core.engine.frozen_features import FrozenFeatures, feature_key
-from zoo_core.engine.loop import Loop
-from zoo_core.engine.objective import loss, probabilities
-from zoo_core.engine.optimizers import make_optimizer, scheduled_rate
-from zoo_core.engine.order import epoch_order
-from zoo_core.engine.run import execute
-from zoo_core.engine.supervised import Supervised
+from zoo_core.engine.compute.losses import cross_entropy, probabilities
+from zoo_core.engine.compute.precision import FLOAT32, Precision
+from zoo_core.engine.compute.seeding import epoch_order
+from zoo_core.engine.data.batches import decode_all, load_split
+from zoo_core.engine.data.loaders import InMemoryImages
+from zoo_core.engine.models.build import build_model, split_head, state_hash
+from zoo_core.engine.training.frozen_features import FrozenFeaturesTrainer, feature_key
+from zoo_core.engine.training.loop import TrainingLoop
+from zoo_core.engine.training.optimizers import make_optimizer, scheduled_rate
+from zoo_core.engine.training.run import execute
+from zoo_core.engine.training.supervised import SupervisedTrainer
 from zoo_core.recipes import SGD, Adam, AdamW, HorizontalFlip
-from zoo_core.rundir import RunDir
+from zoo_core.runs.directory import RunDir
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(name="r", summary="s", model="m", dataset="d", epochs=3, batch_size=3, optimizer=Adam(lr=0.01))
@@ -62,7 +62,7 @@ class Rows:
         return tuple(map(str, range(len(self.labels))))
 
     @property
-    def at_once(self) -> int:
+    def inference_batch_size(self) -> int:
         return 3
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
@@ -75,8 +75,8 @@ def rows(classes: int = 2) -> Rows:
     return Rows(torch.randn(8, 4, generator=generator) + labels[:, None], labels)
 
 
-def loop(model: nn.Module) -> Loop:
-    return Loop(model, RECIPE, CPU, PLAIN)
+def loop(model: nn.Module) -> TrainingLoop:
+    return TrainingLoop(model, RECIPE, CPU, FLOAT32)
 
 
 def small_model() -> nn.Module:
@@ -98,16 +98,18 @@ def results(events: Iterator[Any]) -> list[EpochResult]:
 
 def test_one_logit_and_bce_on_logits_are_the_sources_sigmoid_and_bce() -> None:
     logits, labels = torch.randn(16, 1), torch.randint(0, 2, (16,))
-    torch.testing.assert_close(loss(logits, labels), F.binary_cross_entropy(logits[:, 0].sigmoid(), labels.float()))
+    torch.testing.assert_close(
+        cross_entropy(logits, labels), F.binary_cross_entropy(logits[:, 0].sigmoid(), labels.float())
+    )
     both = probabilities(logits)
     torch.testing.assert_close(both[:, 1], logits[:, 0].sigmoid())
     torch.testing.assert_close(both.sum(dim=1), torch.ones(16))
-    assert torch.isfinite(loss(torch.full((2, 1), 500.0), torch.tensor([0, 1])))
+    assert torch.isfinite(cross_entropy(torch.full((2, 1), 500.0), torch.tensor([0, 1])))
 
 
 def test_several_logits_are_a_softmax() -> None:
     logits, labels = torch.randn(16, 3), torch.randint(0, 3, (16,))
-    torch.testing.assert_close(loss(logits, labels), F.cross_entropy(logits, labels))
+    torch.testing.assert_close(cross_entropy(logits, labels), F.cross_entropy(logits, labels))
     torch.testing.assert_close(probabilities(logits), logits.softmax(dim=1))
 
 
@@ -139,10 +141,10 @@ def test_the_fast_path_learns_what_the_plain_one_does(
 ) -> None:
     """Channels last and a fused optimizer, in 32 and in 16 bits: every epoch's loss within the tolerance."""
     curves = []
-    for arithmetic in (PLAIN, Arithmetic(getattr(torch, asked))):
+    for precision in (FLOAT32, Precision(getattr(torch, asked))):
         job = job_for(pond, "pond", store, epochs=4)
-        images = HeldImages(decode(job.train, job.plan.input), job.plan.input)
-        found = results(Loop(job.model, job.plan.recipe, CPU, arithmetic).train(images, {}))
+        images = InMemoryImages(decode_all(job.train, job.plan.input), job.plan.input)
+        found = results(TrainingLoop(job.model, job.plan.recipe, CPU, precision).train(images, {}))
         curves.append([result.metrics["loss"] for result in found])
     assert curves[1] == pytest.approx(curves[0], abs=tolerance)
     assert curves[1] != curves[0]  # it is another path
@@ -205,7 +207,7 @@ def test_a_loss_that_is_no_number_stops_the_run(bad: float) -> None:
 def test_supervised_measures_the_clean_and_the_sources_way(pond: Registry, store: Store) -> None:
     flip = [{"name": "rotation", "degrees": 90}]
     job = job_for(pond, "pond", store, augment=flip, **{"settings.validate_through_augmentation": True})
-    (*_, last) = results(Supervised().fit(job))
+    (*_, last) = results(SupervisedTrainer().fit(job))
     assert list(last.metrics) == [
         "loss",
         "train_accuracy",
@@ -218,30 +220,30 @@ def test_supervised_measures_the_clean_and_the_sources_way(pond: Registry, store
 
 def test_the_clean_validation_does_not_see_the_augmentation(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond", store, augment=[{"name": "rotation", "degrees": 90}])
-    (*_, last) = results(Supervised().fit(job))
+    (*_, last) = results(SupervisedTrainer().fit(job))
     assert job.validation is not None
-    examples = HeldImages(decode(job.validation, job.plan.input), job.plan.input)
+    examples = InMemoryImages(decode_all(job.validation, job.plan.input), job.plan.input)
     with torch.inference_mode():
         rows = job.model.eval()(examples.inputs(torch.arange(24), 0))
     assert last.metrics["validation_accuracy"] == (rows.argmax(1) == examples.labels).float().mean().item()
 
 
-def test_a_frozen_trunk_stays_as_it_is_parameters_and_buffers(pond: Registry, store: Store) -> None:
+def test_a_frozen_backbone_stays_as_it_is_parameters_and_buffers(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond-features", store)
-    with split_head(job.model, job.plan.model) as (trunk, head):
-        before, head_before = state_hash(trunk), state_hash(head)
-    list(FrozenFeatures().fit(job))
-    with split_head(job.model, job.plan.model) as (trunk, head):
-        assert state_hash(trunk) == before
+    with split_head(job.model, job.plan.model) as (backbone, head):
+        before, head_before = state_hash(backbone), state_hash(head)
+    list(FrozenFeaturesTrainer().fit(job))
+    with split_head(job.model, job.plan.model) as (backbone, head):
+        assert state_hash(backbone) == before
         assert state_hash(head) != head_before
 
 
 def test_frozen_features_equal_training_without_them(pond: Registry, store: Store) -> None:
-    """Against the whole model with its trunk in evaluation mode, step by step: equal within 1e-5."""
+    """Against the whole model with its backbone in evaluation mode, step by step: equal within 1e-5."""
     job = job_for(pond, "pond-features", store, epochs=3, **{"precision": "float32"})
     plain = copy.deepcopy(job.model)
-    list(FrozenFeatures().fit(job))
-    examples = HeldImages(decode(job.train, job.plan.input), job.plan.input)
+    list(FrozenFeaturesTrainer().fit(job))
+    examples = InMemoryImages(decode_all(job.train, job.plan.input), job.plan.input)
     for parameter in [*plain.conv.parameters(), *plain.bn.parameters()]:
         parameter.requires_grad = False
     optimizer = torch.optim.Adam(plain.fc.parameters(), lr=1e-3)
@@ -257,7 +259,7 @@ def test_frozen_features_equal_training_without_them(pond: Registry, store: Stor
 
 def test_kept_features_give_the_same_run(pond: Registry, store: Store) -> None:
     jobs = [job_for(pond, "pond-features", store) for _ in range(2)]
-    computed, kept = (results(FrozenFeatures().fit(job)) for job in jobs)
+    computed, kept = (results(FrozenFeaturesTrainer().fit(job)) for job in jobs)
     assert [r.metrics for r in computed] == [r.metrics for r in kept]
     assert len([entry for entry in store.entries() if entry.kind == "features"]) == 2
     assert state_hash(jobs[0].model) == state_hash(jobs[1].model)
@@ -268,7 +270,7 @@ def test_features_that_cannot_be_kept_stop_no_run(
 ) -> None:
     store.root.mkdir()
     (store.root / "features").touch()  # no folder can be made here
-    events = list(FrozenFeatures().fit(job_for(pond, "pond-features", store)))
+    events = list(FrozenFeaturesTrainer().fit(job_for(pond, "pond-features", store)))
     assert len(results(iter(events))) == 2
     assert caplog.messages == [
         f"the {what} features are not kept for the next run: File exists" for what in ("training", "validation")
@@ -279,8 +281,8 @@ def test_a_features_key_changes_with_all_it_depends_on(pond: Registry, store: St
     job = job_for(pond, "pond-features", store)
 
     def key(job: Job) -> str:
-        with split_head(job.model, job.plan.model) as (trunk, _):
-            return feature_key(trunk, job.train, job)
+        with split_head(job.model, job.plan.model) as (backbone, _):
+            return feature_key(backbone, job.train, job)
 
     first = key(job)
     assert key(job_for(pond, "pond-features", store)) == first
@@ -295,14 +297,14 @@ def test_a_features_key_changes_with_all_it_depends_on(pond: Registry, store: St
 def test_frozen_features_refuse_random_augmentation(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond-features", store, augment=[{"name": "horizontal-flip"}])
     with pytest.raises(UsageError, match="cannot train through random augmentation"):
-        list(FrozenFeatures().fit(job))
+        list(FrozenFeaturesTrainer().fit(job))
 
 
 def test_a_model_without_a_head_cannot_be_trained_by_its_head(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond-features", store)
     headless = job.plan.model_copy(update={"model": job.plan.model.model_copy(update={"head": None})})
     with pytest.raises(UsageError, match="pond-net has no head to train alone"):
-        list(FrozenFeatures().fit(replace(job, plan=headless)))
+        list(FrozenFeaturesTrainer().fit(replace(job, plan=headless)))
 
 
 def test_a_third_partys_trainer_resumes_in_the_middle_of_an_epoch(pond: Registry, store: Store) -> None:
@@ -325,7 +327,7 @@ def read(directory: Path, name: str) -> Any:
 @pytest.mark.parametrize("recipe", ["pond", "pond-features", "pond-patient"])
 def test_a_run_leaves_a_complete_directory(pond: Registry, store: Store, tmp_path: Path, recipe: str) -> None:
     seen: list[Any] = []
-    result = execute(pond.plan(recipe), store=store, out=tmp_path / "runs", observe=seen.append)
+    result = execute(pond.plan(recipe), store=store, out=tmp_path / "runs", on_event=seen.append)
     assert result.directory.parent == tmp_path / "runs" / recipe
     assert (result.directory.parent / "latest").resolve() == result.directory
     assert read(result.directory, "result.json")["status"] == "finished"
@@ -371,7 +373,7 @@ def test_ctrl_c_leaves_a_readable_directory(pond: Registry, store: Store, tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(pond.plan("pond"), store=store, out=tmp_path, observe=interrupt)
+        execute(pond.plan("pond"), store=store, out=tmp_path, on_event=interrupt)
     (directory,) = (path for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
     assert read(directory, "result.json")["status"] == "interrupted"
     assert RunDir.open(directory).plan().recipe.name == "pond"
@@ -395,14 +397,14 @@ def test_a_last_step_that_diverges_is_no_finished_run(pond: Registry, store: Sto
 
 
 def test_observers_are_not_in_inference_mode(pond: Registry, store: Store) -> None:
-    modes = {torch.is_inference_mode_enabled() for _ in Supervised().fit(job_for(pond, "pond", store))}
+    modes = {torch.is_inference_mode_enabled() for _ in SupervisedTrainer().fit(job_for(pond, "pond", store))}
     assert modes == {False}
 
 
 def test_freezing_everything_is_refused(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond", store, **{"settings.freeze_until": "fc.bias"})
     with pytest.raises(UsageError, match="leaves nothing to train"):
-        list(Supervised().fit(job))
+        list(SupervisedTrainer().fit(job))
 
 
 @pytest.mark.parametrize("device", ["meta", "cuda:77"])
@@ -422,8 +424,8 @@ def test_streaming_from_worker_processes_gives_what_holding_gives(pond: Registry
     """Bit for bit, augmentation included: only where the pixels wait is different."""
     turned = {"augment": [{"name": "rotation", "degrees": 30}]}
     held, streamed = (job_for(pond, "pond", store, **turned, **{"settings.hold_bytes": hold}) for hold in (10**9, 0))
-    assert [r.metrics for r in results(Supervised().fit(held))] == [
-        r.metrics for r in results(Supervised().fit(streamed))
+    assert [r.metrics for r in results(SupervisedTrainer().fit(held))] == [
+        r.metrics for r in results(SupervisedTrainer().fit(streamed))
     ]
     assert state_hash(held.model) == state_hash(streamed.model)
 
@@ -431,13 +433,13 @@ def test_streaming_from_worker_processes_gives_what_holding_gives(pond: Registry
 def test_a_damaged_image_in_a_worker_is_named(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond", store, **{"settings.hold_bytes": 0})
     with pytest.raises(DataError, match="41 cannot be decoded"):
-        list(Supervised().fit(replace(job, train=Spoilt(job.train, damaged))))
+        list(SupervisedTrainer().fit(replace(job, train=Spoilt(job.train, damaged))))
 
 
 def test_a_worker_that_is_killed_is_named(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond", store, **{"settings.hold_bytes": 0})
     with pytest.raises(ResourceError, match="a process that decodes images died") as raised:
-        list(Supervised().fit(replace(job, train=Spoilt(job.train, killed))))
+        list(SupervisedTrainer().fit(replace(job, train=Spoilt(job.train, killed))))
     assert raised.value.exit_code == 6
 
 

@@ -534,7 +534,7 @@ def registries() -> Iterator[Case]:
     yield case("a number of 400,000 hexadecimal digits", HEAD.replace(b"epochs = 1", b"epochs = 0x" + b"f" * 400_000))
     yield case("a seed beyond 64 bits", HEAD + b"seed = 99999999999999999999\n")
     yield case(
-        "a figure that is no number", HEAD + b'documented = { place = "x", figures = { a = { at_least = nan } } }\n'
+        "a figure that is no number", HEAD + b'reference = { section = "x", metrics = { a = { at_least = nan } } }\n'
     )
     yield case("10 MB", HEAD + b"# " + b"x" * 10_000_000)
     yield case("nested 100,000 deep", HEAD + b"settings = " + b"[" * 100_000)
@@ -572,8 +572,8 @@ def runs() -> Iterator[Case]:
 
     yield changed("a good one", {}, refused=False)
     for key in ("builder", "adapt"):
-        yield changed(f"another {key}", {"model": {key: "os:system"}})
-    yield changed("another head", {"model": {"head": "trunk"}})
+        yield changed(f"another {key}", {"model": {key: "os:system"}}, refused=None)
+    yield changed("another head", {"model": {"head": "backbone"}})
     yield changed("arguments for the builder", {"model": {"fixed": {"command": "touch canary"}}})
     yield changed("options for the builder", {"recipe": {"model_options": {"__class__": "os.system"}}})
     yield changed("an option that the builder is given already", {"recipe": {"model_options": {"num_classes": 9}}})
@@ -612,7 +612,7 @@ def runs() -> Iterator[Case]:
         "half a character": b'{"status": "\\ud800", "metrics": {"\\ud800": 1}}',
         "nested 100,000 deep": b"[" * 100_000,
         "a number of 5,000 digits": b'{"metrics": {"x": %s}}' % (b"9" * 5000),
-        "numbers that are text": b'{"metrics": {"x": "y"}, "documented": [1]}',
+        "numbers that are text": b'{"metrics": {"x": "y"}, "reference": [1]}',
         "metrics that are none": b'{"metrics": {"test_accuracy": NaN, "test_loss": Infinity}}',
         "a pickle": pickle.dumps({"status": 1}),
         "ten million zeros": b"\0" * 10_000_000,

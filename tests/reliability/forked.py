@@ -13,7 +13,7 @@ KILLED = -9  # how the exit code of a process that was killed reads
 def child(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     """Start a process that does some work of zoo_programs."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["zoo_core.engine.run", "zoo_core.cli.run", "zoo_core.api"])
+    server.set_forkserver_preload(["zoo_core.engine.training.run", "zoo_core.cli.commands.run", "zoo_core.api"])
     process = server.Process(target=work, args=arguments, daemon=True)
     process.start()
     return process

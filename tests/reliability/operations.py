@@ -19,19 +19,19 @@ from typing import Any
 import httpx  # noqa: F401 - so that no child has to import it
 from filelock import FileLock
 
-from zoo_core.archives import extract
 from zoo_core.cards import File
-from zoo_core.downloads import Patience
+from zoo_core.disk.atomic import append_line, atomic_write, scratch_folder
 from zoo_core.errors import ZooError
-from zoo_core.files import append_line, atomic_write, scratch_folder
-from zoo_core.store import Store
+from zoo_core.store.archives import extract
+from zoo_core.store.http import RetryPolicy
+from zoo_core.store.store import Store
 
 NOT_WHOLE = 99  # the exit code of a child that was given other bytes than it was promised
 KEY = "k" * 64
 
 
 def store_at(root: str, patience: dict[str, Any] | None = None) -> Store:
-    return Store(Path(root), patience=Patience(pause=0.001, **(patience or {})))
+    return Store(Path(root), patience=RetryPolicy(pause=0.001, **(patience or {})))
 
 
 def fetch(root: str, file: dict[str, Any], patience: dict[str, Any] | None = None, after: str | None = None) -> None:
@@ -45,15 +45,15 @@ def fetch(root: str, file: dict[str, Any], patience: dict[str, Any] | None = Non
 
 
 def adopt(root: str, file: dict[str, Any], candidates: list[str]) -> None:
-    if store_at(root).adopt(File.model_validate(file), map(Path, candidates)) is None:
+    if store_at(root).import_file(File.model_validate(file), map(Path, candidates)) is None:
         os._exit(NOT_WHOLE)
 
 
 def keep(root: str, content: str) -> None:
     store = store_at(root)
-    if store.recall(KEY) is None:  # a damaged copy is forgotten
+    if store.get_cached(KEY) is None:  # a damaged copy is forgotten
         store.keep(KEY, content.encode())
-    if store.recall(KEY) != content.encode():
+    if store.get_cached(KEY) != content.encode():
         os._exit(NOT_WHOLE)
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 
 from tests.reliability.corpus import Entry, header_of, png, png_chunk, tensor, tiff, zipped
 from tests.reliability.ledger import SEED
-from zoo_core.child import limit_memory
+from zoo_core.disk.sandbox import limit_memory
 from zoo_core.errors import ZooError
 
 MEMORY = 4 * 2**30  # bytes that a batch may hold
@@ -139,7 +139,7 @@ def images() -> tuple[bytes, ...]:
 @cache
 def registries() -> tuple[bytes, ...]:
     head = b'schema = 1\n[recipes.x]\nsummary = "s"\nmodel = "m"\ndataset = "d"\nepochs = 3\nbatch_size = 8\n'
-    document = b'[recipes.x.documented]\nplace = "p"\nfigures.a = { value = 0.5, within = 0.1 }\nlog = { a = [1.0] }\n'
+    document = b'[recipes.x.reference]\nsection = "p"\nmetrics.a = { value = 0.5, within = 0.1 }\nlog = { a = [1.0] }\n'
     flips = b'augment = [{ name = "rotation", degrees = 20 }, { name = "affine", scale = [0.8, 1.2] }]\n'
     return (
         head,
@@ -215,7 +215,7 @@ def door_of(kind: str, folder: Path) -> Callable[[bytes], object]:
     if kind == "images":
         return _decode
     if kind == "safetensors":
-        from zoo_core.engine.build import load_tensors  # torch starts here
+        from zoo_core.engine.models.weights import load_tensors  # torch starts here
 
         return lambda content: load_tensors(content, "x")
     if kind == "registry files":
@@ -224,7 +224,7 @@ def door_of(kind: str, folder: Path) -> Callable[[bytes], object]:
 
 
 def _decode(content: bytes) -> None:
-    from zoo_core.engine.images import MAX_PIXELS, decode_image
+    from zoo_core.images.decode import MAX_PIXELS, decode_image
 
     image = decode_image(content, "x")
     assert image.mode in ("L", "RGB")
@@ -232,21 +232,21 @@ def _decode(content: bytes) -> None:
 
 
 def _read(path: Path, content: bytes) -> None:
-    from zoo_core.registry import read_registry
+    from zoo_core.registry.registry_file import read_registry
 
     path.write_bytes(content)
     read_registry(path)
 
 
 def _unpack(folder: Path, content: bytes) -> None:
-    from zoo_core.archives import extract
     from zoo_core.cards import File, Source
-    from zoo_core.store import Store
+    from zoo_core.store.archives import extract
+    from zoo_core.store.store import Store
 
     archive = folder / "x.zip"
     archive.write_bytes(content)
-    source = Source(uri="https://x/x", size=1, sha256="0" * 64, reader="zoo_core.readers:rezip")
-    assert Store(folder / "store").adopt(File(sources=(source,), size=10_000, sha256="0" * 64), [archive]) is None
+    source = Source(uri="https://x/x", size=1, sha256="0" * 64, reader="zoo_core:rezip")
+    assert Store(folder / "store").import_file(File(sources=(source,), size=10_000, sha256="0" * 64), [archive]) is None
     extract(archive, folder / "target", max_bytes=10_000, max_entries=100)
 
 

@@ -17,15 +17,15 @@ import zoo_core as zoo
 from tests.reliability.corpus import Case, corpus
 from tests.reliability.ledger import Ledger
 from zoo_core import DataError, File, IntegrityError, Plan, Registry, Source, Store, UsageError, ZooError
-from zoo_core.archives import extract
 from zoo_core.cards import Reference, Uri
-from zoo_core.engine.build import load_tensors
-from zoo_core.engine.images import decode_image
-from zoo_core.engine.predict import Predictor
-from zoo_core.registry import RegistryFile, read_registry
-from zoo_core.report import write_report
-from zoo_core.rundir import RunDir
-from zoo_core.runs import Summary, differences
+from zoo_core.engine.evaluation.predictor import Predictor
+from zoo_core.engine.models.weights import load_tensors
+from zoo_core.images.decode import decode_image
+from zoo_core.registry.registry_file import RegistryFile, read_registry
+from zoo_core.runs.directory import RunDir
+from zoo_core.runs.history import Summary, differences
+from zoo_core.runs.report import write_report
+from zoo_core.store.archives import extract
 
 CASES = corpus()
 SECONDS = 10.0  # that any of them may take
@@ -56,9 +56,9 @@ def through_zip(case: Case, content: bytes, work: Path) -> object:
     """Both ways in: a wheel that is unpacked, and an archive that is packed anew for the Store."""
     archive = work / "archive.zip"
     archive.write_bytes(content)
-    source = Source(uri="https://x/x.zip", size=1, sha256="0" * 64, reader="zoo_core.readers:rezip")
+    source = Source(uri="https://x/x.zip", size=1, sha256="0" * 64, reader="zoo_core:rezip")
     store = Store(work / "target" / "store")
-    assert store.adopt(File(sources=(source,), size=1000, sha256="0" * 64), [archive]) is None
+    assert store.import_file(File(sources=(source,), size=1000, sha256="0" * 64), [archive]) is None
     assert not any(store.root.rglob("?*.*"))
     return extract(archive, work / "target" / "unpacked", max_bytes=1_000_000, max_entries=10_000)
 

@@ -22,12 +22,12 @@ import pytest
 from tests.reliability.fault_server import HONEST, Answer, FaultServer, serving
 from tests.reliability.ledger import SEED, Ledger, size
 from zoo_core import File, Source, Store, ZooError
-from zoo_core.downloads import Patience
+from zoo_core.disk.atomic import hash_of
+from zoo_core.disk.temporary_names import temporary_name
 from zoo_core.errors import IntegrityError, NetworkError
-from zoo_core.files import hash_of
-from zoo_core.temporaries import temporary_name
+from zoo_core.store.http import RetryPolicy
 
-QUICK = Patience(connect=1.0, read=0.15, slowest=10_000, pause=0.001, longest_pause=0.01)
+QUICK = RetryPolicy(connect=1.0, read=0.15, slowest=10_000, pause=0.001, longest_pause=0.01)
 TRIES = QUICK.tries
 SIZES = (1, 1_000, 65_537, 300_000)  # bytes
 CONTENTS = {count: random.Random(count).randbytes(count) for count in SIZES}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from zoo_core.failpoints import failpoint
+from zoo_core.disk.failpoints import failpoint
 
 PROGRAM = """
 from zoo_core.failpoints import failpoint

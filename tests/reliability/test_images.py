@@ -22,11 +22,11 @@ from tests.conftest import ROOT, Zoo
 from tests.reliability.corpus import png, png_chunk, tiff
 from tests.reliability.ledger import Ledger
 from zoo_core import DataError, ImageInput, Registry, Store
-from zoo_core.engine.data import preprocessing, sizing
-from zoo_core.engine.folder import audit
-from zoo_core.engine.images import MAX_PIXELS, decode_image, plain, read_image
-from zoo_core.folders import Finding, images_below, scan
-from zoo_core.results import observed, unobserved
+from zoo_core.engine.data.preprocessing import preprocessing, resize_transform
+from zoo_core.events import drive, ignore_event
+from zoo_core.images.audit import audit
+from zoo_core.images.decode import MAX_PIXELS, decode_image, read_image, to_8bit
+from zoo_core.images.folder import DataIssue, images_below, scan
 
 PAGE = (ROOT / "docs" / "reference" / "images.md").read_text()
 LOSSY = 3  # how far a JPEG may lie from what was stored
@@ -199,8 +199,8 @@ def test_what_is_documented_was_tried_in_every_format(ledger: Ledger) -> None:
         image = decode_image(content, "x")
         red, green, blue = golden.becomes * (3 // len(golden.becomes))
         luminance = torch.tensor(0.299 * red + 0.587 * green + 0.114 * blue)
-        wrong += not torch.allclose(sizing(grey)(image).float(), luminance, atol=LOSSY + 1)
-        seen = sizing(colour)(image).float()[:, 0, 0]
+        wrong += not torch.allclose(resize_transform(grey)(image).float(), luminance, atol=LOSSY + 1)
+        seen = resize_transform(colour)(image).float()[:, 0, 0]
         wrong += not torch.allclose(seen, torch.tensor([red, green, blue]).float(), atol=LOSSY)
     ledger.record("pixels converted as documented: files", tried=len(files), wrong=wrong)
     assert wrong == 0
@@ -268,7 +268,7 @@ def test_user_pictures_go_through_the_same_conversion() -> None:
     see = preprocessing(ImageInput(size=4, mean=(0,) * 3, std=(1,) * 3))
     clear = Image.new("RGBA", (9, 9), (0, 0, 0, 0))
     assert see(clear).min() == 1  # white
-    assert plain(Image.new("La", (2, 2), (0, 0))).getpixel((0, 0)) == 255
+    assert to_8bit(Image.new("La", (2, 2), (0, 0))).getpixel((0, 0)) == 255
     deep = Image.fromarray(np.full((9, 9), 40_000, np.uint16))
     assert see(deep).unique().tolist() == [pytest.approx(156 / 255)]
 
@@ -278,18 +278,18 @@ def test_user_pictures_go_through_the_same_conversion() -> None:
 def test_a_line_of_pixels_costs_no_more_than_it_holds(size: tuple[int, int], resize: str) -> None:
     """A shorter side made 341 pixels long would make the longer one of the same line 17,000,000,000."""
     spec = ImageInput(size=299, resize=resize, crop_fraction=0.875, mean=(0,) * 3, std=(1,) * 3)  # type: ignore[arg-type]
-    assert sizing(spec)(Image.new("L", size, 77)).unique().tolist() == [77]
+    assert resize_transform(spec)(Image.new("L", size, 77)).unique().tolist() == [77]
 
 
 def test_a_long_picture_keeps_its_middle() -> None:
     spec = ImageInput(size=8, resize="crop", mean=(0,), std=(1,), channels=1)
     values = np.zeros((10, 1000), np.uint8)
     values[:, 490:510] = 200
-    assert sizing(spec)(Image.fromarray(values)).min() > 150
+    assert resize_transform(spec)(Image.fromarray(values)).min() > 150
 
 
-def found(root: Path) -> dict[str, Finding]:
-    return {finding.what: finding for finding in observed(audit(scan(root)), unobserved)}
+def found(root: Path) -> dict[str, DataIssue]:
+    return {finding.what: finding for finding in drive(audit(scan(root)), ignore_event)}
 
 
 NAMES = [

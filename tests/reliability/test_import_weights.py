@@ -19,10 +19,11 @@ from tests.conftest import Zoo
 from tests.reliability.corpus import DISGUISES, pickle_of
 from tests.reliability.ledger import Ledger
 from zoo_core import DataError, IntegrityError, ModelCard, Registry, Store, UsageError
-from zoo_core.engine.build import build_model, save_tensors
-from zoo_core.engine.foreign import read_foreign
-from zoo_core.engine.imports import fit, import_weights
-from zoo_core.own import OwnWeights
+from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.import_weights import fit, import_weights
+from zoo_core.engine.models.unpickle import read_foreign
+from zoo_core.engine.models.weights import save_tensors
+from zoo_core.registry.imported_weights import ImportedWeights
 
 PROGRAM = """
 import json, os, sys
@@ -46,8 +47,8 @@ def card(pond: Registry) -> ModelCard:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> OwnWeights:
-    return OwnWeights(tmp_path / "weights")
+def own(tmp_path: Path) -> ImportedWeights:
+    return ImportedWeights(tmp_path / "weights")
 
 
 def state(card: ModelCard) -> dict[str, torch.Tensor]:
@@ -62,7 +63,7 @@ def saved(content: Any, path: Path, **options: Any) -> Path:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
-    legacy: bool, card: ModelCard, own: OwnWeights, pond: Registry, tmp_path: Path
+    legacy: bool, card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path
 ) -> None:
     wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state(card).items()}}
     source = saved(wrapped, tmp_path / "theirs.pth", _use_new_zipfile_serialization=not legacy)
@@ -70,7 +71,7 @@ def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
     assert (done.covers, done.left_out) == ("all", ())
     cards, problems = own.load()
     assert problems == []
-    registry, store = replace(pond, own=cards), Store(tmp_path / "store")
+    registry, store = replace(pond, imported_weights=cards), Store(tmp_path / "store")
     result = zoo.run("pond", overrides={"weights": "theirs"}, epochs=1, out=tmp_path, registry=registry, store=store)
     plan = json.loads((result.directory / "plan.json").read_text())
     assert plan["weights"][0]["file"]["sha256"] == done.sha256
@@ -82,15 +83,15 @@ def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
         zoo.predict(result.directory, image, registry=pond, store=store)
 
 
-def test_tensors_arrive_bit_by_bit(card: ModelCard, own: OwnWeights, pond: Registry, tmp_path: Path) -> None:
+def test_tensors_arrive_bit_by_bit(card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path) -> None:
     there = state(card)
     import_weights(card, saved(there, tmp_path / "x.pth"), "x", own)
-    registry = replace(pond, own=own.load()[0])
+    registry = replace(pond, imported_weights=own.load()[0])
     here = zoo.create_model("pond-net", weights="x", registry=registry, store=Store(tmp_path / "store")).state_dict()
     assert all(torch.equal(here[name], tensor) for name, tensor in there.items())
 
 
-def test_safetensors_need_no_process(card: ModelCard, own: OwnWeights, tmp_path: Path) -> None:
+def test_safetensors_need_no_process(card: ModelCard, own: ImportedWeights, tmp_path: Path) -> None:
     source = tmp_path / "x.safetensors"
     source.write_bytes(save_tensors(state(card)))
     assert import_weights(card, source, "x", own).covers == "all"
@@ -102,7 +103,7 @@ def test_a_head_of_other_classes_is_left_out_and_said_so(card: ModelCard) -> Non
     given = state(card)
     given["fc.weight"], given["fc.bias"] = torch.zeros(1000, 8), torch.zeros(1000)
     fitted = fit(card, given)
-    assert fitted.covers == "trunk"
+    assert fitted.covers == "backbone"
     assert fitted.left_out == ("its head, which is not this model's",)
     assert not any(name.startswith("fc.") for name in fitted.tensors)
 
@@ -129,12 +130,12 @@ def test_what_does_not_fit_is_named(card: ModelCard) -> None:
 
 
 def test_a_name_that_is_taken_is_never_taken_again(
-    card: ModelCard, own: OwnWeights, pond: Registry, tmp_path: Path
+    card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path
 ) -> None:
     source = saved(state(card), tmp_path / "x.pth")
     import_weights(card, source, "x", own)
     with pytest.raises(UsageError, match="already"):
-        import_weights(replace(pond, own=own.load()[0]).model("pond-net"), source, "x", own)
+        import_weights(replace(pond, imported_weights=own.load()[0]).model("pond-net"), source, "x", own)
     (folder := own.folder / "pond-net").joinpath("y.safetensors.json").write_text(
         '{"covers": "all", "builder": "os:x"}'
     )
@@ -143,16 +144,16 @@ def test_a_name_that_is_taken_is_never_taken_again(
     assert str(folder) in problems[0].subject
 
 
-def test_torchvisions_inception_becomes_the_trunk_of_horses_inception(
-    installed: Registry, own: OwnWeights, tmp_path: Path
+def test_torchvisions_inception_becomes_the_backbone_of_horses_inception(
+    installed: Registry, own: ImportedWeights, tmp_path: Path
 ) -> None:
-    """Its names are timm's; beside the trunk it holds a head of 1,000 classes and an auxiliary classifier."""
+    """Its names are timm's; beside the backbone it holds a head of 1,000 classes and an auxiliary classifier."""
     theirs = torchvision.models.inception_v3(weights=None, init_weights=False).half().state_dict()
     source = saved({k: v for k, v in theirs.items() if not k.endswith("tracked")}, tmp_path / "inception_v3_google.pth")
     done = import_weights(installed.model("horses-inception"), source, "tv-imagenet", own)
-    assert done.covers == "trunk"
+    assert done.covers == "backbone"
     assert done.left_out == ("the auxiliary classifier", "its head, which is not this model's")
-    registry = replace(installed, own=own.load()[0])
+    registry = replace(installed, imported_weights=own.load()[0])
     plan = registry.plan("horses-inception", {"weights": "tv-imagenet"})
     assert [one.file.sha256 for one in plan.weights] == [done.sha256]  # type: ignore[union-attr]
     assert plan.input == installed.model("horses-inception").input
@@ -174,8 +175,8 @@ def test_the_command_names_what_it_did_and_a_run_finds_it(zoo: Zoo, tmp_path: Pa
     Image.new("L", (28, 28)).save(tmp_path / "x.png")
     answered = zoo("predict", "fashion-cnn", "x.png", "--weights", "theirs", "--json")
     assert json.loads(answered.out)["model"] == "fashion-cnn with weights theirs"
-    trunk = zoo("predict", "horses-inception", "x.png", "--weights", "google-2015")
-    assert (trunk.code, "have no head" in trunk.err) == (2, True)
+    backbone = zoo("predict", "horses-inception", "x.png", "--weights", "google-2015")
+    assert (backbone.code, "have no head" in backbone.err) == (2, True)
     assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn").code == 2  # the name is taken
     assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--name", "../x").code == 2
     assert zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--name", "y", "--mean", "a").code == 2

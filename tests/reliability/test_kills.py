@@ -16,8 +16,8 @@ import zoo_programs
 
 from tests.reliability.forked import KILLED, child, finished
 from tests.reliability.ledger import FULL, SEED, Ledger, size
-from zoo_core.checkpoints import Checkpoints, Kept
-from zoo_core.rundir import RunDir
+from zoo_core.runs.checkpoints import Checkpoints, LoadedCheckpoint
+from zoo_core.runs.directory import RunDir
 
 pytestmark = pytest.mark.timeout(size(600, 7200))
 
@@ -59,7 +59,7 @@ def saving(folder: Path, log: Path, places: list[int], *, failing: Mapping[str, 
     return finished(child(zoo_programs.save, str(folder), dict(failing), places, str(log)), within=60)
 
 
-def step_of(kept: Kept | None) -> int:
+def step_of(kept: LoadedCheckpoint | None) -> int:
     return int(kept.path.name.partition("-")[2]) if kept else 0
 
 

@@ -15,7 +15,7 @@ import pytest
 import zoo_programs
 
 from tests.reliability.forked import child, finished
-from zoo_core.rundir import RunDir
+from zoo_core.runs.directory import RunDir
 
 MANY = ("run", "fashion-cnn", "--epochs", "50", "--device", "cpu")
 

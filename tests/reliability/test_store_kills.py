@@ -23,9 +23,9 @@ from tests.reliability.children import Children, children
 from tests.reliability.fault_server import HONEST, Answer, FaultServer, serving
 from tests.reliability.ledger import FULL, Ledger
 from zoo_core import File, Source
-from zoo_core.files import DAY, atomic_write, hash_of
-from zoo_core.store import Store
-from zoo_core.temporaries import NOBODY, temporary_name
+from zoo_core.disk.atomic import DAY, atomic_write, hash_of
+from zoo_core.disk.temporary_names import NOBODY, temporary_name
+from zoo_core.store.store import Store
 
 CONTENT = bytes(range(256)) * 40  # it arrives in one piece, so that the places come in the same order each time
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -62,7 +62,7 @@ def from_server(folder: Path, server: FaultServer) -> dict[str, Any]:
 
 
 def from_file(folder: Path, _: FaultServer) -> dict[str, Any]:
-    packed = promised((folder / "x.gz").as_uri(), PACKED, "zoo_core.readers:gunzip")
+    packed = promised((folder / "x.gz").as_uri(), PACKED, "zoo_core:gunzip")
     return {"root": str(folder / "store"), "file": packed}
 
 
@@ -124,7 +124,7 @@ OPERATIONS = [
         "keep",
         lambda folder, _: {"root": str(folder / "store"), "content": "features"},
         with_damaged_features,
-        lambda folder: Store(folder / "store").recall(KEY) == b"features",
+        lambda folder: Store(folder / "store").get_cached(KEY) == b"features",
     ),
     Operation(
         "sweep and remove",
@@ -159,7 +159,7 @@ def files_below(folder: Path) -> list[Path]:
 def torn(folder: Path) -> list[Path]:
     """Return the files with final names whose content is not what their names promise."""
     store = Store(folder / "store")
-    damaged = [one.path for one in store.entries() if not store.intact(one) and one.path.read_bytes() != b"damaged"]
+    damaged = [one.path for one in store.entries() if not store.verify(one) and one.path.read_bytes() != b"damaged"]
     unpacked = {folder / "out" / name: content for name, content in MEMBERS.items()}
     return damaged + [path for path, content in unpacked.items() if path.exists() and path.read_bytes() != content]
 

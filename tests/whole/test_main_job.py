@@ -36,7 +36,7 @@ def test_horses_inception_is_right_on_the_validation_images(first: tuple[Path, d
     _, told = first
     assert told["metrics"]["validation_accuracy"] >= 0.99
     assert told["metrics"]["train_accuracy"] >= 0.99
-    assert told["held"]
+    assert told["passed"]
 
 
 def test_the_same_seed_gives_the_same_result_from_kept_features(first: tuple[Path, dict[str, Any]]) -> None:
@@ -55,7 +55,7 @@ def test_its_run_predicts_a_validation_image(first: tuple[Path, dict[str, Any]])
 
 
 def test_sixteen_bits_are_as_right_as_thirty_two_over_five_seeds(first: tuple[Path, dict[str, Any]]) -> None:
-    """The trunk's features in bfloat16, as `auto` takes them where the processor has it, against plain float32."""
+    """The backbone's features in bfloat16, as `auto` takes them where the processor has it, against plain float32."""
     folder, _ = first
     right: dict[str, list[float]] = {}
     for precision in ("bfloat16", "float32"):

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Zoo
 from tests.whole.test_plugins_installed import install, zoo as installed_zoo
 from zoo_core import ResourceError
-from zoo_core.skeleton import write_plugin
+from zoo_core.plugin_tools.scaffold import write_plugin
 
 KINDS = ("model", "dataset", "trainer")
 ROOT = Path(__file__).parents[2]

@@ -67,7 +67,7 @@ def test_wheels_work_in_an_empty_folder(tmp_path: Path) -> None:
     empty.mkdir()
     install(site, ROOT, *sorted((ROOT / "plugins").iterdir()))
     assert (site / "zoo_core" / "registry.toml").read_bytes() == (ROOT / "registry.toml").read_bytes()
-    assert (site / "zoo_core" / "templates" / "plugin" / "dataset" / "package" / "data" / "shapes.csv").is_file()
+    assert (site / "zoo_core" / "plugin_tools" / "template" / "dataset" / "package" / "data" / "shapes.csv").is_file()
     program = "import zoo_core, zoo_horses_or_humans as z; print(zoo_core.__file__, z.__file__)"
     environment = environment_with(site)
     where = subprocess.run([sys.executable, "-c", program], env=environment, cwd=empty, capture_output=True, text=True)

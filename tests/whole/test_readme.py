@@ -13,7 +13,7 @@ import pytest
 
 import zoo_core as zoo
 from tests.conftest import Zoo
-from zoo_core.registry import read_registry
+from zoo_core.registry.registry_file import read_registry
 
 ROOT = Path(__file__).parents[2]
 REGISTRY_PAGE = (ROOT / "docs" / "reference" / "registry-toml.md").read_text()

@@ -34,17 +34,11 @@ from zoo_core import (
     hookimpl,
     load_registry,
 )
-from zoo_core.cli.checks import show_checks
-from zoo_core.engine.conformance import trainer_checks
-from zoo_core.engine.trial import few_images_job
-from zoo_core.plugins import new_manager
-from zoo_core.testing import (
-    check_dataset,
-    check_distribution,
-    check_entry_module,
-    check_model,
-    check_trainer,
-)
+from zoo_core.cli.checks_table import show_checks
+from zoo_core.engine.checks.conformance import trainer_checks
+from zoo_core.engine.checks.fixtures import few_images_job
+from zoo_core.registry.discovery import new_manager
+from zoo_core.testing import check_dataset, check_distribution, check_entry_module, check_model, check_trainer
 
 HERE = __name__
 
@@ -143,7 +137,7 @@ class Halves(Net):
         ("Net", {"parameters": 9}, "parameters: declared = counted: expected 9, found 8"),
         ("Forgets", {}, "logits, saved and loaded: expected the same, found up to"),
         ("Rolls", {}, "logits, computed twice: expected the same, found up to"),
-        ("Counts", {}, "trunk after training the head, parameters and buffers: expected unchanged, found changed"),
+        ("Counts", {}, "backbone after training the head, parameters and buffers: expected unchanged, found changed"),
         ("Calls", {}, "asked the network for: expected [], found ['socket.connect ('127.0.0.1', 9)'"),
         ("Fixed", {}, "logits for 3 classes: expected (2, 3), found (2, 2)"),
         ("Halves", {}, "type of logits: expected torch.float32, found torch.float16"),
@@ -227,7 +221,10 @@ class Thaws:
 )
 def test_a_trainer_that_breaks_its_word(trainer: str, causes: list[str]) -> None:
     card = TrainerCard(
-        name="odd", summary="s", trainer=f"{HERE}:{trainer}", settings="zoo_core.trainers:FrozenFeaturesSettings"
+        name="odd",
+        summary="s",
+        trainer=f"{HERE}:{trainer}",
+        settings="zoo_core:FrozenFeaturesSettings",
     )
     with pytest.raises(CheckFailed) as caught:
         check_trainer("odd", registry=registry_with(zoo_trainers=[card]))
@@ -317,7 +314,7 @@ def test_what_could_not_be_tried_is_told_and_fails_nothing(
     checks = list(trainer_checks(registry.trainers["odd"], {}, jobs if recipe else {}))
     (left,) = [one for one in checks if not one.tried]
     assert what in left.what
-    assert (left.found, left.held) == (why, True)
+    assert (left.found, left.passed) == (why, True)
     show_checks(checks, json=False)
     assert capsys.readouterr().out.splitlines()[-1].endswith("not tried")
 
@@ -366,7 +363,7 @@ def test_plugins_check_prints_what_held_and_what_did_not(zoo: Zoo, site: Path) -
     install(site, "zoo-empty-words", model("empty-words"))
     said = zoo("plugins", "check", "zoo-empty-words", "--json")
     assert said.code == 9
-    failed = [one for one in json.loads(said.out) if not one["held"]]
+    failed = [one for one in json.loads(said.out) if not one["passed"]]
     assert {one["subject"] for one in failed} == {"empty-words"}
     assert "PluginError" in said.err
 

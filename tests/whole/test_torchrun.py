@@ -34,8 +34,8 @@ def torchrun(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
 
 
-def zoo(*arguments: str, ranks: bool = False) -> subprocess.CompletedProcess[str]:
-    command = torchrun("-m", "zoo_core") if ranks else [sys.executable, "-m", "zoo_core"]
+def zoo(*arguments: str, world: bool = False) -> subprocess.CompletedProcess[str]:
+    command = torchrun("-m", "zoo_core") if world else [sys.executable, "-m", "zoo_core"]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
 
@@ -49,7 +49,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The same run by one process and by two: what each printed."""
     out = str(tmp_path_factory.mktemp("pair"))
     common = ("run", "fashion-cnn", "--epochs", "1", "--precision", "float32", "--json", "--out", out)
-    done = [zoo(*common, ranks=ranks) for ranks in (False, True)]
+    done = [zoo(*common, world=world) for world in (False, True)]
     assert [one.returncode for one in done] == [0, 0], done[1].stderr
     return done[0].stdout, done[1].stdout
 
@@ -76,11 +76,11 @@ def test_eval_and_predict_say_the_same(tmp_path: Path) -> None:
         images[index][0].save(tmp_path / f"{index}.png")
     (tmp_path / "3.png").write_bytes(b"not an image")
     plain = ("--precision", "float32", "--json")
-    evaluated = [zoo("eval", "fashion-cnn", *plain, ranks=ranks) for ranks in (False, True)]
+    evaluated = [zoo("eval", "fashion-cnn", *plain, world=world) for world in (False, True)]
     assert [one.returncode for one in evaluated] == [0, 0], evaluated[1].stderr
     first, second = (json.loads(one.stdout) for one in evaluated)
     assert (second["n"], second["confusion"]) == (first["n"], first["confusion"])
-    predicted = [zoo("predict", "fashion-cnn", str(tmp_path), *plain, ranks=ranks) for ranks in (False, True)]
+    predicted = [zoo("predict", "fashion-cnn", str(tmp_path), *plain, world=world) for world in (False, True)]
     assert [[json.loads(line)["image"] for line in one.stdout.splitlines()] for one in predicted] == [
         [str(tmp_path / f"{index}.png") for index in (0, 1, 2, 4)]
     ] * 2

@@ -11,22 +11,22 @@ import typer
 from typer.core import TyperGroup
 
 COMMANDS = {
-    "list": "zoo_core.cli.list:list_",
-    "show": "zoo_core.cli.show:show",
-    "run": "zoo_core.cli.run:run",
-    "predict": "zoo_core.cli.predict:predict",
-    "eval": "zoo_core.cli.eval:eval_",
-    "explain": "zoo_core.cli.explain:explain",
-    "report": "zoo_core.cli.report:report",
-    "runs": "zoo_core.cli.runs:runs",
-    "reproduce": "zoo_core.cli.reproduce:reproduce",
-    "pull": "zoo_core.cli.pull:pull",
-    "import-weights": "zoo_core.cli.import_weights:import_weights",
-    "check": "zoo_core.cli.check:check",
-    "export": "zoo_core.cli.export:export",
-    "plugins": "zoo_core.cli.plugins:app",
-    "env": "zoo_core.cli.env:env",
-    "cache": "zoo_core.cli.cache:app",
+    "list": "zoo_core.cli.commands.list:list_",
+    "show": "zoo_core.cli.commands.show:show",
+    "run": "zoo_core.cli.commands.run:run",
+    "predict": "zoo_core.cli.commands.predict:predict",
+    "eval": "zoo_core.cli.commands.eval:eval_",
+    "explain": "zoo_core.cli.commands.explain:explain",
+    "report": "zoo_core.cli.commands.report:report",
+    "runs": "zoo_core.cli.commands.runs:runs",
+    "reproduce": "zoo_core.cli.commands.reproduce:reproduce",
+    "pull": "zoo_core.cli.commands.pull:pull",
+    "import-weights": "zoo_core.cli.commands.import_weights:import_weights",
+    "check": "zoo_core.cli.commands.check:check",
+    "export": "zoo_core.cli.commands.export:export",
+    "plugins": "zoo_core.cli.commands.plugins:app",
+    "env": "zoo_core.cli.commands.env:env",
+    "cache": "zoo_core.cli.commands.cache:app",
 }
 
 

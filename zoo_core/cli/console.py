@@ -72,7 +72,7 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def note(text: str) -> None:
+def eprint(text: str) -> None:
     """Say something to the person, beside the data; of several ranks, only the first does."""
     if is_first_rank():
         _say(text)
@@ -104,7 +104,7 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %"
 
 
-def amount(size: int) -> str:
+def human_bytes(size: int) -> str:
     """Return a number of bytes as people read it."""
     value = float(size)
     for unit in ("B", "kB", "MB"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo_core import DatasetCard, Edition, File, ImageInput, ModelCard, Probe, Source, WeightsCard, hookimpl
+from zoo_core import DatasetCard, Edition, File, ImageInput, ModelCard, ReportedAccuracy, Source, WeightsCard, hookimpl
 
 CLASSES = (
     "T-shirt/top",
@@ -27,7 +27,7 @@ def _shipped(name: str, size: int, sha256: str) -> File:
 
 def _published(name: str, size: int, sha256: str, *, content_size: int, content_sha256: str) -> File:
     """Describe a file that Zalando offers; the Store keeps it uncompressed."""
-    source = Source(uri=f"{ORIGIN}/{name}.gz", size=size, sha256=sha256, reader="zoo_core.readers:gunzip")
+    source = Source(uri=f"{ORIGIN}/{name}.gz", size=size, sha256=sha256, reader="zoo_core:gunzip")
     return File(sources=(source,), size=content_size, sha256=content_sha256)
 
 
@@ -95,9 +95,9 @@ TRAINED = WeightsCard(
     ),
     license="Apache-2.0",
     provenance="zoo run fashion-cnn-full (seed 0); zoo export RUN FILE",
-    probes=(
-        Probe(dataset="fashion-mnist", edition="sample", split="test", n=1_000, accuracy=0.928),
-        Probe(dataset="fashion-mnist", edition="full", split="test", n=10_000, accuracy=0.9219),
+    reported=(
+        ReportedAccuracy(dataset="fashion-mnist", edition="sample", split="test", n=1_000, accuracy=0.928),
+        ReportedAccuracy(dataset="fashion-mnist", edition="full", split="test", n=10_000, accuracy=0.9219),
     ),
 )
 

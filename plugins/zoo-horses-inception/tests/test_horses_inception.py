@@ -14,8 +14,8 @@ from zoo_horses_inception.google_2015 import PER_BLOCK, read
 from zoo_horses_inception.model import horses_inception
 
 import zoo_core as zoo
-from zoo_core.engine.build import freeze_until
-from zoo_core.engine.data import preprocessing
+from zoo_core.engine.data.preprocessing import preprocessing
+from zoo_core.engine.models.build import freeze_until
 
 
 def test_the_head_is_the_sources() -> None:
@@ -23,24 +23,24 @@ def test_the_head_is_the_sources() -> None:
         model = horses_inception(2)
     assert [type(layer).__name__ for layer in model.fc] == ["Linear", "ReLU", "Linear"]
     assert [model.fc[0].in_features, model.fc[0].out_features, model.fc[2].out_features] == [2048, 1024, 2]
-    trunk = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("fc."))
-    assert (trunk, sum(p.numel() for p in model.fc.parameters())) == (21_785_568, 2_100_226)
+    backbone = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("fc."))
+    assert (backbone, sum(p.numel() for p in model.fc.parameters())) == (21_785_568, 2_100_226)
 
 
 def test_the_reader_puts_every_tensor_under_its_name(tmp_path: Path) -> None:
     """An archive of the same shape, whose n-th entry is full of n, so that a mix-up of any two would show."""
     with torch.device("meta"):
-        trunk = {k: v for k, v in horses_inception(2).state_dict().items() if not k.startswith("fc.")}
-    blocks = [name.removesuffix("conv.weight") for name in trunk if name.endswith("conv.weight")]
+        backbone = {k: v for k, v in horses_inception(2).state_dict().items() if not k.startswith("fc.")}
+    blocks = [name.removesuffix("conv.weight") for name in backbone if name.endswith("conv.weight")]
     assert len(blocks) == 94
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         for number, (block, what) in enumerate((b, w) for b in blocks for w in PER_BLOCK):
-            content = np.full(trunk[block + what].numel(), number, "<f4").tobytes()
+            content = np.full(backbone[block + what].numel(), number, "<f4").tobytes()
             archive.writestr(f"out_jit_module/data/{number}", content)
     tensors = load(b"".join(read(tmp_path / "x.pt")))
-    assert set(tensors) == set(trunk)
+    assert set(tensors) == set(backbone)
     for number, (block, what) in enumerate((b, w) for b in blocks for w in PER_BLOCK):
-        assert tensors[block + what].shape == trunk[block + what].shape
+        assert tensors[block + what].shape == backbone[block + what].shape
         assert (tensors[block + what] == number).all()
     assert all((tensors[block + "bn.weight"] == 1).all() for block in blocks)
 

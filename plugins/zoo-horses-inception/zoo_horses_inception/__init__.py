@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from zoo_core import File, ImageInput, ModelCard, Probe, Source, WeightsCard, hookimpl
+from zoo_core import File, ImageInput, ModelCard, ReportedAccuracy, Source, WeightsCard, hookimpl
 
-TRUNK = WeightsCard(
+BACKBONE = WeightsCard(
     name="google-2015",
-    covers="trunk",
+    covers="backbone",
     file=File(
         sources=(
             Source(
@@ -27,7 +27,7 @@ HEAD_SIZE, HEAD_SHA256 = 4_200_764, "bc9184b117bb5974edd63806e3f9e692398524292da
 HEAD = WeightsCard(
     name="horses-or-humans",
     covers="head",
-    trunk="google-2015",
+    backbone="google-2015",
     file=File(
         sources=(
             Source(
@@ -41,7 +41,9 @@ HEAD = WeightsCard(
     ),
     license="Apache-2.0",
     provenance="zoo run horses-inception --set precision=float32; zoo export RUN FILE --dtype float16",
-    probes=(Probe(dataset="horses-or-humans", edition="compact", split="validation", n=256, accuracy=1.0),),
+    reported=(
+        ReportedAccuracy(dataset="horses-or-humans", edition="compact", split="validation", n=256, accuracy=1.0),
+    ),
 )
 
 
@@ -62,6 +64,6 @@ def zoo_models() -> list[ModelCard]:
             head="fc",
             parameters=23_885_794,
             trainable_parameters=2_100_226,
-            weights=(TRUNK, HEAD),
+            weights=(BACKBONE, HEAD),
         )
     ]

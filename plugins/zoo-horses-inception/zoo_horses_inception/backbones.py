@@ -8,7 +8,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 
 from zoo_core import ImageInput, ModelCard
-from zoo_horses_inception.model import DEFAULT, horses_inception, new_trunk
+from zoo_horses_inception.model import DEFAULT, horses_inception, new_backbone
 
 
 def adapt(card: ModelCard, *, backbone: str = DEFAULT) -> ModelCard:
@@ -17,7 +17,7 @@ def adapt(card: ModelCard, *, backbone: str = DEFAULT) -> ModelCard:
         return card
     with torch.device("meta"):
         model = horses_inception(card.num_classes, backbone=backbone)
-        config = resolve_model_data_config(new_trunk(backbone))  # type: ignore[no-untyped-call]
+        config = resolve_model_data_config(new_backbone(backbone))  # type: ignore[no-untyped-call]
     return card.model_copy(
         update={
             "summary": f"{backbone} of timm, and a new head of 1,024 units",

@@ -21,7 +21,7 @@ PER_BLOCK = ("conv.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 
 
 def read(path: Path) -> Iterator[bytes]:
-    """Yield the trunk as a safetensors file, under timm's names."""
+    """Yield the backbone as a safetensors file, under timm's names."""
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in horses_inception(2).state_dict().items()}
     blocks = [name.removesuffix("conv.weight") for name in shapes if name.endswith("conv.weight")]

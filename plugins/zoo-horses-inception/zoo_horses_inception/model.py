@@ -10,11 +10,11 @@ from torch import nn
 from zoo_core import UnknownName
 
 DEFAULT = "inception_v3"
-HIDDEN = 1024  # units between the trunk's features and the classes
+HIDDEN = 1024  # units between the backbone's features and the classes
 
 
 def horses_inception(num_classes: int, *, backbone: str = DEFAULT) -> nn.Module:
-    """Build the trunk, without the auxiliary classifier, below `fc`: features → 1024 → ReLU → num_classes.
+    """Build the backbone, without the auxiliary classifier, below `fc`: features → 1024 → ReLU → num_classes.
 
     With the default, maps (N, 3, 299, 299) float32 in [-1, 1] to logits (N, num_classes): 21,785,568 + 2,100,226
     parameters for two classes, under the names that the source and timm use. With another backbone, the modules are
@@ -23,22 +23,22 @@ def horses_inception(num_classes: int, *, backbone: str = DEFAULT) -> nn.Module:
     Raises:
         UnknownName: timm has no such backbone.
     """
-    trunk = new_trunk(backbone)
-    width: int = trunk.head_hidden_size  # type: ignore[assignment]  # timm's name for the width of its features
+    network = new_backbone(backbone)
+    width: int = network.head_hidden_size  # type: ignore[assignment]  # timm's name for the width of its features
     head = nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_classes))
     if backbone != DEFAULT:
-        return nn.Sequential(OrderedDict(trunk=trunk, fc=head))
-    trunk.fc = head
-    return trunk
+        return nn.Sequential(OrderedDict(trunk=network, fc=head))  # weights files carry these names
+    network.fc = head
+    return network
 
 
-def new_trunk(backbone: str) -> nn.Module:
+def new_backbone(name: str) -> nn.Module:
     """Build one of timm's models without its classifier, with random parameters.
 
     Raises:
         UnknownName: timm has no such model.
     """
-    if not timm.is_model(backbone):
-        raise UnknownName("timm model", backbone, timm.list_models(), fix="python -c 'import timm; timm.list_models()'")
-    trunk: nn.Module = timm.create_model(backbone, pretrained=False, num_classes=0)
-    return trunk
+    if not timm.is_model(name):
+        raise UnknownName("timm model", name, timm.list_models(), fix="python -c 'import timm; timm.list_models()'")
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0)
+    return network

@@ -20,7 +20,7 @@ def _shipped(split: str, size: int, sha256: str) -> File:
 def _published(name: str, size: int, sha256: str, *, content_size: int, content_sha256: str) -> File:
     """Describe an archive that its author offers at two places; the Store keeps it re-zipped, without dates."""
     places = (f"{ORIGIN}/learning-datasets/{name}", f"{ORIGIN}/download.tensorflow.org/data/{name}")
-    sources = tuple(Source(uri=uri, size=size, sha256=sha256, reader="zoo_core.readers:rezip") for uri in places)
+    sources = tuple(Source(uri=uri, size=size, sha256=sha256, reader="zoo_core:rezip") for uri in places)
     return File(sources=sources, size=content_size, sha256=content_sha256)
 
 

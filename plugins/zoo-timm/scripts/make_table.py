@@ -96,7 +96,7 @@ def built(architecture: str, classes: int, size: int, fixed: bool) -> nn.Module:
 
 @cache
 def through(architecture: str, head: str, size: int, fixed: bool) -> None:
-    """Send two images through a model of three classes: whole, and through its trunk and then its head.
+    """Send two images through a model of three classes: whole, and through its backbone and then its head.
 
     Raises:
         LeftOut: they do not come out as (2, 3).
@@ -112,7 +112,7 @@ def through(architecture: str, head: str, size: int, fixed: bool) -> None:
     except Exception as error:
         raise LeftOut("it, or its head alone, cannot be run on the meta device") from error
     if features.ndim != 2 or not logits.shape == again.shape == (2, 3):
-        raise LeftOut("its head cannot be trained on the features of its trunk")
+        raise LeftOut("its head cannot be trained on the features of its backbone")
 
 
 def rows() -> Iterator[tuple[str, dict[str, object]]]:

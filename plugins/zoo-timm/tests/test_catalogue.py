@@ -16,7 +16,7 @@ from zoo_timm.table import table
 
 import zoo_core as zoo
 from zoo_core import UnknownName, UsageError
-from zoo_core.engine.data import preprocessing
+from zoo_core.engine.data.preprocessing import preprocessing
 
 REGISTRY = zoo.load_registry()
 TINY, NAME = "test_resnet.r160_in1k", "timm/test_resnet.r160_in1k"
@@ -63,7 +63,7 @@ def test_a_card_says_what_the_installed_timm_says(name: str) -> None:
     data = timm.data.resolve_model_data_config(model)
     assert (3, card.input.size, card.input.size) == data["input_size"]
     assert (card.input.mean, card.input.std) == (data["mean"], data["std"])
-    covers = "all" if card.num_classes == model.pretrained_cfg["num_classes"] else "trunk"
+    covers = "all" if card.num_classes == model.pretrained_cfg["num_classes"] else "backbone"
     assert card.weights[0].covers == covers
 
 

@@ -241,13 +241,13 @@ def test_a_new_head_is_trained_and_the_run_predicts(hub: Hub, store: Store, pict
         zoo.predict(result.directory, pictures / "dark" / "0.png", store=store)
 
 
-def test_a_trunk_without_classes_says_what_to_do(store: Store, photo: Path) -> None:
+def test_a_backbone_without_classes_says_what_to_do(store: Store, photo: Path) -> None:
     fix = "zoo run RECIPE --set model=timm/vit_small_patch14_dinov2.lvd142m"
     with pytest.raises(UsageError, match=fix):
         zoo.predict("timm/vit_small_patch14_dinov2.lvd142m", photo, store=store)
 
 
-def test_a_trunks_own_head_is_passed_over(hub: Hub, store: Store) -> None:
+def test_a_backbones_own_head_is_passed_over(hub: Hub, store: Store) -> None:
     """An image tower's last layer gives an embedding, not classes."""
     name = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
     state = random_model(name).state_dict()

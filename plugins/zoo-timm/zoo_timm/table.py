@@ -42,10 +42,10 @@ def card(name: str) -> ModelCard:
 
 
 def _weights(row: dict[str, Any], repository: str) -> WeightsCard:
-    """Weights whose classes have no names here are those of a trunk: their head, if they have one, is passed over."""
+    """Weights whose classes have no names here count as a backbone; their head, if any, is ignored."""
     return WeightsCard(
         name="hub",
-        covers="all" if "labels" in row else "trunk",
+        covers="all" if "labels" in row else "backbone",
         file=HubFile(repo=repository),
         convert="zoo_timm.model:convert",
         classes=f"zoo_timm.labels:{row['labels']}" if "labels" in row else None,
@@ -56,5 +56,5 @@ def _weights(row: dict[str, Any], repository: str) -> WeightsCard:
 
 def _summary(row: dict[str, Any]) -> str:
     size = table()["inputs"][row["input"]]["size"]
-    told = f"{row['num_classes']:,} classes of ImageNet" if "labels" in row else "a trunk"
+    told = f"{row['num_classes']:,} classes of ImageNet" if "labels" in row else "a backbone"
     return f"{told}, {size} × {size} pixels"

@@ -6,11 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-from zoo_core.checkpoints import Checkpoints
-from zoo_core.child import limit_memory
 from zoo_core.cli import main
-from zoo_core.plugins import new_manager
-from zoo_core.registry import load_registry
+from zoo_core.disk.sandbox import limit_memory
+from zoo_core.registry.discovery import new_manager
+from zoo_core.registry.registry import load_registry
+from zoo_core.runs.checkpoints import Checkpoints
 
 
 def quiet(log: str) -> None:
@@ -38,16 +38,18 @@ def pond(variables: dict[str, str], out: str, log: str) -> None:
     """Carry out a recipe of the pond, or go on with it, and save after every step."""
     import zoo_pond
 
-    from zoo_core.engine.run import execute
-    from zoo_core.runs import to_resume
-    from zoo_core.store import Store
+    from zoo_core.engine.training.run import execute
+    from zoo_core.runs.history import find_resumable
+    from zoo_core.store.store import Store
 
     quiet(log)
     os.environ.update(variables)
     manager = new_manager()
     manager.register(zoo_pond, name="zoo-pond 1.2.3")
     plan = load_registry(manager=manager).plan("pond")
-    execute(plan, store=Store.default(), out=Path(out), resume=to_resume("auto", Path(out), "pond"), checkpoint_every=0)
+    execute(
+        plan, store=Store.default(), out=Path(out), resume=find_resumable("auto", Path(out), "pond"), checkpoint_every=0
+    )
 
 
 def save(folder: str, variables: dict[str, str], places: list[int], log: str) -> None:
@@ -61,4 +63,4 @@ def save(folder: str, variables: dict[str, str], places: list[int], log: str) ->
 
 def content(place: int) -> dict[str, bytes]:
     """Return what a checkpoint of a place holds."""
-    return {"state.safetensors": f"tensors of {place}".encode() * 100, "place.json": b"{}", "metrics.jsonl": b""}
+    return {"state.safetensors": f"tensors of {place}".encode() * 100, "position.json": b"{}", "metrics.jsonl": b""}

@@ -26,8 +26,8 @@ def answers(
     rows: list[Tensor] = []
     for chosen in torch.split(torch.arange(len(images)), AT_ONCE):
         batch = torch.stack([see(images[index][0]) for index in chosen.tolist()])
-        with torch.inference_mode(), job.arithmetic.applied(job.device):  # never across a yield: it is the thread's
-            rows.append(for_each_class(network(job.arithmetic.ready(batch, job.device))).cpu())
+        with torch.inference_mode(), job.precision.autocast(job.device):  # never across a yield: it is the thread's
+            rows.append(for_each_class(network(job.precision.to_device(batch, job.device))).cpu())
         yield zoo.Progress(what, int(chosen[-1]) + 1, len(images), "images")
     return torch.cat(rows)
 
@@ -43,7 +43,7 @@ def teachers_answers(job: zoo.Job, settings: DistillationSettings) -> Generator[
     registry = zoo.load_registry()
     card = _fitting(registry.model(settings.teacher), job, settings.teacher_weights)
     key, count = _key(card, job, settings.teacher_weights), len(job.train)
-    if (kept := job.store.recall(key)) is not None:
+    if (kept := job.store.get_cached(key)) is not None:
         yield zoo.Progress("the teacher's answers (kept from before)", count, count, "images")
         return load(kept)["logits"]
     teacher = zoo.create_model(card.name, weights=settings.teacher_weights, registry=registry, store=job.store)
@@ -56,7 +56,7 @@ def teachers_answers(job: zoo.Job, settings: DistillationSettings) -> Generator[
 def _fitting(card: zoo.ModelCard, job: zoo.Job, weights: str) -> zoo.ModelCard:
     """Return the teacher's card, if it was trained to tell the data's classes apart; nothing is fetched for that."""
     picked, data = card.pick_weights(weights), job.plan.classes
-    theirs = card.classes_for(picked) if picked[-1].covers != "trunk" and weights != "pretrained" else None
+    theirs = card.classes_for(picked) if picked[-1].covers != "backbone" and weights != "pretrained" else None
     if theirs != data:
         raise zoo.UsageError(
             f"{card.name} with weights {weights!r} cannot teach {', '.join(data)}",
@@ -69,5 +69,5 @@ def _fitting(card: zoo.ModelCard, job: zoo.Job, weights: str) -> zoo.ModelCard:
 def _key(card: zoo.ModelCard, job: zoo.Job, weights: str) -> str:
     """Return a hash of all that the answers depend on; change any of it, and the teacher is asked anew."""
     code = [version(name) for name in ("zoo-distill", "zoo-core", "torch", "torchvision", "pillow")]
-    depends = (card.model_dump_json(), weights, job.train.fingerprint, job.arithmetic.name, job.device.type, code)
+    depends = (card.model_dump_json(), weights, job.train.fingerprint, job.precision.name, job.device.type, code)
     return sha256(repr(depends).encode()).hexdigest()

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat
 
-from zoo_core import Value
+from zoo_core import FrozenModel
 
 
-class DistillationSettings(Value):
+class DistillationSettings(FrozenModel):
     """What a recipe may set."""
 
     teacher: str = "horses-inception"  # any installed model with trained weights for the data's classes

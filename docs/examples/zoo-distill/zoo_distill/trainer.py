@@ -92,8 +92,8 @@ class Lesson:
         """Return what the student makes of some of the images as it is trained on them: (n, classes)."""
         job = self.job
         images = torch.stack([job.preprocessing(self.change(job.train[index][0])) for index in chosen.tolist()])
-        with job.arithmetic.applied(job.device):
-            return for_each_class(job.model(job.arithmetic.ready(images, job.device)))
+        with job.precision.autocast(job.device):
+            return for_each_class(job.model(job.precision.to_device(images, job.device)))
 
     def _measured(self, epoch: int) -> Generator[Event, None, tuple[dict[str, float], zoo.Predictions | None]]:
         """Return the accuracies, and the predictions over the validation images."""
@@ -127,8 +127,8 @@ def _begun(
     job: zoo.Job, settings: DistillationSettings, taught: Tensor, labels: Tensor, resume: zoo.TrainState | None
 ) -> Lesson:
     """Return the lesson, where the resumed state left it."""
-    job.arithmetic.laid_out(job.model.to(job.device))
-    fused = not job.arithmetic.plain  # as the core's loop: one pass over all parameters
+    job.precision.to_memory_format(job.model.to(job.device))
+    fused = not job.precision.plain  # as the core's loop: one pass over all parameters
     optimizer = zoo.make_optimizer(job.plan.recipe.optimizer, job.model.parameters(), fused=fused)
     if resume is not None:
         job.model.load_state_dict(_below(MODEL, resume))

@@ -1,0 +1,1 @@
+"""One short file per command: it parses, makes one call, and prints."""

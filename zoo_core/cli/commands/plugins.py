@@ -1,0 +1,131 @@
+"""`zoo plugins`: who brings what, who cannot be loaded and why, and who shall not be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from zoo_core.cli.checks_table import show_checks
+from zoo_core.cli.console import eprint, print_json, print_table
+from zoo_core.cli.options import Json, registry
+from zoo_core.errors import PluginError, UnknownName, UsageError
+from zoo_core.plugin_tools.scaffold import Kind, write_plugin
+from zoo_core.registry.distributions import installed, installed_as, normalised
+from zoo_core.registry.registry import Registry
+from zoo_core.registry.settings import UserConfig
+
+app = typer.Typer(help="List, examine, disable and write plugins.", invoke_without_command=True, add_completion=False)
+
+
+def distribution_names(incomplete: str) -> list[str]:
+    """Complete the name of an installed distribution; no plugin is imported."""
+    return [one.name for one in installed() if one.name.startswith(incomplete)]
+
+
+DistributionName = Annotated[
+    str, typer.Argument(metavar="NAME", help="An installed distribution.", autocompletion=distribution_names)
+]
+
+
+@app.callback()
+def plugins(context: typer.Context, json: Json = False) -> None:
+    """List, examine, disable and write plugins; without a command, list them."""
+    if context.invoked_subcommand is None:
+        list_(context, json)
+
+
+@app.command("list")
+def list_(context: typer.Context, json: Json = False) -> None:
+    """List the installed plugins and what they bring."""
+    known, disabled = registry(context), UserConfig.default().settings().disabled
+    brings = {offer.plugin: offer.names for offer in known.plugins}
+    absent = [one.label for one in installed() if one.name in disabled]
+    if json:
+        problems = [vars(problem) for problem in known.problems]
+        listed = [{"plugin": plugin, **names} for plugin, names in brings.items()]
+        return print_json({"plugins": listed, "disabled": absent, "problems": problems})
+    rows = [(plugin, _brought(names)) for plugin, names in brings.items()]
+    return print_table(("plugin", "brings"), [*rows, *((label, "disabled") for label in absent)])
+
+
+@app.command()
+def doctor(
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one plugin may take.")] = 10.0,
+    json: Json = False,
+) -> None:
+    """Import every plugin in a process of its own, and tell how each is; exit code 8 if one is broken."""
+    from zoo_core.plugin_tools.doctor import diagnose
+
+    found = diagnose(timeout)
+    if json:
+        print_json([vars(one) for one in found])
+    else:
+        rows = [(d.distribution, d.version, d.state, _milliseconds(d.milliseconds), _brought(d.brings)) for d in found]
+        print_table(("name", "version", "state", "ms", "brings"), rows, right=["ms"])
+        for one in found:
+            if one.cause:
+                eprint(f"{one.distribution} is {one.state}: {one.cause}\n  Try: {one.cure}")
+    ill = [one.distribution for one in found if not one.well]
+    if ill:
+        raise PluginError(f"{len(ill)} of {len(found)} plugins cannot be used", why=", ".join(ill))
+
+
+@app.command()
+def disable(name: DistributionName) -> None:
+    """Have a plugin not imported any more, also when it is broken."""
+    known = installed_as(name).name
+    UserConfig.default().disable(known)
+    print(f"{known} is disabled")
+
+
+@app.command()
+def enable(name: DistributionName) -> None:
+    """Have a disabled plugin imported again."""
+    configuration = UserConfig.default()
+    known = {*(one.name for one in installed()), *configuration.settings().disabled}  # it may be uninstalled by now
+    if normalised(name) not in known:
+        raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
+    configuration.enable(normalised(name))
+    print(f"{normalised(name)} is enabled")
+
+
+@app.command()
+def check(name: DistributionName, json: Json = False) -> None:
+    """Check all that an installed plugin brings, without a network; exit code 9 if something does not hold."""
+    from zoo_core.testing import checks_of
+
+    show_checks(list(checks_of(name)), json=json)
+
+
+@app.command()
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What to call it; the distribution is zoo-NAME.")],
+    kind: Annotated[Kind, typer.Option(help="What it brings, beside a recipe.")],
+    out: Annotated[Path, typer.Option(help="The folder to write it in.")] = Path(),
+) -> None:
+    """Write a plugin to begin with, whose tests pass, and print the commands to go on with."""
+    known, short = registry(context), name.removeprefix("zoo-")
+    if _is_taken(short, known):
+        raise UsageError(f"{short!r} is taken", why="zoo list and zoo plugins show by whom", fix="choose another name")
+    folder = write_plugin(name, kind, out)
+    print(f"cd {quote(str(folder))}")
+    print('pip install -e ".[test]"')
+    print(f"pytest\nzoo plugins check {folder.name}\nzoo run {folder.name.removeprefix('zoo-')}")
+
+
+def _is_taken(name: str, known: Registry) -> bool:
+    tables = (known.models, known.datasets, known.trainers, known.recipes)
+    return any(name in table for table in tables) or f"zoo-{name}" in [one.name for one in installed()]
+
+
+def _brought(names: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{kind}: {', '.join(some)}" for kind, some in names.items())
+
+
+def _milliseconds(taken: float | None) -> str:
+    return "" if taken is None else f"{taken:.0f}"

@@ -1,0 +1,1 @@
+"""Writing to disk: atomic files and folders, temporary names, and child processes with limits."""

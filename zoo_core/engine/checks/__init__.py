@@ -1,0 +1,1 @@
+"""Checks of models, datasets and trainers against what their cards declare."""

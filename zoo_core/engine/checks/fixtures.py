@@ -1,0 +1,167 @@
+"""Small jobs to try a trainer on: a model on noise, or a recipe cut to a few of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from zoo_core.cards import DatasetCard, Edition, ImageInput, ModelCard, TrainerCard
+from zoo_core.engine.data.splits import open_splits
+from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.weights import load_weights
+from zoo_core.engine.training.trainer import Job
+from zoo_core.events import drive, ignore_event
+from zoo_core.images.image_sets import ArrayImages, ImageSet
+from zoo_core.recipes import Plan, Recipe
+from zoo_core.store.store import Store
+
+EPOCHS, BATCH, IMAGES = 2, 4, 8
+SMALL: Mapping[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "precision": "float32"}  # overrides of a recipe
+TINY = ModelCard(
+    name="tiny",
+    summary="What trainers are tried on",
+    license="Apache-2.0",
+    source="zoo",
+    builder="zoo_core.engine.checks.fixtures:Tiny",
+    input=ImageInput(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    num_classes=2,
+    head="fc",
+    parameters=170,
+)
+
+
+class Tiny(nn.Module):
+    """A convolution that a test can freeze, BatchNorm, and a head."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, kernel_size=3)
+        self.bn = nn.BatchNorm2d(4)
+        self.hidden = nn.Linear(4, 8)
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, 3, H, W) to logits (N, num_classes)."""
+        logits: Tensor = self.fc(self.hidden(self.bn(self.conv(images)).relu().mean(dim=(2, 3))).relu())
+        return logits
+
+
+@dataclass(frozen=True)
+class ImageSubset:
+    """At most IMAGES images of a set, at even distances, so that classes which lie one after another are all there."""
+
+    images: ImageSet
+
+    @cached_property
+    def _chosen(self) -> tuple[int, ...]:
+        return tuple(range(0, len(self.images), max(1, len(self.images) // IMAGES)))[:IMAGES]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in label order."""
+        return self.images.classes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the whole set's, and of which images these are."""
+        return sha256(f"{self.images.fingerprint} {self._chosen}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return self.images[self._chosen[index]]
+
+    def label(self, index: int) -> int:
+        """Return one image's label."""
+        return self.images.label(self._chosen[index])
+
+    def name(self, index: int) -> str:
+        """Return what to call one image."""
+        return self.images.name(self._chosen[index])
+
+
+def always_due() -> bool:
+    """Say that a checkpoint is wanted: the `due` of jobs that try whether a trainer can go on from anywhere."""
+    return True
+
+
+def tiny_job(trainer: TrainerCard, settings: Mapping[str, Any], store: Store) -> Job:
+    """Return the job of training a tiny model, the same each time, on noise; its first parameters are frozen."""
+    return noise_job(TINY, _drawn(TINY), trainer, settings, store)
+
+
+def few_images_job(plan: Plan, store: Store) -> Job:
+    """Return the job of a plan, on the CPU and with a few of its images; the model's first parameters are frozen.
+
+    Raises:
+        NetworkError: weights or data would have to be fetched, and the store is offline.
+    """
+    images = drive(open_splits(plan, store), ignore_event)[0]
+    model = _drawn(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
+    load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head)
+    validation = ImageSubset(images["validation"]) if "validation" in images else None
+    return Job(model, ImageSubset(images["train"]), validation, plan, store, torch.device("cpu"), due=always_due)
+
+
+def noise_job(
+    card: ModelCard,
+    model: nn.Module,
+    trainer: TrainerCard,
+    settings: Mapping[str, Any],
+    store: Store,
+    epochs: int = EPOCHS,
+) -> Job:
+    """Return the job of training a model on a few images of noise."""
+    classes = card.classes or tuple(str(number) for number in range(card.num_classes))
+    dataset, images = _noise_card(classes), _noise(card.input, classes)
+    small = {**SMALL, "epochs": epochs}
+    plan = Plan(
+        recipe=Recipe(name="check", summary="check", model=card.name, dataset="noise", **small),
+        model=card,
+        dataset=dataset,
+        edition=dataset.edition(),
+        trainer=trainer,
+        settings=settings,
+        weights=(),
+        classes=classes,
+        device="cpu",
+    )
+    return Job(model, images, images, plan, store, torch.device("cpu"), due=always_due)
+
+
+def _drawn(card: ModelCard, *, num_classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build a model with the same random parameters each time, of which the first are frozen."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(card, num_classes=num_classes, options=options)
+    next(model.parameters()).requires_grad_(False)
+    return model
+
+
+def _noise_card(classes: tuple[str, ...]) -> DatasetCard:
+    edition = Edition(name="noise", summary="noise", files={}, examples={"train": IMAGES})
+    return DatasetCard(
+        name="noise",
+        summary="noise",
+        license="CC0-1.0",
+        attribution="nobody",
+        source="zoo",
+        classes=classes,
+        editions=(edition,),
+        loader="zoo_core:ArrayImages",
+    )
+
+
+def _noise(spec: ImageInput, classes: tuple[str, ...]) -> ArrayImages:
+    shape = (IMAGES, spec.size, spec.size) + ((3,) if spec.channels == 3 else ())
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return ArrayImages(pixels, np.arange(IMAGES) % len(classes), classes)

@@ -1,0 +1,1 @@
+"""Precision, processes, seeds, losses and batched inference: what all computation shares."""

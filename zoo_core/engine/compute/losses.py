@@ -1,0 +1,25 @@
+"""What logits mean: one logit for two classes, or one per class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean loss of logits (N, K) against labels (N,): binary cross-entropy with K = 1, else cross-entropy.
+
+    Binary cross-entropy on logits is the same function as a sigmoid followed by BCELoss, and does not overflow.
+    """
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float())
+    return F.cross_entropy(logits.float(), labels)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Return (N, classes) probabilities for logits (N, K); with K = 1 they are [1 - p, p]."""
+    if logits.shape[1] == 1:
+        positive = logits.float().sigmoid()
+        return torch.cat([1 - positive, positive], dim=1)
+    return logits.float().softmax(dim=1)

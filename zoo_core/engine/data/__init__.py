@@ -1,0 +1,1 @@
+"""From image sets to batches of tensors: preprocessing, augmentation, loaders and splits."""

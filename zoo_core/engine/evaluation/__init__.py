@@ -1,0 +1,1 @@
+"""Predictions and metrics of a trained model."""

@@ -1,0 +1,87 @@
+"""Evaluates a model on labelled images, batch after batch, with flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.cards import ImageInput
+from zoo_core.engine.compute.batched import infer_batches
+from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
+from zoo_core.engine.compute.losses import cross_entropy as loss_of, probabilities
+from zoo_core.engine.compute.precision import FLOAT32, Precision
+from zoo_core.engine.data.batches import inference_batch_size, iter_batches, labels_of, names_of
+from zoo_core.engine.data.preprocessing import normalize_transform
+from zoo_core.engine.models.inference import load_for_inference
+from zoo_core.events import Event, Predictions
+from zoo_core.images.image_sets import ImageSet
+from zoo_core.results import ClassResult, Evaluation
+
+
+def evaluate(
+    model: nn.Module,
+    images: ImageSet,
+    spec: ImageInput,
+    device: torch.device,
+    *,
+    precision: Precision = FLOAT32,
+    world: World = SINGLE_PROCESS,
+) -> Generator[Event, None, Evaluation]:
+    """Send every image, clean, through the model in evaluation mode.
+
+    Raises:
+        DataError: an image is damaged.
+    """
+    network = load_for_inference(model.to(device), spec, precision)
+    logits = yield from forward_all(network, images, spec, device, world=world, what="evaluating")
+    labels = labels_of(images)
+    mean = loss_of(logits, labels).item()
+    return summarise(probabilities(logits), labels, names_of(images), images.classes, loss=mean)
+
+
+def forward_all(
+    network: nn.Module,
+    images: ImageSet,
+    spec: ImageInput,
+    device: torch.device,
+    *,
+    world: World,
+    what: str,
+    batch_size: int | None = None,
+) -> Generator[Event, None, Tensor]:
+    """Return what a network made by `inferring` says of every image, (N, …) float32 in order; ranks share them.
+
+    Raises:
+        DataError: an image is damaged.
+    """
+    scale, size = normalize_transform(spec), batch_size or inference_batch_size(spec)
+
+    def batches_of(indices: Tensor) -> Iterator[Tensor]:
+        return (scale(pixels.to(device)) for pixels in iter_batches(images, spec, indices.tolist(), size))
+
+    rows = yield from infer_batches(network, batches_of, len(images), device, precision=FLOAT32, world=world, what=what)
+    return rows
+
+
+def summarise(
+    rows: Tensor, labels: Tensor, names: tuple[str, ...], classes: Sequence[str], *, loss: float
+) -> Evaluation:
+    """Count what (N, classes) probabilities say of (N,) labels."""
+    count = len(classes)
+    called = rows.argmax(dim=1)
+    confusion = torch.bincount(labels * count + called, minlength=count * count).reshape(count, count)
+    return Evaluation(
+        images=len(labels),
+        loss=loss,
+        accuracy=confusion.trace().item() / len(labels),
+        classes=tuple(_class_result(name, k, confusion) for k, name in enumerate(classes)),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        predictions=Predictions(names, tuple(labels.tolist()), tuple(tuple(row) for row in rows.tolist())),
+    )
+
+
+def _class_result(name: str, k: int, confusion: Tensor) -> ClassResult:
+    right, is_it, called_it = confusion[k, k].item(), confusion[k].sum().item(), confusion[:, k].sum().item()
+    return ClassResult(name, int(is_it), right / called_it if called_it else None, right / is_it if is_it else None)

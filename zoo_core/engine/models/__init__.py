@@ -1,0 +1,1 @@
+"""Building models, loading, importing and exporting their weights, and optimizing them for inference."""

@@ -1,0 +1,95 @@
+"""From a card to a module: building, weights, and the seam between backbone and head."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo_core.cards import ModelCard, resolve
+from zoo_core.errors import PluginError, UsageError, did_you_mean
+
+
+def build_model(
+    card: ModelCard, *, num_classes: int | None = None, options: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """Build a card's model with random parameters, in evaluation mode.
+
+    Args:
+        card: what to build.
+        num_classes: None takes the card's.
+        options: the builder's own, by name.
+
+    Raises:
+        UsageError: the builder does not take these options.
+        PluginError: what it returns is no module.
+    """
+    builder = resolve(card.builder)
+    try:
+        classes = card.num_classes if num_classes is None else num_classes
+        model = builder(num_classes=classes, **card.fixed, **(options or {}))
+    except TypeError as error:
+        raise UsageError(
+            f"{card.name} cannot be built with these options", why=str(error), fix=f"zoo show {card.name}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise PluginError(f"the builder of {card.name} returned a {type(model).__name__}", why="not an nn.Module")
+    return model.eval()
+
+
+@contextmanager
+def split_head(model: nn.Module, card: ModelCard) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Give (backbone, head): inside, the model ends where its head began; afterwards it is whole again.
+
+    Raises:
+        UsageError: the card names no head.
+    """
+    if card.head is None:
+        raise UsageError(
+            f"{card.name} has no head to train alone", why="its card names none", fix="--set trainer=supervised"
+        )
+    head = model.get_submodule(card.head)
+    model.set_submodule(card.head, nn.Identity())
+    try:
+        yield model, head
+    finally:
+        model.set_submodule(card.head, head)
+
+
+def freeze_until(model: nn.Module, part: str) -> None:
+    """Freeze parameters in their order, up to and with the first whose name contains `part`: the source's loop.
+
+    Buffers are not frozen: in training mode, a BatchNorm goes on updating its statistics, as it does in the source.
+
+    Raises:
+        UsageError: no parameter's name contains it.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    last = next((name for name in names if part in name), None)
+    hint, fix = did_you_mean(part, {name.split(".")[0] for name in names}), "zoo show NAME --layers"
+    if last is None:
+        raise UsageError(f"no parameter's name contains {part!r}{hint}", fix=fix)
+    if last == names[-1]:
+        raise UsageError(f"freezing up to {part!r} leaves nothing to train", fix=fix)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = False
+        if part in name:
+            return
+
+
+def state_hash(module: nn.Module) -> str:
+    """Return the sha256 of all parameters and buffers, names included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of parameters, trainable or not; buffers do not count."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,93 @@
+"""A model's layers as torchinfo sees them, with the arithmetic of their parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchinfo
+from torch import nn
+
+from zoo_core.cards import ImageInput, ModelCard
+from zoo_core.engine.models.build import build_model
+
+MIB = 1 << 20  # the source's table says MB
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of one leaf module."""
+
+    path: str  # "layer1.0"
+    kind: str  # "Conv2d"
+    shape: tuple[int, ...]  # of its output, without the batch side
+    parameters: int
+    arithmetic: str  # "64 × (3·3·1 + 1) = 640"; empty where there are no parameters
+
+
+@dataclass(frozen=True)
+class Layers:
+    """All layers in the order of their calls, and the sizes for one image, in MiB.
+
+    Counted as the source's table does: forward and backward are two times four bytes for each layer's outputs.
+    """
+
+    layers: tuple[Layer, ...]
+    shapes: dict[str, tuple[tuple[int, ...], ...]]  # of every module's outputs, one for each call, by path
+    megabytes: dict[str, float]
+    parameters: int
+
+
+def layers_of(card: ModelCard) -> Layers:
+    """Build the model on the meta device, where nothing is computed, and list its layers."""
+    with torch.device("meta"):
+        return layers_in(build_model(card), card.input)
+
+
+def layers_in(model: nn.Module, spec: ImageInput) -> Layers:
+    """List the layers of a module, in the order in which one image calls them."""
+    size = (1, spec.channels, spec.size, spec.size)
+    device = next(model.parameters()).device
+    summary = torchinfo.summary(model, input_size=size, device=device, verbose=0, depth=99, mode="eval")
+    leaves = [info for info in summary.summary_list if info.is_leaf_layer]
+    layers = tuple(_layer(info) for info in leaves)
+    shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
+    for info in summary.summary_list:
+        shapes[_path(info)] = (*shapes.get(_path(info), ()), tuple(info.output_size[1:]))
+    sizes = {
+        "input": summary.total_input / MIB,
+        "forward_backward": 2 * sum(info.output_bytes for info in leaves) / MIB,
+        "parameters": summary.total_param_bytes / MIB,
+    }
+    return Layers(layers, shapes, {**sizes, "total": sum(sizes.values())}, summary.total_params)
+
+
+def arithmetic(module: nn.Module) -> str:
+    """Return how a layer's parameters are counted, or nothing for a layer of another kind."""
+    count = f"{sum(p.numel() for p in module.parameters()):,}"
+    if isinstance(module, nn.Conv2d):
+        height, width = module.kernel_size
+        fan_in = f"{height}·{width}·{module.in_channels // module.groups:,}"
+        return f"{module.out_channels:,} × {_with_bias(fan_in, module)} = {count}"
+    if isinstance(module, nn.Linear):
+        return f"{module.out_features:,} × {_with_bias(f'{module.in_features:,}', module)} = {count}"
+    if isinstance(module, nn.BatchNorm2d) and module.affine:
+        return f"2 × {module.num_features:,} = {count}"
+    return ""
+
+
+def _with_bias(fan_in: str, module: nn.Conv2d | nn.Linear) -> str:
+    return f"({fan_in} + 1)" if module.bias is not None else f"({fan_in})"
+
+
+def _layer(info: Any) -> Layer:  # noqa: ANN401 - torchinfo has no types
+    return Layer(_path(info), info.class_name, tuple(info.output_size[1:]), info.num_params, arithmetic(info.module))
+
+
+def _path(info: Any) -> str:  # noqa: ANN401 - torchinfo has no types
+    names: list[str] = []
+    while info.parent_info is not None:
+        names.insert(0, info.var_name)
+        info = info.parent_info
+    return ".".join(names)

@@ -1,0 +1,1 @@
+"""The training loop, the built-in trainers, and the run around them."""

@@ -1,0 +1,1 @@
+"""Image files and sets of labelled images. Needs no torch."""

@@ -1,0 +1,149 @@
+"""Examines installed plugins, each in a process of its own: whatever one does, the others are examined too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from zoo_core.disk.atomic import atomic_write
+from zoo_core.disk.sandbox import describe_exit, limit_memory, run_child
+from zoo_core.errors import Problem
+from zoo_core.registry.discovery import PluginContents, collect, find_plugins, new_manager
+from zoo_core.registry.distributions import Distribution, installed
+from zoo_core.registry.registry import Registry, registry_of
+from zoo_core.registry.settings import UserConfig
+
+State = Literal["ok", "slow", "disabled", "incompatible", "broken"]
+
+KINDS = ("models", "catalogues", "datasets", "trainers", "recipes")
+PATIENCE = 10.0  # seconds for one plugin
+SLOW = 500.0  # milliseconds to import, above which every command feels it
+MEMORY = 4 * 2**30  # bytes that a plugin may hold while it is examined
+PROGRAM = "from zoo_core.plugin_tools.doctor import examine; examine(*sys.argv[1:])"
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What a plugin's own process saw."""
+
+    offers: tuple[PluginContents, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    milliseconds: float | None = None  # to import the entry modules, zoo_core being imported already
+    imports_torch: bool = False
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How an installed distribution's plugins are."""
+
+    distribution: str
+    version: str
+    state: State
+    milliseconds: float | None  # None: it was not imported, or not to the end
+    brings: Mapping[str, list[str]]  # names by kind; nothing where it is left out
+    cause: str = ""
+    cure: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether there is nothing to mend."""
+        return self.state not in ("broken", "incompatible")
+
+
+def diagnose(seconds: float = PATIENCE) -> list[Diagnosis]:
+    """Examine every installed plugin, several at once, each for at most `seconds`."""
+    found, disabled = installed(), UserConfig.default().settings().disabled
+    fit = [one for one in found if one.name not in disabled and one.incompatibility is None]
+    findings = dict(zip((one.name for one in fit), examine_all(fit, seconds), strict=True))
+    core, _ = collect(new_manager())
+    together = registry_of([*core, *(offer for one in findings.values() for offer in one.offers)])
+    return [_diagnosis(one, one.name in disabled, findings.get(one.name, ImportReport()), together) for one in found]
+
+
+def examine(name: str, report: str) -> None:
+    """Import one distribution's plugins, in the process that is there for it, and write the Findings to a file."""
+    limit_memory(MEMORY)
+    distribution = next(one for one in installed() if one.name == name)
+    atomic_write(
+        Path(report), TypeAdapter(ImportReport).dump_json(_findings(distribution), fallback=str, warnings=False)
+    )
+
+
+def _findings(distribution: Distribution) -> ImportReport:
+    new_manager()  # so that what it loads is not counted
+    began = perf_counter()
+    try:
+        manager, problems = find_plugins([distribution])
+        milliseconds = 1000 * (perf_counter() - began)
+        offers, broken = collect(manager)
+    except KeyboardInterrupt:  # nobody types Ctrl-C here: it is the plugin's
+        return ImportReport(problems=(_problem(distribution, "it raised KeyboardInterrupt, as Ctrl-C does"),))
+    own = tuple(offer for offer in offers if offer.plugin != "zoo-core")
+    return ImportReport(own, (*problems, *broken), milliseconds, "torch" in sys.modules)
+
+
+def examine_all(distributions: Iterable[Distribution], seconds: float) -> list[ImportReport]:
+    """Let each distribution be examined in a process of its own, as many at once as there are cores."""
+    with TemporaryDirectory(prefix="zoo-") as folder:
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            return list(pool.map(lambda one: _examine(one, Path(folder), seconds), distributions))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _examine(distribution: Distribution, folder: Path, seconds: float) -> ImportReport:
+    report = folder / f"{distribution.name}.json"
+    code = run_child(PROGRAM, [distribution.name, str(report)], seconds=seconds)
+    try:
+        findings: ImportReport = TypeAdapter(ImportReport).validate_json(report.read_bytes())
+    except (OSError, ValidationError):
+        return ImportReport(problems=(_problem(distribution, f"while it was imported {describe_exit(code, seconds)}"),))
+    if code != 0:
+        cause = f"after it was imported {describe_exit(code, seconds)}"
+        return ImportReport(problems=(*findings.problems, _problem(distribution, cause)))
+    return findings
+
+
+def _diagnosis(one: Distribution, disabled: bool, findings: ImportReport, together: Registry) -> Diagnosis:
+    state, problem = ("disabled", _disabled(one)) if disabled else _state(one, findings, together)
+    offers = [offer for offer in together.plugins if one.provides(offer.plugin)]
+    brings = {kind: [name for offer in offers for name in offer.names.get(kind, ())] for kind in KINDS}
+    cause, cure = (problem.cause, problem.cure) if problem else ("", "")
+    return Diagnosis(
+        one.name, one.version, state, findings.milliseconds, {k: v for k, v in brings.items() if v}, cause, cure
+    )
+
+
+def _state(one: Distribution, findings: ImportReport, together: Registry) -> tuple[State, Problem | None]:
+    if one.incompatibility is not None:
+        return "broken" if one.fault else "incompatible", one.incompatibility
+    problems = [*findings.problems, *(p for p in together.problems if one.provides(p.subject))]
+    if problems:
+        return "broken", Problem(one.label, "; ".join(p.cause for p in problems), problems[0].cure)
+    if findings.imports_torch or (findings.milliseconds or 0) > SLOW:
+        return "slow", _slow(one, findings)
+    return "ok", None
+
+
+def _problem(one: Distribution, cause: str) -> Problem:
+    return Problem(one.label, cause, f"pip install --upgrade {one.name}, or zoo plugins disable {one.name}")
+
+
+def _disabled(one: Distribution) -> Problem:
+    return Problem(one.label, "you have disabled it", f"zoo plugins enable {one.name}")
+
+
+def _slow(one: Distribution, findings: ImportReport) -> Problem:
+    cause = "its entry module imports torch" if findings.imports_torch else "importing it takes long"
+    cure = "move its imports to the modules that its cards name: they are loaded when they are used"
+    return Problem(one.label, f"{cause}, and so every command starts later", cure)

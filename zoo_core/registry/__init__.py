@@ -1,0 +1,1 @@
+"""From entry points and registry files to one frozen Registry."""

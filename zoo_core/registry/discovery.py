@@ -1,0 +1,189 @@
+"""Finds plugins and asks them what they bring; one that fails is left out whole, and the rest works.
+
+This is the only file that calls pluggy or loads entry points. Pluggy's own loader has no isolation, and passes over a
+second distribution with the same entry-point name in silence; so entry points are loaded one by one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from types import MappingProxyType
+from typing import TypeVar
+
+import pluggy
+from pydantic import ValidationError
+
+from zoo_core import hookspecs
+from zoo_core.cards import Catalogue, DatasetCard, FrozenModel, ModelCard, TrainerCard
+from zoo_core.errors import Problem, did_you_mean
+from zoo_core.recipes import Recipe
+from zoo_core.registry import builtin as trainers
+from zoo_core.registry.distributions import Distribution, installed
+from zoo_core.registry.pydantic_errors import first_error
+from zoo_core.registry.settings import UserConfig
+
+T = TypeVar("T")
+LONGEST = 300  # characters of an error's text
+
+BRINGS = MappingProxyType(
+    {
+        "zoo_models": ModelCard,
+        "zoo_catalogues": Catalogue,
+        "zoo_datasets": DatasetCard,
+        "zoo_trainers": TrainerCard,
+        "zoo_recipes": Recipe,
+    }
+)
+
+
+@dataclass(frozen=True)
+class PluginContents:
+    """What one plugin brings."""
+
+    plugin: str  # "zoo-fashion-cnn 0.1.0"
+    models: tuple[ModelCard, ...] = ()
+    catalogues: tuple[Catalogue, ...] = ()
+    datasets: tuple[DatasetCard, ...] = ()
+    trainers: tuple[TrainerCard, ...] = ()
+    recipes: tuple[Recipe, ...] = ()
+
+    @property
+    def items(self) -> tuple[tuple[str, str, FrozenModel], ...]:
+        """All of it, as (kind, name, value)."""
+        return (
+            *(("models", card.name, card) for card in self.models),
+            *(("catalogues", catalogue.name, catalogue) for catalogue in self.catalogues),
+            *(("datasets", card.name, card) for card in self.datasets),
+            *(("trainers", card.name, card) for card in self.trainers),
+            *(("recipes", recipe.name, recipe) for recipe in self.recipes),
+        )
+
+    @property
+    def takes(self) -> tuple[tuple[str, str], ...]:
+        """All names it takes, as (kind, name): those of its items, and those of the models in its catalogues."""
+        own = tuple((kind, name) for kind, name, _ in self.items)
+        return own + tuple(("models", name) for catalogue in self.catalogues for name in catalogue.models)
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The names of all of it, by kind."""
+        names: dict[str, list[str]] = {}
+        for kind, name, _ in self.items:
+            names.setdefault(kind, []).append(name)
+        return names
+
+
+class BrokenPlugin(Exception):
+    """A plugin raised, or returned what no hook may return."""
+
+
+def find_plugins(
+    distributions: Iterable[Distribution] | None = None,
+) -> tuple[pluggy.PluginManager, tuple[Problem, ...]]:
+    """Load the core's own plugin and those of the distributions; None: of all that are installed and not disabled.
+
+    A distribution that needs another zoo-core is a Problem, and is not imported.
+
+    Raises:
+        UsageError: the user's configuration cannot be read.
+    """
+    manager = new_manager()
+    problems: list[Problem | None] = []
+    for distribution in _enabled() if distributions is None else distributions:
+        if distribution.incompatibility is not None:
+            problems.append(distribution.incompatibility)
+        else:
+            problems.extend(_load(manager, distribution.label, point) for point in distribution.points)
+    return manager, tuple(problem for problem in problems if problem)
+
+
+def new_manager() -> pluggy.PluginManager:
+    """Return a manager that knows the hooks and the core's own plugin, and no other."""
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(trainers, name="zoo-core")
+    return manager
+
+
+def collect(manager: pluggy.PluginManager) -> tuple[tuple[PluginContents, ...], tuple[Problem, ...]]:
+    """Ask every registered plugin what it brings."""
+    offers, problems = [], []
+    for name, plugin in manager.list_name_plugin():
+        try:
+            offers.append(_ask(manager, name, plugin))
+        except BrokenPlugin as error:
+            problems.append(_problem(name, str(error)))
+    return tuple(offers), tuple(problems)
+
+
+def _enabled() -> list[Distribution]:
+    disabled = UserConfig.default().settings().disabled
+    return [one for one in installed() if one.name not in disabled]
+
+
+def _load(manager: pluggy.PluginManager, name: str, point: EntryPoint) -> Problem | None:
+    """Import one plugin and register it, or say what is wrong with it."""
+    if manager.has_plugin(name):
+        name = f"{name} [{point.name}]"
+    try:
+        manager.register(_isolated(point.load, f"importing {point.value!r}"), name=name)
+    except BrokenPlugin as error:
+        return _problem(name, str(error))
+    except pluggy.PluginValidationError as error:
+        manager.unregister(name=name)  # pluggy has kept it, with the hooks that it read before the bad one
+        return _problem(name, str(error).splitlines()[-1])
+    except ValueError as error:
+        return _problem(name, str(error))
+    return None
+
+
+def _ask(manager: pluggy.PluginManager, name: str, plugin: object) -> PluginContents:
+    brought: dict[str, tuple[FrozenModel, ...]] = {}
+    for caller in manager.get_hookcallers(plugin) or ():
+        if not caller.has_spec():
+            raise BrokenPlugin(f"there is no hook named {caller.name!r}{did_you_mean(caller.name, BRINGS)}")
+        implementation = next(impl.function for impl in caller.get_hookimpls() if impl.plugin is plugin)
+        returned = _isolated(lambda hook=implementation: list(hook()), f"its {caller.name} hook")  # type: ignore[misc]
+        brought[caller.name] = _checked(caller.name, returned)
+    return PluginContents(name, **{hook.removeprefix("zoo_"): values for hook, values in brought.items()})  # type: ignore[arg-type]
+
+
+def _checked(hook: str, returned: list[object]) -> tuple[FrozenModel, ...]:
+    for value in returned:
+        if not isinstance(value, BRINGS[hook]):
+            raise BrokenPlugin(f"its {hook} hook returned a {type(value).__name__}, not a {BRINGS[hook].__name__}")
+        _isolated(lambda value=value: _validate(value), f"a value of its {hook} hook")
+    return tuple(returned)  # type: ignore[arg-type]
+
+
+def _validate(value: FrozenModel) -> None:
+    """Hold a value against its own rules: `model_construct` and `model_copy` pass them by."""
+    type(value).model_validate(value.model_dump(warnings=False))
+
+
+def _isolated(call: Callable[[], T], what: str) -> T:
+    """Call into a plugin: whatever it raises becomes BrokenPlugin, whatever it prints goes to stderr."""
+    try:
+        with redirect_stdout(sys.stderr):
+            return call()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a plugin must not end the program that lists it
+        text = first_error(error) if isinstance(error, ValidationError) else _first_line(error)
+        raise BrokenPlugin(f"{what} raised {type(error).__name__}{text and ': '}{text}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what an error says, in short; one that cannot even be printed says nothing."""
+    with suppress(Exception):
+        return next(iter(str(error).strip().splitlines()), "")[:LONGEST]
+    return ""
+
+
+def _problem(name: str, cause: str) -> Problem:
+    one = name.split()[0]
+    return Problem(name, cause, f"pip install --upgrade {one}, zoo plugins disable {one}, or pip uninstall {one}")

@@ -1,0 +1,52 @@
+"""Turns pydantic's complaints about a recipe or a registry file into one message that lists them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from zoo_core.errors import UsageError, did_you_mean, printable
+
+MOST = 100  # complaints that are listed
+LONGEST = 500  # characters of a key's path
+
+
+def to_usage_error(error: ValidationError, where: str, model: type[BaseModel], *, fix: str = "") -> UsageError:
+    """Return a UsageError that names every bad key of `where` by its path, with the nearest key that would be right."""
+    known = set(_keys(model))
+    lines = list(dict.fromkeys(_line(complaint, known) for complaint in error.errors()[:MOST]))
+    if error.error_count() > MOST:
+        lines.append(f"and {error.error_count() - MOST:,} more")
+    return UsageError(f"{where} is not valid", why="\n".join(f"  {line}" for line in lines), fix=fix)
+
+
+def _line(complaint: Any, known: set[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    path = printable(".".join(map(str, complaint["loc"]))[:LONGEST]) or "(top level)"
+    if complaint["type"] == "extra_forbidden":
+        return f"{path}: no such key{did_you_mean(str(complaint['loc'][-1]), known)}"
+    given = "" if complaint["type"] == "missing" else f" (given: {_shown(complaint['input'])})"
+    return f"{path}: {complaint['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+def _keys(annotation: Any) -> Iterator[str]:  # noqa: ANN401 - any type annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            yield name
+            yield from _keys(field.annotation)
+    for inner in get_args(annotation):
+        yield from _keys(inner)
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first fault in one line: "models.0.name: Field required"."""
+    fault = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")

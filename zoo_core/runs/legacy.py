@@ -1,0 +1,44 @@
+"""Translates the documents of runs that were written before documents named a schema (commit ece8b4a and earlier)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DOORS = {  # built-in code was referenced by inner module paths
+    "zoo_core.engine.supervised:Supervised": "zoo_core:SupervisedTrainer",
+    "zoo_core.engine.frozen_features:FrozenFeatures": "zoo_core:FrozenFeaturesTrainer",
+    "zoo_core.trainers:SupervisedSettings": "zoo_core:SupervisedSettings",
+    "zoo_core.trainers:FrozenFeaturesSettings": "zoo_core:FrozenFeaturesSettings",
+    "zoo_core.readers:gunzip": "zoo_core:gunzip",
+    "zoo_core.readers:rezip": "zoo_core:rezip",
+}
+RENAMED = {  # keys, wherever they appear in a document
+    "plan.json": {
+        "documented": "reference",
+        "place": "section",
+        "figures": "metrics",
+        "says": "quote",
+        "trunk": "backbone",
+        "probes": "reported",
+    },
+    "result.json": {"documented": "reference", "held": "passed", "says": "quote"},
+    "environment.json": {"arithmetic": "precision", "ranks": "world_size"},
+}
+
+
+def upgrade(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a document of schema 0, such as "plan.json", as schema 1 names them."""
+    upgraded: dict[str, Any] = _renamed(fields, RENAMED.get(name, {}))
+    return upgraded
+
+
+def _renamed(value: Any, keys: dict[str, str]) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {keys.get(key, key): _covers(key, _renamed(inner, keys)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, keys) for inner in value]
+    return DOORS.get(value, value) if isinstance(value, str) else value
+
+
+def _covers(key: str, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    return "backbone" if (key, value) == ("covers", "trunk") else value

@@ -1,0 +1,1 @@
+"""Bytes from outside, verified by hash and cached: sources, downloads, archives and their readers."""
