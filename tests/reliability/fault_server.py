@@ -114,7 +114,7 @@ def make_handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
 
         def send_headers(self, answer: Answer, start: int, length: int) -> None:
             total = len(server.content)
-            told = answer.broadcast or (f"bytes {start}-{total - 1}/{total}" if start else "")
+            told = answer.told or (f"bytes {start}-{total - 1}/{total}" if start else "")
             if told and told != "none":
                 self.send_header("Content-Range", told)
             if answer.etag:

@@ -26,6 +26,7 @@ from zoo_timm import labels
 
 import zoo_core as zoo
 from zoo_core import IntegrityError, NetworkError, PluginError, Store, UsageError
+from zoo_core.events import Event, Progress
 
 REGISTRY = zoo.load_registry()
 TINY, NAME = "test_resnet.r160_in1k", "timm/test_resnet.r160_in1k"
@@ -154,9 +155,9 @@ def test_the_command_line_fetches_ahead_and_lists_what_it_keeps(hub: Hub, tmp_pa
 
 def test_progress_is_told(hub: Hub, store: Store) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
-    seen: list[tuple[int, int]] = []
-    store.fetch(REGISTRY.model(NAME).weights[0].file, "x", lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (len(hub.files[NAME]), len(hub.files[NAME]))
+    seen: list[Event] = []
+    store.fetch(REGISTRY.model(NAME).weights[0].file, "x", seen.append)
+    assert seen[-1] == Progress("fetching", len(hub.files[NAME]), len(hub.files[NAME]), "B")
 
 
 def test_bytes_that_are_not_those_of_the_hash_are_refused(hub: Hub, store: Store) -> None:
