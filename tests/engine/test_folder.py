@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,8 @@ from PIL import Image
 import zoo_core as zoo
 from zoo_core import DataError, Registry, Store
 from zoo_core.cards import resolve
+from zoo_core.engine.compute.distributed import World
+from zoo_core.engine.data.splits import open_splits
 from zoo_core.engine.training.run import execute
 from zoo_core.errors import IntegrityError
 from zoo_core.events import AuditNote, EpochResult, Event, drive, ignore_event
@@ -198,6 +203,29 @@ def test_each_image_is_read_twice_and_hashed_once_before_epoch_1(
     images = [str(path) for path in root.rglob("*.*")]
     assert before == [Counter({path: 1 if "/test/" in path else 2 for path in images})]  # test images wait for the end
     assert {hashed[Path(path).read_bytes()] for path in images} == {1}
+
+
+@dataclass(frozen=True)
+class SecondRank(World):
+    """A rank that receives what the first one has audited."""
+
+    received: AuditedFolder | None = None
+
+    def broadcast(self, value: object) -> Any:
+        assert value is None
+        return self.received
+
+
+def test_only_the_first_rank_reads_images_for_the_audit(
+    class_folder: Path, pond: Registry, store: Store, opened: Counter[str]
+) -> None:
+    plan = pond.plan("pond", data=class_folder)
+    first = drive(open_splits(plan, store), ignore_event)
+    received = pickle.loads(pickle.dumps(audited(class_folder)))
+    opened.clear()
+    second = drive(open_splits(plan, store, world=SecondRank(1, 2, 2, received)), ignore_event)
+    assert second == first
+    assert opened == {}
 
 
 def test_a_dry_run_reads_no_image(class_folder: Path, opened: Counter[str], zoo: Callable, with_pond: Registry) -> None:

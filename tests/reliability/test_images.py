@@ -84,7 +84,7 @@ GOLDEN = [
     Golden("1 bit", "1", (255,), flat("1", 1, "BMP", "PNG", "TIFF")),
     Golden("8-bit grey", "40", (40,), flat("L", 40, "BMP", "JPEG", "PNG", "TIFF"), LOSSY),
     Golden(
-        "8-bit grey, which these formats keep as colours",
+        "8-bit grey, stored as colours by these formats",
         "40",
         (40, 40, 40),
         flat("L", 40, "GIF") | flat("L", 40, "WEBP", lossless=True),
@@ -147,7 +147,7 @@ GOLDEN = [
         flat("RGBA", (200, 100, 50, 128), "PNG", "TIFF") | flat("RGBA", (200, 100, 50, 128), "WEBP", lossless=True),
     ),
     Golden(
-        "colours, wholly transparent",
+        "colours, fully transparent",
         "200, 100, 50, 0",
         (255, 255, 255),
         flat("RGBA", (200, 100, 50, 0), "GIF", "PNG", "TIFF"),

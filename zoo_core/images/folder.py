@@ -43,7 +43,8 @@ class Folder:
     def dataset(self) -> DatasetCard:
         """A card for the folder, so that a plan can hold it like any dataset."""
         counts = {split: len(files) for split, files in self.splits.items() if files}
-        edition = Edition(name="folder", summary=str(self.root), files={}, examples=counts)
+        summary = f"{self.root}, split by content hash" if self.split_by_hash else str(self.root)
+        edition = Edition(name="folder", summary=summary, files={}, examples=counts)
         return DatasetCard(
             name="folder",
             summary=f"the images in {self.root}",
