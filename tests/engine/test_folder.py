@@ -9,7 +9,7 @@ import pickle
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import zoo_core as zoo
-from zoo_core import DataError, Registry, Store
+from zoo_core import DataError, Plan, Registry, Store
 from zoo_core.cards import resolve
 from zoo_core.engine.compute.distributed import World
 from zoo_core.engine.data.splits import open_splits
@@ -32,6 +32,7 @@ from zoo_core.images.folder import scan
 from zoo_core.images.hash_split import split_by_hash
 from zoo_core.images.issues import DataIssue, describe
 from zoo_core.runs.directory import RunDir
+from zoo_core.runs.legacy import upgrade
 
 COLOURS = {"coral": (220, 60, 60), "moss": (60, 200, 60), "sky": (60, 60, 220)}
 
@@ -150,7 +151,7 @@ def test_a_fingerprint_is_the_same_from_digests_and_from_files(split_folder: Pat
 
 
 @pytest.fixture
-def opened() -> Counter[str]:
+def opened() -> Iterator[Counter[str]]:
     """Counts how often each image file is opened."""
     counts = Counter[str]()
 
@@ -249,6 +250,19 @@ def test_a_plan_of_class_folders_records_the_split_once_it_is_known(
     recorded = RunDir(run).plan()
     assert recorded.edition.examples == {split: len(files) for split, files in audited(class_folder).splits.items()}
     assert pond.plan_again(recorded) == recorded
+
+
+def test_a_plan_that_ece8b4a_made_of_class_folders_is_still_valid(
+    class_folder: Path, pond: Registry, store: Store
+) -> None:
+    """It split the folder while planning, and named a loader that did not exist."""
+    counts = {split: len(files) for split, files in audited(class_folder).splits.items()}
+    fields = pond.plan("pond", data=class_folder).with_examples(counts).model_dump(mode="json")
+    fields["dataset"]["loader"] = "zoo_core.engine.folder:load"
+    again = pond.plan_again(Plan.model_validate(upgrade("plan.json", fields)))
+    opened = drive(open_splits(again, store), ignore_event)
+    assert {split: len(images) for split, images in opened.splits.items()} == counts
+    assert opened.plan == again
 
 
 def test_a_run_is_not_repeated_on_another_split(

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from zoo_core.cards import Split
 from zoo_core.errors import DataError
 from zoo_core.events import Event, Progress
@@ -20,6 +22,7 @@ from zoo_core.images.image_sets import FolderImages
 from zoo_core.images.issues import DataIssue, counted, stop_if_fatal
 
 CHUNK = 256  # images checked between two progress events
+STRIP = 2**20  # pixels hashed at a time
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,19 @@ def _check(path: Path) -> _Check:
     try:
         content = read_bytes(path)
         digest = hashlib.sha256(content).hexdigest()
-        image = decode_image(content, str(path)).convert("RGB")  # formats differ in how they store grey
+        return _Check("", digest, _hash_of_pixels(decode_image(content, str(path))))
     except DataError as error:
         return _Check(error.why or error.what, digest)
+
+
+def _hash_of_pixels(image: Image.Image) -> bytes:
+    """Hash the size and the RGB values: formats differ in whether they store grey as colour."""
     pixels = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
-    pixels.update(image.tobytes())
-    return _Check("", digest, pixels.digest())
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):  # in strips, because a copy of a large image is large
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels.update(strip.convert("RGB").tobytes())
+    return pixels.digest()
 
 
 def _unreadable(root: Path, reasons: Mapping[Path, str]) -> list[DataIssue]:

@@ -1,8 +1,8 @@
 """Splits labelled files into train and validation by the hash of their bytes.
 
 An image's split depends on its bytes alone: not on its name, the other images or a seed. Adding images never moves
-one that was there, and identical files share a split. The exception are classes so small that all of their images hash
-to one split: the image with the smallest hash then moves to the other, so that luck does not make a folder unusable.
+one that was there, and identical files share a split. The exception is a class so small that all of its images hash to
+one split: the image with the smallest hash then moves to the other, so that chance does not make a folder unusable.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Registry:
         Raises:
             UnknownName: there is no such recipe, model, dataset, edition, trainer or key.
             UsageError: the values do not fit.
-            DataError: `data` is no folder.
+            DataError: `data` is not a folder, or cannot be listed.
         """
         original = _look_up("recipe", self.recipes, name)
         recipe = override(original, overrides or {})
