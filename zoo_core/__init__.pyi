@@ -46,6 +46,7 @@ from .errors import (
     ZooError as ZooError,
 )
 from .events import (
+    AuditNote as AuditNote,
     Checkpoint as Checkpoint,
     EpochResult as EpochResult,
     Predictions as Predictions,
@@ -53,7 +54,12 @@ from .events import (
     TrainState as TrainState,
 )
 from .hookspecs import hookimpl as hookimpl
-from .images.image_sets import ArrayImages as ArrayImages, ImageSet as ImageSet, ZipImages as ZipImages
+from .images.image_sets import (
+    ArrayImages as ArrayImages,
+    FolderImages as FolderImages,
+    ImageSet as ImageSet,
+    ZipImages as ZipImages,
+)
 from .recipes import Plan as Plan, Recipe as Recipe
 from .registry.builtin import FrozenFeaturesSettings as FrozenFeaturesSettings, SupervisedSettings as SupervisedSettings
 from .registry.registry import Registry as Registry, list_models as list_models, load_registry as load_registry

@@ -19,7 +19,7 @@ from zoo_core.engine.data.batches import load_split
 from zoo_core.engine.data.preprocessing import preprocessing
 from zoo_core.engine.evaluation.evaluate import evaluate
 from zoo_core.engine.evaluation.predictor import Predictor, image_source, list_image_files
-from zoo_core.engine.evaluation.target import open_eval_data, require_same_classes
+from zoo_core.engine.evaluation.target import open_eval_data
 from zoo_core.engine.explain.activations import explain
 from zoo_core.engine.explain.render import write_page
 from zoo_core.engine.models.build import build_model
@@ -28,9 +28,8 @@ from zoo_core.engine.models.weights import load_weights
 from zoo_core.engine.training.run import execute
 from zoo_core.errors import DataError, UnknownName, UsageError, printable
 from zoo_core.events import OnEvent, drive, ignore_event
-from zoo_core.images.audit import stop_if_unreadable
 from zoo_core.images.decode import read_image
-from zoo_core.images.image_sets import FolderImages, ImageSet
+from zoo_core.images.image_sets import ImageSet
 from zoo_core.recipes import PrecisionName
 from zoo_core.registry.registry import Registry, load_registry
 from zoo_core.results import Evaluation, Prediction, RunResult
@@ -203,16 +202,12 @@ def evaluate_on(
         DataError: the images' classes are not the model's, or images are damaged.
     """
     predictor = predictor_for(target, registry, store, on_event=on_event, precision=precision)
-    name, images = open_eval_data(registry, store, target, data=data, dataset=dataset, split=split)
-    require_same_classes(predictor, images)
+    name, images = open_eval_data(
+        registry, store, target, predictor.classes, data=data, dataset=dataset, split=split, on_event=on_event
+    )
     cpu = torch.device("cpu")
     steps = evaluate(predictor.model, images, predictor.input, cpu, precision=predictor.precision, world=world)
-    try:
-        return NamedEvaluation(predictor.origin, name, drive(steps, on_event))
-    except DataError:
-        if isinstance(images, FolderImages):
-            stop_if_unreadable(images)  # lists them all
-        raise
+    return NamedEvaluation(predictor.origin, name, drive(steps, on_event))
 
 
 def explain_image(

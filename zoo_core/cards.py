@@ -80,12 +80,14 @@ class HubFile(FrozenModel):
 class ImageInput(FrozenModel):
     """How an image must look to go into a model: preprocessing, described.
 
-    Pixels are scaled to [0, 1], then normalised as (pixel - mean) / std, per channel.
+    `resize` makes a square: "squash" scales both sides to `size`; "crop" scales the shorter side and keeps the middle;
+    "pad" scales the longer side to `size`, centres the image and fills the margins with the colour `mean`. Pixels are
+    then scaled to [0, 1], and normalised as (pixel - mean) / std, per channel.
     """
 
     size: PositiveInt  # pixels, of the square that the model sees
     channels: Literal[1, 3] = 3
-    resize: Literal["squash", "crop"] = "squash"  # squash: both sides to `size`; crop: shorter side, then the middle
+    resize: Literal["squash", "crop", "pad"] = "squash"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # with "crop": size / shorter side, which is rounded down
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     mean: tuple[float, ...]
@@ -268,7 +270,7 @@ class DatasetCard(FrozenModel):
     source: str
     classes: tuple[str, ...]
     editions: tuple[Edition, ...] = Field(min_length=1)  # the first is the default
-    loader: Reference
+    loader: Reference | None = None  # None: the user's own folder, which a plan names in `data`
 
     def edition(self, name: str | None = None) -> Edition:
         """Return one edition; None: the first. Raises UnknownName."""

@@ -81,7 +81,15 @@ class Resumed:
     changed: Mapping[str, tuple[Any, Any]]  # then and now: it goes on, but not bit for bit
 
 
-Event = Progress | EpochResult | Checkpoint | Saved | Resumed
+@dataclass(frozen=True)
+class AuditNote:
+    """Something that the audit of a folder found and that does not stop the run, such as leaked or ignored files."""
+
+    what: str  # "3 images appear in more than one split; ..."
+    paths: tuple[str, ...] = ()  # relative to the folder
+
+
+Event = Progress | EpochResult | Checkpoint | Saved | Resumed | AuditNote
 
 
 OnEvent = Callable[[Event], None]

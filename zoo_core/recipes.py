@@ -15,6 +15,7 @@ from zoo_core.cards import (
     ImageInput,
     ModelCard,
     Name,
+    Split,
     TrainerCard,
     Unit,
     WeightsCard,
@@ -191,6 +192,12 @@ class Plan(FrozenModel):
     def input(self) -> ImageInput:
         """The preprocessing: that of the weights to start from, else the model's."""
         return self.model.input_for(self.weights)
+
+    def with_examples(self, examples: Mapping[Split, int]) -> Plan:
+        """Return the plan with these numbers of images in each split of its edition."""
+        edition = self.edition.model_copy(update={"examples": dict(examples)})
+        dataset = self.dataset.model_copy(update={"editions": (edition,)}) if self.data is not None else self.dataset
+        return self.model_copy(update={"edition": edition, "dataset": dataset})
 
     @property
     def fresh_head(self) -> bool:

@@ -387,7 +387,7 @@ def test_eval_on_a_folder_of_other_classes_is_refused(zoo: Zoo, run: Path) -> No
     [
         (("--dataset", "pnd"), 2, "no dataset named 'pnd'; did you mean 'pond'?"),
         (("--dataset", "pond.drwn"), 2, "no edition of pond named 'drwn'"),
-        (("--data", "nowhere"), 3, "nowhere is no folder"),
+        (("--data", "nowhere"), 3, "nowhere is not a folder"),
         (("--split", "holdout"), 2, "Invalid value for '--split'"),
     ],
 )
@@ -443,4 +443,4 @@ def test_a_run_on_a_folder_drops_the_documented_column(zoo: Zoo) -> None:
     Path("pets", "cats", "bad.png").write_bytes(b"bad")
     again = zoo("run", "pond", "--data", "pets")
     assert again.code == 3
-    assert "  error: 1 image(s) cannot be used\n    cats/bad.png: it is no JPEG" in again.err
+    assert "  error: 1 image cannot be used\n    cats/bad.png: unsupported or corrupt" in again.err

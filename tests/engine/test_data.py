@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torchvision import transforms as v1
 
-from zoo_core import ArrayImages, DataError, ImageInput, Registry, Store, ZipImages
+from zoo_core import ArrayImages, DataError, ImageInput, PluginError, Registry, Store, ZipImages
 from zoo_core.engine.compute.seeding import epoch_order, seed_for
 from zoo_core.engine.data.augmentation import augmentation, augmented
 from zoo_core.engine.data.batches import decode_all, iter_batches, load_split
@@ -37,7 +37,7 @@ def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
 
 @pytest.fixture
 def animals(tmp_path: Path) -> Path:
-    """A zip with classes whose plain and natural order differ."""
+    """A zip with classes whose string order and natural order differ."""
     with zipfile.ZipFile(tmp_path / "animals.zip", "w") as archive:
         for number, name in enumerate(["z10/b.png", "z2/a.png", "z10/a.png", "z1/c.png"]):
             archive.writestr(name, encoded(picture(seed=number)))
@@ -52,7 +52,7 @@ def test_a_zips_classes_are_its_folders_in_plain_string_order(animals: Path) -> 
     assert [images[i][1] for i in range(len(images))] == [0, 1, 1, 2]
 
 
-def test_a_fingerprint_knows_every_byte_and_label() -> None:
+def test_a_fingerprint_depends_on_every_byte_and_label() -> None:
     pixels, labels = np.zeros((3, 2, 2), np.uint8), np.array([0, 1, 0])
     first = ArrayImages(pixels, labels, ("a", "b")).fingerprint
     assert ArrayImages(pixels.copy(), labels.copy(), ("a", "b")).fingerprint == first
@@ -69,14 +69,14 @@ def test_a_zips_fingerprint_changes_with_any_image(animals: Path, tmp_path: Path
     assert ZipImages(animals).fingerprint != ZipImages(tmp_path / "other.zip").fingerprint
 
 
-def test_squashed_images_are_as_torchvision_makes_them() -> None:
+def test_squashed_images_match_torchvision() -> None:
     image = picture((300, 200))
     spec = ImageInput(size=150, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     theirs = v1.Compose([v1.Resize((150, 150)), v1.ToTensor(), v1.Normalize([0.5] * 3, [0.5] * 3)])
     torch.testing.assert_close(preprocessing(spec)(image), theirs(image), atol=1e-6, rtol=0)
 
 
-def test_cropped_images_are_as_torchvision_makes_them() -> None:
+def test_cropped_images_match_torchvision() -> None:
     image = picture((400, 300))
     spec = ImageInput(
         size=224, resize="crop", crop_fraction=0.875, interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1)
@@ -86,32 +86,65 @@ def test_cropped_images_are_as_torchvision_makes_them() -> None:
     torch.testing.assert_close(preprocessing(spec)(image), theirs(image), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (50, 20), (224, 224), (1, 900)])
+def test_padded_images_match_resizing_and_padding_in_torchvision(size: tuple[int, int]) -> None:
+    """A letterbox: the longer side becomes `size`; the margins have the mean colour, which normalises to about 0."""
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    spec = ImageInput(size=224, resize="pad", interpolation="bicubic", mean=mean, std=std)
+    image = picture(size)
+    width, height = (max(1, round(side * 224 / max(size))) for side in size)
+    resized = v1.Resize((height, width), v1.InterpolationMode.BICUBIC)(image)
+    left, top = (224 - width) // 2, (224 - height) // 2
+    margins = [left, top, 224 - width - left, 224 - height - top]
+    colour = tuple(round(255 * value) for value in mean)
+    theirs = v1.Compose([v1.Pad(margins, fill=colour), v1.ToTensor(), v1.Normalize(mean, std)])(resized)
+    ours = preprocessing(spec)(image)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    outside = torch.ones(224, 224, dtype=torch.bool)
+    outside[top : top + height, left : left + width] = False
+    assert ours[:, outside].abs().max() < 0.01 if outside.any() else size[0] == size[1]
+
+
+def test_a_padded_grey_image_has_grey_margins() -> None:
+    spec = ImageInput(size=8, channels=1, resize="pad", mean=(0.5,), std=(0.5,))
+    assert (
+        preprocessing(spec)(Image.new("RGB", (8, 2), "white"))[0, :, 0].round(decimals=1).tolist()
+        == [0.0] * 3
+        + [
+            1.0,
+            1.0,
+        ]
+        + [0.0] * 3
+    )
+    assert pickle.loads(pickle.dumps(preprocessing(spec)))(picture()).shape == (1, 8, 8)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK"])
-def test_every_mode_of_image_goes_into_every_model(mode: str) -> None:
+def test_images_of_every_mode_fit_every_model(mode: str) -> None:
     grey = ImageInput(size=8, channels=1, mean=(0.5,), std=(0.5,))
     assert preprocessing(SQUASHED)(picture(mode="RGB").convert(mode)).shape == (3, 8, 8)
     assert preprocessing(grey)(picture(mode="RGB").convert(mode)).shape == (1, 8, 8)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
-def test_streaming_keeps_the_order_whatever_the_batch(animals: Path, batch_size: int) -> None:
+def test_batches_keep_the_order_for_every_batch_size(animals: Path, batch_size: int) -> None:
     images = ZipImages(animals)
     batches = list(iter_batches(images, SQUASHED, [3, 1, 0, 2], batch_size))
     assert [len(pixels) for pixels in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    whole = decode_all(images, SQUASHED)
-    assert torch.equal(torch.cat(batches), whole.pixels[[3, 1, 0, 2]])
-    assert whole.labels.tolist() == [0, 1, 1, 2]
-    assert whole.pixels.dtype == torch.uint8
+    decoded = decode_all(images, SQUASHED)
+    assert torch.equal(torch.cat(batches), decoded.pixels[[3, 1, 0, 2]])
+    assert decoded.labels.tolist() == [0, 1, 1, 2]
+    assert decoded.pixels.dtype == torch.uint8
 
 
-def test_a_zip_is_streamed_through_workers_as_it_is_held(animals: Path) -> None:
-    """Each process has its own place in the file."""
+def test_a_zip_is_streamed_by_workers_as_it_is_in_memory(animals: Path) -> None:
+    """Each process has its own file position."""
     images = ZipImages(animals)
     assert len(images.fingerprint) == 64  # the file is open here before the workers are forked
-    batches = [torch.tensor([one]) for one in (3, 0, 2, 1) * 5]
-    held = torch.cat(list(examples_of(images, SQUASHED).stream(batches, 0)))
+    batches = [torch.tensor([index]) for index in (3, 0, 2, 1) * 5]
+    in_memory = torch.cat(list(examples_of(images, SQUASHED).stream(batches, 0)))
     streamed = torch.cat(list(examples_of(images, SQUASHED, hold_bytes=0).stream(batches, 0)))
-    assert torch.equal(held, streamed)
+    assert torch.equal(in_memory, streamed)
     assert pickle.loads(pickle.dumps(images)) == images
     assert pickle.loads(pickle.dumps(preprocessing(SQUASHED)))(images[0][0]).shape == (3, 8, 8)
 
@@ -139,7 +172,7 @@ def test_a_damaged_image_in_a_set_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4 ...", b"<svg/>", b"GIF89a", b"%!PS-Adobe"])
-def test_what_is_no_image_is_refused(content: bytes) -> None:
+def test_files_that_are_not_images_are_refused(content: bytes) -> None:
     with pytest.raises(DataError):
         decode_image(content, "x.jpg")
 
@@ -154,14 +187,14 @@ def test_a_damaged_image_gives_an_image_or_a_data_error(kind: str, at: int, junk
         assert "x" in error.what
 
 
-def test_an_image_that_would_fill_the_memory_is_refused() -> None:
+def test_a_decompression_bomb_is_refused() -> None:
     content = bytearray(encoded(picture()))
     content[16:24] = (9000).to_bytes(4, "big") * 2
     with pytest.raises(DataError):
         decode_image(bytes(content), "bomb.png")
 
 
-def test_a_picture_is_turned_as_its_exif_says() -> None:
+def test_an_image_is_rotated_as_its_exif_says() -> None:
     image, content = picture((12, 10)), io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -174,18 +207,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "nothing.png")
 
 
-def test_a_split_that_is_not_there_is_named(pond: Registry, store: Store) -> None:
+def test_a_missing_split_is_named(pond: Registry, store: Store) -> None:
     card, edition = pond.dataset("pond"), pond.dataset("pond").edition()
     smaller = edition.model_copy(update={"examples": {"train": 48}})
     with pytest.raises(DataError, match=r"pond.drawn has no test images\nits splits: train"):
         load_split(card, smaller, "test", store)
 
 
-def test_a_dataset_that_is_not_as_declared_is_refused(pond: Registry, store: Store) -> None:
+def test_a_dataset_that_differs_from_its_card_is_refused(pond: Registry, store: Store) -> None:
     card, edition = pond.dataset("pond"), pond.dataset("pond").edition()
     wrong = edition.model_copy(update={"examples": {"train": 47}})
     with pytest.raises(DataError, match="48 images"):
         load_split(card, wrong, "train", store)
+
+
+def test_a_dataset_without_a_loader_is_a_plugin_error(pond: Registry, store: Store) -> None:
+    card = pond.dataset("pond").model_copy(update={"loader": None})
+    with pytest.raises(PluginError, match="dataset pond has no loader"):
+        load_split(card, card.edition(), "train", store)
 
 
 def test_an_epochs_order_is_a_function_of_seed_and_epoch() -> None:
@@ -203,18 +242,18 @@ STEPS = (
 )
 
 
-def test_augmentation_depends_on_place_and_index_alone() -> None:
+def test_augmentation_depends_only_on_the_key_and_the_index() -> None:
     steps = augmentation(STEPS)
     pixels = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
     indices = torch.tensor([5, 6, 7, 8])
     together = augmented(pixels, steps, (0, "train", 1), indices)
     before = torch.get_rng_state()
-    one = augmented(pixels[2:3], steps, (0, "train", 1), indices[2:3])
+    alone = augmented(pixels[2:3], steps, (0, "train", 1), indices[2:3])
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(one[0], together[2])
+    assert torch.equal(alone[0], together[2])
     assert not torch.equal(augmented(pixels, steps, (0, "train", 2), indices), together)
 
 
-def test_grey_images_are_augmented_too() -> None:
+def test_grey_images_are_augmented() -> None:
     pixels = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
     assert augmented(pixels, augmentation(STEPS), (0,), torch.arange(2)).shape == (2, 1, 16, 16)

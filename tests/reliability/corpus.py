@@ -1,4 +1,4 @@
-"""Files that mean harm, made in code: replicas of what has been published, one by one."""
+"""Malicious files, generated in code: each replicates a published attack or a known trick."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, *, depth: int = 8, colour: int = 0, rows: bytes = b"", before: bytes = b"") -> bytes:
-    """A PNG with these rows, each behind its filter's byte, and with chunks before them."""
+    """A PNG with these rows, each preceded by its filter byte, and with extra chunks before them."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     body = png_chunk(b"IHDR", header) + before + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -40,7 +40,7 @@ def tiff(
     order: str = "<",
     next_page: int = 0,
 ) -> bytes:
-    """A TIFF of one uncompressed strip."""
+    """A TIFF with one uncompressed strip."""
     short, long = 3, 4
     tags = [
         *((256, long, [width]), (257, long, [height]), (258, short, [bits] * samples), (259, short, [1])),
@@ -52,24 +52,24 @@ def tiff(
     directory, used = struct.pack(f"{order}H", len(tags)), 0
     for tag, kind, values in tags:
         values = [beyond + len(extra)] if tag == 273 else values
-        held = struct.pack(f"{order}{len(values)}{'H' if kind == short else 'I'}", *values)
-        if len(held) > 4:
-            held, used = struct.pack(f"{order}I", beyond + used), used + len(held)
-        directory += struct.pack(f"{order}HHI", tag, kind, len(values)) + held.ljust(4, b"\0")
+        field = struct.pack(f"{order}{len(values)}{'H' if kind == short else 'I'}", *values)
+        if len(field) > 4:
+            field, used = struct.pack(f"{order}I", beyond + used), used + len(field)
+        directory += struct.pack(f"{order}HHI", tag, kind, len(values)) + field.ljust(4, b"\0")
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
     return head + directory + struct.pack(f"{order}I", next_page) + extra + pixels
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file, the door that it is carried to, and how that must end."""
+    """A malicious file, the input of zoo that it is given to, and the expected outcome."""
 
     name: str
     door: str  # "zip" | "tensors" | "image" | "registry" | "run"
-    make: Callable[[Path], bytes]  # from the path of the canary, for what wants to write it
-    refused: bool | None = True  # None: either way, as long as nothing else happens
-    file: str = ""  # of a run directory: which of its files this is
-    merged: bool = False  # it is JSON to be merged into that file, not to take its place
+    make: Callable[[Path], bytes]  # from the path of the canary, for attacks that write it
+    refused: bool | None = True  # None: either, as long as there is no other effect
+    file: str = ""  # in a run directory: the file that this one replaces
+    merged: bool = False  # JSON that is merged into that file instead of replacing it
 
     @property
     def id(self) -> str:
@@ -81,7 +81,7 @@ def fixed(content: bytes) -> Callable[[Path], bytes]:
 
 
 def corpus() -> list[Case]:
-    """All cases, each with a name of its own."""
+    """All cases, with unique names."""
     return [*zips(), *tensors(), *pickles(), *images(), *registries(), *runs()]
 
 
@@ -90,7 +90,7 @@ def corpus() -> list[Case]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a zip, with everything that can be a lie."""
+    """One entry of a zip, with every field that can be forged."""
 
     name: bytes
     data: bytes = b"payload"
@@ -108,21 +108,21 @@ class Entry:
 
 def zipped(*entries: Entry, count: int | None = None, directory_offset: int | None = None) -> bytes:
     body, directory = b"", b""
-    for one in entries:
-        packed = one.data if one.packed is None else one.packed
-        crc = zlib.crc32(one.data) if one.crc is None else one.crc
-        size = len(one.data) if one.size is None else one.size
-        packed_size = len(packed) if one.packed_size is None else one.packed_size
-        offset = len(body) if one.offset is None else one.offset
-        common = struct.pack("<HHHHHIII", 20, one.flags, one.method, 0, 33, crc, packed_size, size)
-        local_name = one.name if one.local_name is None else one.local_name
+    for entry in entries:
+        packed = entry.data if entry.packed is None else entry.packed
+        crc = zlib.crc32(entry.data) if entry.crc is None else entry.crc
+        size = len(entry.data) if entry.size is None else entry.size
+        packed_size = len(packed) if entry.packed_size is None else entry.packed_size
+        offset = len(body) if entry.offset is None else entry.offset
+        common = struct.pack("<HHHHHIII", 20, entry.flags, entry.method, 0, 33, crc, packed_size, size)
+        local_name = entry.name if entry.local_name is None else entry.local_name
         body += b"PK\3\4" + common + struct.pack("<HH", len(local_name), 0) + local_name + packed
         directory += b"PK\1\2" + struct.pack("<H", 0x0314) + common
-        directory += struct.pack("<HHHHHII", len(one.name), len(one.extra), 0, 0, 0, one.mode << 16, offset)
-        directory += one.name + one.extra
-    held = len(entries) if count is None else count
+        directory += struct.pack("<HHHHHII", len(entry.name), len(entry.extra), 0, 0, 0, entry.mode << 16, offset)
+        directory += entry.name + entry.extra
+    number = len(entries) if count is None else count
     start = len(body) if directory_offset is None else directory_offset
-    return body + directory + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, held, held, len(directory), start, 0)
+    return body + directory + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, number, number, len(directory), start, 0)
 
 
 def zips() -> Iterator[Case]:
@@ -170,8 +170,8 @@ def zips() -> Iterator[Case]:
         "an escape",
         "a leading",
     )
-    for name, place in slips.items():
-        yield case(name, good, Entry(place), refused=None if name.startswith(harmless) else True)
+    for name, path in slips.items():
+        yield case(name, good, Entry(path), refused=None if name.startswith(harmless) else True)
     for name, kind in (
         ("symlink", stat.S_IFLNK),
         ("fifo", stat.S_IFIFO),
@@ -182,16 +182,16 @@ def zips() -> Iterator[Case]:
     yield case("symlink to /etc/passwd, alone (CVE-2026-27905)", Entry(b"x", b"/etc/passwd", mode=stat.S_IFLNK | 0o777))
     yield case("character device", Entry(b"null", b"", mode=stat.S_IFCHR | 0o666))
     yield case("setuid", Entry(b"x", mode=stat.S_IFREG | stat.S_ISUID | 0o777), refused=None)
-    yield case("twice the same name", good, good)
+    yield case("the same name twice", good, good)
     yield case("names that differ in case", Entry(b"A/x"), Entry(b"a/X"))
-    yield case("names that differ in normal form", Entry("e\u0301".encode()), Entry("\u00e9".encode()))
-    yield case("a file where a folder is wanted", Entry(b"a"), Entry(b"a/b"))
-    yield case("a name that a folder has", Entry(b"a/", b"", mode=stat.S_IFDIR | 0o755), Entry(b"a"))
+    yield case("names that differ in Unicode normalization", Entry("e\u0301".encode()), Entry("\u00e9".encode()))
+    yield case("a file where a folder is needed", Entry(b"a"), Entry(b"a/b"))
+    yield case("a file with the name of a folder", Entry(b"a/", b"", mode=stat.S_IFDIR | 0o755), Entry(b"a"))
     yield case("two names for one entry", Entry(b"good.txt", local_name=b"../canary"))
     zeros = b"\0" * 50_000_000
     deflated = zlib.compress(zeros, 9)[2:-4]
     yield case("a bomb by ratio (CVE-2019-9674)", Entry(b"x", zeros, method=8, packed=deflated))
-    yield case("a bomb that gives its size as 1", Entry(b"x", zeros, method=8, packed=deflated, size=1))
+    yield case("a bomb that declares a size of 1", Entry(b"x", zeros, method=8, packed=deflated, size=1))
     kernel = len(deflated)
     shared = [
         Entry(b"%d" % n, zeros, method=8, packed=b"" if n else deflated, packed_size=kernel, offset=0)
@@ -199,11 +199,11 @@ def zips() -> Iterator[Case]:
     ]
     yield case("a bomb by overlap (CVE-2024-0450)", *shared)
     inner = zipped(Entry(b"x", zeros, method=8, packed=deflated))
-    yield case("a bomb in a zip", Entry(b"inner.zip", inner), refused=False)  # what is inside is not opened
+    yield case("a bomb in a zip", Entry(b"inner.zip", inner), refused=False)  # the inner zip is not opened
     yield case("encrypted", Entry(b"x", flags=0x801))
-    yield case("encrypted strongly", Entry(b"x", flags=0x841))
-    yield case("a method that is not known", Entry(b"x", method=99))
-    yield case("bzip2 that is none", Entry(b"x", method=12))
+    yield case("strongly encrypted", Entry(b"x", flags=0x841))
+    yield case("an unknown compression method", Entry(b"x", method=99))
+    yield case("bzip2 that is not bzip2", Entry(b"x", method=12))
     yield case("a wrong checksum", Entry(b"x", crc=1))
     yield case("a wrong size", Entry(b"x", size=3))
     yield case("packed bytes beyond the end", Entry(b"x", packed_size=1 << 30))
@@ -212,18 +212,18 @@ def zips() -> Iterator[Case]:
     yield case("an entry inside the directory", Entry(b"x", offset=45))
     yield case("a directory beyond the end", good, directory_offset=1 << 30)
     yield case("more entries than there are", good, count=7, refused=None)
-    yield case("no entries, it says", good, count=0, refused=None)
+    yield case("a count of no entries", good, count=0, refused=None)
     sizes = struct.pack("<HHQQQ", 1, 24, 1 << 62, 1 << 62, 1 << 62)
     big = 0xFFFFFFFF
-    yield case("zip64 lies", Entry(b"x", size=big, packed_size=big, offset=big, extra=sizes))
-    yield case("zip64 cut", Entry(b"x", size=big, packed_size=big, extra=struct.pack("<HHQ", 1, 24, 1)))
+    yield case("forged zip64 sizes", Entry(b"x", size=big, packed_size=big, offset=big, extra=sizes))
+    yield case("truncated zip64 sizes", Entry(b"x", size=big, packed_size=big, extra=struct.pack("<HHQ", 1, 24, 1)))
     yield case("too many entries", *(Entry(b"%d" % n, b"") for n in range(10_001)))
-    whole = zipped(good)
-    yield Case("cut", "zip", fixed(whole[:-10]))
+    intact = zipped(good)
+    yield Case("truncated", "zip", fixed(intact[:-10]))
     yield Case("empty", "zip", fixed(b""))
     yield Case("a tar", "zip", fixed(tarred("../canary")))
-    yield Case("a zip behind other bytes", "zip", fixed(b"#!/bin/sh\ntouch canary\n" + whole), None)
-    yield Case("a zip behind a zip", "zip", fixed(zipped(Entry(b"../canary")) + whole), None)
+    yield Case("a zip after other bytes", "zip", fixed(b"#!/bin/sh\ntouch canary\n" + intact), None)
+    yield Case("a zip after a zip", "zip", fixed(zipped(Entry(b"../canary")) + intact), None)
 
 
 def tarred(name: str) -> bytes:
@@ -251,7 +251,7 @@ def tensors() -> Iterator[Case]:
 
     four = b"\0\0\x80\x3f"
     yield case("a good one", {"x": tensor(0, 4, 1)}, four, refused=False)
-    yield case("weights that are no numbers", {"x": tensor(0, 4, 1)}, b"\0\0\xc0\x7f", refused=False)
+    yield case("weights that are NaN", {"x": tensor(0, 4, 1)}, b"\0\0\xc0\x7f", refused=False)
     yield case("weights that are infinite", {"x": tensor(0, 4, 1)}, b"\0\0\x80\x7f", refused=False)
     yield Case("empty", "tensors", fixed(b""))
     yield Case("seven bytes", "tensors", fixed(b"\0" * 7))
@@ -262,30 +262,30 @@ def tensors() -> Iterator[Case]:
     yield case("a header bomb of 30 MB", b"{" + b" " * 30_000_000 + b"}")
     yield case("overlap", {"x": tensor(0, 4, 1), "y": tensor(0, 4, 1)}, four)
     yield case("a gap", {"x": tensor(0, 4, 1), "y": tensor(8, 12, 1)}, four * 3)
-    yield case("bytes that no tensor has", {"x": tensor(0, 4, 1)}, four * 2)
-    yield case("data that is missing (Bleeding Llama, CVE-2026-7482)", {"x": tensor(0, 4096, 1024)}, four)
+    yield case("bytes that belong to no tensor", {"x": tensor(0, 4, 1)}, four * 2)
+    yield case("missing data (Bleeding Llama, CVE-2026-7482)", {"x": tensor(0, 4096, 1024)}, four)
     yield case("ends before it begins", {"x": tensor(4, 0, 1)}, four)
     yield case("negative shape", {"x": tensor(0, 4, -1)}, four)
     yield case("negative offset", {"x": tensor(-4, 0, 1)}, four)
     yield case("overflowing shape", {"x": tensor(0, 4, 1 << 33, 1 << 33)}, four)
-    yield case("a shape that overflows to what is there", {"x": tensor(0, 4, (1 << 62) + 1)}, four)
-    yield case("a shape bomb of nothing (CVE-2026-0897)", {"x": tensor(0, 0, 0, 1 << 62)}, refused=None)
+    yield case("a shape that overflows to the right size", {"x": tensor(0, 4, (1 << 62) + 1)}, four)
+    yield case("a shape bomb without elements (CVE-2026-0897)", {"x": tensor(0, 0, 0, 1 << 62)}, refused=None)
     yield case("a number too large for 64 bits", {"x": tensor(0, 1 << 70, 1)}, four)
     yield case("offsets that are floats", {"x": {"dtype": "F32", "shape": [1], "data_offsets": [0.0, 4.0]}}, four)
-    yield case("a dtype that is not known", {"x": tensor(0, 4, 1, dtype="F99")}, four)
+    yield case("an unknown dtype", {"x": tensor(0, 4, 1, dtype="F99")}, four)
     yield case("a dtype of 4 bits", {"x": tensor(0, 1, 2, dtype="F4")}, b"\0", refused=None)
     yield case("no shape", {"x": {"dtype": "F32", "data_offsets": [0, 4]}}, four)
     yield case("a name twice", b'{"x":%b,"x":%b}' % ((json.dumps(tensor(0, 4, 1)).encode(),) * 2), four, refused=None)
-    yield case("a name that is no UTF-8", b'{"\xff":%b}' % json.dumps(tensor(0, 4, 1)).encode(), four)
+    yield case("a name that is not UTF-8", b'{"\xff":%b}' % json.dumps(tensor(0, 4, 1)).encode(), four)
     yield case("a name that is half a character", b'{"\\ud800":%b}' % json.dumps(tensor(0, 4, 1)).encode(), four)
-    yield case("metadata that is no text", {"__metadata__": {"x": {"y": 1}}, "x": tensor(0, 4, 1)}, four)
+    yield case("metadata that is not text", {"__metadata__": {"x": {"y": 1}}, "x": tensor(0, 4, 1)}, four)
     yield case("a list", [1, 2, 3])
     yield case("nested 100,000 deep", b'{"x":' + b"[" * 100_000)
     yield case("1,000,000 tensors", {f"{n}": tensor(0, 0, 0) for n in range(1_000_000)}, refused=None)
-    yield case("JSON behind a byte order mark", b"\xef\xbb\xbf{}")
+    yield case("JSON after a byte order mark", b"\xef\xbb\xbf{}")
 
 
-# pickles, in every disguise; each would touch the canary
+# pickles in every disguise; each of them touches the canary if it is loaded
 
 
 @dataclass(frozen=True)
@@ -303,19 +303,19 @@ def pickle_of(canary: Path, protocol: int = 2) -> bytes:
 
 
 def torch_zip(canary: Path) -> bytes:
-    """What torch.save writes, with a pickle of its own."""
+    """The zip that torch.save writes, with another pickle."""
     names = {b"archive/data.pkl": pickle_of(canary), b"archive/version": b"3\n", b"archive/byteorder": b"little"}
     return zipped(*(Entry(name, data) for name, data in names.items()))
 
 
 def legacy(canary: Path) -> bytes:
-    """What torch.save wrote before 1.6: magic number, protocol, system, and the object, each a pickle."""
+    """The format of torch.save before 1.6: magic number, protocol, system and object, each a pickle."""
     head = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}})
-    return b"".join(pickle.dumps(one, 2) for one in head) + pickle_of(canary) + pickle.dumps([], 2)
+    return b"".join(pickle.dumps(part, 2) for part in head) + pickle_of(canary) + pickle.dumps([], 2)
 
 
 def setitem(canary: Path) -> bytes:
-    """SETITEM on what is no dict, and a storage larger than its bytes (CVE-2026-24747)."""
+    """SETITEM on an object that is not a dict, and a storage larger than its bytes (CVE-2026-24747)."""
     rebuild = (
         b"ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nL9223372036854775807L\ntQ"
     )
@@ -331,10 +331,10 @@ DISGUISES: dict[str, Callable[[Path], bytes]] = {
     "a pickle of protocol 0": lambda canary: pickle_of(canary, 0),
     "a pickle of protocol 5": lambda canary: pickle_of(canary, 5),
     "torch.save's zip": torch_zip,
-    "torch.save's zip, cut (nullifAI)": lambda canary: torch_zip(canary)[:-30],
-    "torch.save of long ago": legacy,
+    "torch.save's zip, truncated (nullifAI)": lambda canary: torch_zip(canary)[:-30],
+    "torch.save before 1.6": legacy,
     "SETITEM (CVE-2026-24747)": setitem,
-    "a pickle that is cut after its payload (nullifAI)": lambda canary: pickle_of(canary)[:-1] + b"\xff",
+    "a pickle truncated after its payload (nullifAI)": lambda canary: pickle_of(canary)[:-1] + b"\xff",
     "a 7z": lambda canary: b"7z\xbc\xaf\x27\x1c\0\4" + pickle_of(canary),
     "a tar of pickles": lambda canary: tarred("storages") + pickle_of(canary),
     "DCP's .metadata": lambda canary: pickle.dumps({"state_dict_metadata": Touch(canary)}, 4),
@@ -343,7 +343,7 @@ DISGUISES: dict[str, Callable[[Path], bytes]] = {
         Entry(b"x/code/__torch__.py", b"import os\n"),
         *(Entry(name, pickle_of(canary)) for name in (b"x/data.pkl", b"x/constants.pkl")),
     ),
-    "a pickle behind a header of safetensors": lambda canary: header_of({"x": tensor(0, 4, 1)}) + pickle_of(canary),
+    "a pickle after a safetensors header": lambda canary: header_of({"x": tensor(0, 4, 1)}) + pickle_of(canary),
     "a numpy file of objects": lambda canary: b"\x93NUMPY\1\0" + struct.pack("<H", 70)
     + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(69) + b"\n" + pickle_of(canary),
     "joblib, compressed": lambda canary: zlib.compress(pickle_of(canary)),
@@ -382,12 +382,12 @@ def picture(kind: str, **options: object) -> bytes:
 
 
 def scans(count: int) -> bytes:
-    """A progressive JPEG of many scans, each of which goes over all pixels."""
+    """A progressive JPEG with many scans, each over all pixels."""
     content = io.BytesIO()
     Image.new("L", (7000, 7000)).save(content, "JPEG", progressive=True)
-    whole = content.getvalue()
-    last = whole.rindex(b"\xff\xda")
-    return whole[:-2] + whole[last:-2] * count + whole[-2:]
+    intact = content.getvalue()
+    last = intact.rindex(b"\xff\xda")
+    return intact[:-2] + intact[last:-2] * count + intact[-2:]
 
 
 def postscript(canary: Path) -> bytes:
@@ -425,24 +425,24 @@ def images() -> Iterator[Case]:
         return Case(name, "image", fixed(content), refused)
 
     for name, make in FOREIGN.items():
-        yield Case(f"{name} under the name of a JPEG", "image", make)
+        yield Case(f"{name} named like a JPEG", "image", make)
     for name, make in list(DISGUISES.items())[:4]:
-        yield Case(f"{name} under the name of a JPEG", "image", make)
+        yield Case(f"{name} named like a JPEG", "image", make)
     yield case("a PNG of 69 bytes and 81 million pixels", png(9000, 9000, depth=1, rows=b""))
-    yield case("a PNG of 2^31 pixels a side", png(0x7FFFFFFF, 0x7FFFFFFF, rows=b""))
+    yield case("a PNG with sides of 2^31 pixels", png(0x7FFFFFFF, 0x7FFFFFFF, rows=b""))
     yield case("1 × 100,000,000 pixels", png(1, 100_000_000))
     yield case("100,000,000 × 1 pixels", png(100_000_000, 1))
     yield case("0 × 0 pixels", png(0, 0))
     yield case("1 × 1 pixel (CVE-2026-22773)", png(1, 1, rows=b"\0\0"), refused=False)
-    yield case("a GIF of 65,535 pixels a side", b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b",;")
+    yield case("a GIF with sides of 65,535 pixels", b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b",;")
     yield case(
         "a BMP of 2^31 pixels",
         b"BM" + struct.pack("<IIIIiiHHIIiiII", 99, 0, 54, 40, 1 << 16, -(1 << 15), 1, 24, 0, 0, 0, 0, 0, 0),
     )
     webp = picture("WEBP", lossless=True)
-    yield case("a WebP of 16,383 pixels a side", webp.replace(webp[21:25], b"\xff\xff\xff\x0f", 1))
-    yield case("a TIFF of 65,535 pixels a side", tiff(65535, 65535, bits=8, pixels=b""))
-    yield case("a TIFF of 2^32 pixels a side", tiff(0xFFFFFFFF, 0xFFFFFFFF, bits=8, pixels=b""))
+    yield case("a WebP with sides of 16,383 pixels", webp.replace(webp[21:25], b"\xff\xff\xff\x0f", 1))
+    yield case("a TIFF with sides of 65,535 pixels", tiff(65535, 65535, bits=8, pixels=b""))
+    yield case("a TIFF with sides of 2^32 pixels", tiff(0xFFFFFFFF, 0xFFFFFFFF, bits=8, pixels=b""))
     yield case("more than 64 MB", picture("PNG") + b"\0" * 64_000_000)
     yield case("a JPEG of 10,000 scans", scans(10_000))
     yield case("a GIF of 10,000 frames", gif(10_000), refused=False)
@@ -463,9 +463,9 @@ def images() -> Iterator[Case]:
         refused=None,
     )
     yield case("an 82-byte PNG of 50 million pixels", png(50_000, 1000, rows=b"\0\0"))
-    yield case("a raw TIFF of 50 million pixels without them", tiff(50_000, 1000, bits=8, pixels=b"abcd"))
+    yield case("a raw TIFF of 50 million missing pixels", tiff(50_000, 1000, bits=8, pixels=b"abcd"))
     yield case("rows that unpack to 500 MB", png(1, 1, rows=b"\0" * 500_000_000), refused=None)
-    yield case("a palette that is not there", png(4, 4, colour=3, rows=b"\0\1\2\3\4" * 4), refused=None)
+    yield case("a missing palette", png(4, 4, colour=3, rows=b"\0\1\2\3\4" * 4), refused=None)
     yield case("a chunk of 2^31 bytes", picture("PNG")[:33] + struct.pack(">I", 1 << 31) + b"IDAT")
     yield case("a wrong checksum", picture("PNG")[:-1] + b"\0", refused=None)
     yield case(
@@ -474,16 +474,16 @@ def images() -> Iterator[Case]:
         refused=None,
     )
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
-        whole = picture(kind)
-        yield case(f"half a {kind}", whole[: len(whole) // 2])
-        yield case(f"a {kind} without a picture", whole[:12])
+        intact = picture(kind)
+        yield case(f"half a {kind}", intact[: len(intact) // 2])
+        yield case(f"a {kind} without pixels", intact[:12])
     yield case("empty", b"")
     yield case("one byte", b"\xff")
-    yield case("a JPEG that goes on as a zip", picture("JPEG") + zipped(Entry(b"../canary")), refused=False)
-    yield case("a PNG that goes on as a pickle", picture("PNG") + pickle.dumps(os.system), refused=False)
+    yield case("a JPEG followed by a zip", picture("JPEG") + zipped(Entry(b"../canary")), refused=False)
+    yield case("a PNG followed by a pickle", picture("PNG") + pickle.dumps(os.system), refused=False)
 
 
-# registry files: ./zoo.toml comes with a folder that was cloned
+# registry files: ./zoo.toml may come with a cloned repository
 
 HEAD = b"""schema = 1
 [recipes.r]
@@ -501,10 +501,10 @@ def registries() -> Iterator[Case]:
 
     yield case("a good one", HEAD, refused=False)
     yield case("a byte order mark", b"\xef\xbb\xbf" + HEAD, refused=False)
-    yield case("lines that end as on Windows", HEAD.replace(b"\n", b"\r\n"), refused=False)
+    yield case("Windows line endings", HEAD.replace(b"\n", b"\r\n"), refused=False)
     for key in ("builder", "loader", "reader", "adapt", "convert", "trainer_class", "file", "path", "url", "command"):
         yield case(f"code by {key}", HEAD + f'{key} = "os:system"\n'.encode())
-    yield case("code in place of a trainer", HEAD + b'trainer = "os:system"\n')
+    yield case("code instead of a trainer", HEAD + b'trainer = "os:system"\n')
     yield case("a model that is a path", HEAD.replace(b'"fashion-cnn"', b'"../../etc/passwd"'))
     yield case("a dataset that is a path", HEAD.replace(b'"fashion-mnist"', b'"/etc/passwd"'))
     for name in (
@@ -526,40 +526,38 @@ def registries() -> Iterator[Case]:
         "\\u0000",
     ):
         yield case(f"a recipe named {name[:12]!r}", HEAD.replace(b"recipes.r", f'recipes."{name}"'.encode()))
-    yield case("models with weights of their own", HEAD + b'[models.x.weights]\nuri = "https://x"\n')
+    yield case("a model with weights", HEAD + b'[models.x.weights]\nuri = "https://x"\n')
     yield case("a URL", HEAD + b'weights_url = "http://x"\n')
     for number in ("nan", "inf", "-inf", "1e999", "-1", "0"):
         yield case(f"a learning rate of {number}", HEAD + f'optimizer = {{ name = "adam", lr = {number} }}\n'.encode())
     yield case("a number of 5,000 digits", HEAD + b"seed = " + b"9" * 5000 + b"\n")
     yield case("a number of 400,000 hexadecimal digits", HEAD.replace(b"epochs = 1", b"epochs = 0x" + b"f" * 400_000))
     yield case("a seed beyond 64 bits", HEAD + b"seed = 99999999999999999999\n")
-    yield case(
-        "a figure that is no number", HEAD + b'reference = { section = "x", metrics = { a = { at_least = nan } } }\n'
-    )
+    yield case("a metric that is NaN", HEAD + b'reference = { section = "x", metrics = { a = { at_least = nan } } }\n')
     yield case("10 MB", HEAD + b"# " + b"x" * 10_000_000)
     yield case("nested 100,000 deep", HEAD + b"settings = " + b"[" * 100_000)
     yield case("nested 100,000 deep, closed", HEAD + b"settings.x = " + b"[" * 100_000 + b"]" * 100_000 + b"\n")
     yield case("keys nested 50,000 deep", HEAD + b"settings." + b"a." * 50_000 + b"a = 1\n")
-    yield case("100,000 keys that are not known", HEAD + b"".join(b"k%d=1\n" % n for n in range(90_000)))
+    yield case("90,000 unknown keys", HEAD + b"".join(b"k%d=1\n" % n for n in range(90_000)))
     yield case("a key twice", HEAD + b"epochs = 2\n")
     yield case("a table twice", HEAD + HEAD.partition(b"\n")[2])
-    yield case("no UTF-8", HEAD + b"# \xff\xfe\n")
+    yield case("not UTF-8", HEAD + b"# \xff\xfe\n")
     yield case("UTF-16", HEAD.decode().encode("utf-16"))
     yield case("control characters", HEAD + b"\0\1\2")
     yield case("an escape sequence in a key", HEAD + b'"\\u001b[2J" = 1\n')
     yield case("another schema", HEAD.replace(b"schema = 1", b"schema = 2"))
     yield case("no schema", HEAD.partition(b"\n")[2])
-    yield case("YAML that makes an object", b"!!python/object/apply:os.system ['touch canary']\n")
+    yield case("YAML that creates an object", b"!!python/object/apply:os.system ['touch canary']\n")
     yield case("a pickle", pickle.dumps(os.system))
     yield case("empty", b"")
     yield case("JSON", b'{"schema": 1}')
-    yield Case("a pickle that touches", "registry", pickle_of)
+    yield Case("a pickle that touches the canary", "registry", pickle_of)
 
 
-# run directories: somebody sends one, and asks to predict with it
+# run directories: someone sends one and asks the user to predict with it
 
 PLAN, RESULT, METRICS = "plan.json", "result.json", "metrics.jsonl"
-OTHERS = ("environment.json", "audit.json", "mistakes.json")  # read as result.json is
+OTHERS = ("environment.json", "audit.json", "mistakes.json")  # read like result.json
 NAN = float("nan")
 
 
@@ -576,9 +574,9 @@ def runs() -> Iterator[Case]:
     yield changed("another head", {"model": {"head": "backbone"}})
     yield changed("arguments for the builder", {"model": {"fixed": {"command": "touch canary"}}})
     yield changed("options for the builder", {"recipe": {"model_options": {"__class__": "os.system"}}})
-    yield changed("an option that the builder is given already", {"recipe": {"model_options": {"num_classes": 9}}})
+    yield changed("an option that the builder already has", {"recipe": {"model_options": {"num_classes": 9}}})
     yield changed("another model", {"model": {"name": "alexnet"}, "recipe": {"model": "alexnet"}})
-    yield changed("a model that is not there", {"model": {"name": "nothing"}})
+    yield changed("a missing model", {"model": {"name": "nothing"}})
     yield changed("a model that is a path", {"model": {"name": "../../etc/passwd"}})
     source = {"uri": "file:///etc/passwd", "size": 1, "sha256": "0" * 64}
     card = {"name": "w", "covers": "all", "license": "", "provenance": ""}
@@ -591,34 +589,34 @@ def runs() -> Iterator[Case]:
     yield changed("weights with code to convert them", weights(source, convert="os:system"))
     yield changed("weights with code to read them", weights(source | {"reader": "os:system"}))
     yield changed("classes by code", weights(source, classes="os:getcwd"))
-    yield changed("one class more", {"classes": ["ducks", "frogs", "newts", "more"]})
+    yield changed("an extra class", {"classes": ["ducks", "frogs", "newts", "more"]})
     yield changed("no classes", {"classes": []})
     yield changed("100,000 classes", {"classes": [str(n) for n in range(100_000)]})
     yield changed("a class with a script", {"classes": ["<script>alert(1)</script>", "frogs", "newts"]}, refused=None)
-    yield changed("a key that is not known", {"loader": "os:system"})
+    yield changed("an unknown key", {"loader": "os:system"})
     yield changed("another trainer", {"trainer": {"trainer": "os:system"}}, refused=None)
     yield changed("another loader", {"dataset": {"loader": "os:system"}}, refused=None)
     yield changed("settings by code", {"trainer": {"settings": "os:system"}}, refused=None)
     yield changed("a folder of images that is a device", {"data": "/dev"}, refused=None)
-    yield changed("a learning rate that is no number", {"recipe": {"optimizer": {"lr": NAN}}})
+    yield changed("a learning rate of NaN", {"recipe": {"optimizer": {"lr": NAN}}})
     yield changed("a size beyond memory", {"model": {"input": {"size": 1 << 40}}}, refused=None)
     for name, content in {
         "empty": b"",
-        "no JSON": b"{",
+        "not JSON": b"{",
         "a list": b"[]",
         "null": b"null",
         "text": b'"x"',
-        "no UTF-8": b'{"status": "\xff"}',
+        "not UTF-8": b'{"status": "\xff"}',
         "half a character": b'{"status": "\\ud800", "metrics": {"\\ud800": 1}}',
         "nested 100,000 deep": b"[" * 100_000,
         "a number of 5,000 digits": b'{"metrics": {"x": %s}}' % (b"9" * 5000),
-        "numbers that are text": b'{"metrics": {"x": "y"}, "reference": [1]}',
-        "metrics that are none": b'{"metrics": {"test_accuracy": NaN, "test_loss": Infinity}}',
+        "numbers as text": b'{"metrics": {"x": "y"}, "reference": [1]}',
+        "metrics of NaN and infinity": b'{"metrics": {"test_accuracy": NaN, "test_loss": Infinity}}',
         "a pickle": pickle.dumps({"status": 1}),
         "ten million zeros": b"\0" * 10_000_000,
     }.items():
-        for place in (PLAN, RESULT, METRICS, "predictions.csv", *OTHERS[: len(content) % 4]):
-            yield replaced(f"{place}: {name}", place, content, refused=True if place == PLAN else None)
+        for file in (PLAN, RESULT, METRICS, "predictions.csv", *OTHERS[: len(content) % 4]):
+            yield replaced(f"{file}: {name}", file, content, refused=True if file == PLAN else None)
     yield replaced(
         "a script in a report",
         RESULT,

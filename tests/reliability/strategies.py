@@ -1,7 +1,7 @@
-"""Inputs that are almost right: each case is known by its number, and can be made again from it.
+"""Inputs that are almost valid; each case is reproducible from its number.
 
-python -m tests.reliability.strategies KIND FIRST COUNT    # tries these cases, and prints what was found
-python -m tests.reliability.strategies KIND NUMBER         # writes one case's bytes to stdout
+python -m tests.reliability.strategies KIND FIRST COUNT FILE    # try these cases and print the findings
+python -m tests.reliability.strategies KIND NUMBER              # write one case's bytes to stdout
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from tests.reliability.ledger import SEED
 from zoo_core.disk.sandbox import limit_memory
 from zoo_core.errors import ZooError
 
-MEMORY = 4 * 2**30  # bytes that a batch may hold
-SLOW = 5.0  # seconds of a core after which a case counts as one that hangs
-SHOWN = 20  # findings of a batch that are told
+MEMORY = 4 * 2**30  # bytes that a batch may allocate
+SLOW = 5.0  # seconds of CPU time after which a case counts as a hang
+SHOWN = 20  # findings printed per batch
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 TEXTS = ("registry files", "safetensors")
 WORD = re.compile(rb'"[^"\n]*"|[\w.+-]+')
@@ -44,7 +44,7 @@ HARD = (
 
 
 def mutated(content: bytes, random: Random) -> bytes:
-    """Return the content with one to four places changed."""
+    """Return the content with one to four changes."""
     changed = bytearray(content)
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         at = random.randrange(len(changed) + 1)
@@ -54,11 +54,11 @@ def mutated(content: bytes, random: Random) -> bytes:
 
 
 def reworded(content: bytes, random: Random) -> bytes:
-    """Return a text with one or two of its words replaced by another of its own, or by one that is hard to take."""
+    """Return a text with one or two words replaced by another of its words, or by a difficult value."""
     words = list(WORD.finditer(content))
-    for one in sorted(random.sample(words, random.choice((1, 1, 2))), key=lambda one: -one.start()):
+    for word in sorted(random.sample(words, random.choice((1, 1, 2))), key=lambda word: -word.start()):
         new = random.choice(HARD) if random.random() < 0.6 else random.choice(words).group()
-        content = content[: one.start()] + new + content[one.end() :]
+        content = content[: word.start()] + new + content[word.end() :]
     return content
 
 
@@ -110,7 +110,7 @@ def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 @cache
 def images() -> tuple[bytes, ...]:
-    """Small pictures of every format, and of every kind of pixel."""
+    """Small images in every format and with every kind of pixel."""
     noise = np.random.default_rng(SEED).integers(0, 255, (13, 17, 4), np.uint8)
     colour, grey, clear = Image.fromarray(noise[..., :3]), Image.fromarray(noise[..., 0]), Image.fromarray(noise)
     exif = Image.Exif()
@@ -186,15 +186,15 @@ SEEDS: dict[str, Callable[[], tuple[bytes, ...]]] = {
 
 
 def case(kind: str, number: int) -> bytes:
-    """Return one case; of a PNG, every other has right checksums, so that more than these is tried."""
+    """Return one case. Half of the PNGs get valid checksums, so that the mutations behind them are reached."""
     random = Random((SEED << 32) + number)
     seed = random.choice(SEEDS[kind]())
-    by_words = kind in TEXTS and random.random() < 0.6  # most changes of a byte end in the parser
+    by_words = kind in TEXTS and random.random() < 0.6  # most changed bytes fail in the parser
     change = reworded if by_words else mutated
     content = change(seed, random)
     if content.startswith(b"\x89PNG") and random.random() < 0.5:
         content = _with_checksums(content)
-    if kind == "safetensors" and random.random() < 0.8:  # a header that is as long as it says
+    if kind == "safetensors" and random.random() < 0.8:  # a header with the length it declares
         content = struct.pack("<Q", max(0, content.rfind(b"}") - 7)) + content[8:]
     return content
 
@@ -210,12 +210,12 @@ def _with_checksums(content: bytes) -> bytes:
     return bytes(fixed + content[at:])
 
 
-def door_of(kind: str, folder: Path) -> Callable[[bytes], object]:
-    """Return what a case is carried to; a value or a ZooError may come back, and nothing else."""
+def target_of(kind: str, folder: Path) -> Callable[[bytes], object]:
+    """Return the function under test; it may return or raise ZooError, nothing else."""
     if kind == "images":
         return _decode
     if kind == "safetensors":
-        from zoo_core.engine.models.weights import load_tensors  # torch starts here
+        from zoo_core.engine.models.weights import load_tensors  # imports torch
 
         return lambda content: load_tensors(content, "x")
     if kind == "registry files":
@@ -251,28 +251,28 @@ def _unpack(folder: Path, content: bytes) -> None:
 
 
 def attempt(kind: str, first: int, count: int, progress: Path) -> dict[str, object]:
-    """Try `count` cases, keeping the number of the one under way in a file, and return what was found."""
+    """Try `count` cases, write the number of the current one to a file, and return the findings."""
     findings, hangs, refused = [], [], 0
-    with TemporaryDirectory(dir=progress.parent) as place, progress.open("wb") as file:
-        folder = Path(place, "inside")
+    with TemporaryDirectory(dir=progress.parent) as parent, progress.open("wb") as file:
+        folder = Path(parent, "inside")
         folder.mkdir()
-        carry = door_of(kind, folder)
+        attempt_case = target_of(kind, folder)
         for number in range(first, first + count):
             content = case(kind, number)
             os.pwrite(file.fileno(), struct.pack("<Q", number), 0)
-            began = time.process_time()  # others may be at work on this machine
+            began = time.process_time()  # CPU time: other processes may be running
             try:
-                carry(content)
+                attempt_case(content)
             except ZooError:
                 refused += 1
             except Exception as error:
                 findings.append(f"case {number}: {type(error).__name__}: {error}")
             if (seconds := time.process_time() - began) > SLOW:
                 hangs.append(f"case {number} took {seconds:.1f} s")
-        outside = [path.name for path in Path(place).iterdir() if path != folder]
+        outside = [path.name for path in Path(parent).iterdir() if path != folder]
         findings += [f"something was written outside: {name}" for name in outside]
-    told = [*findings, *hangs][:SHOWN]
-    return {"tried": count, "refused": refused, "findings": told, "found": len(findings), "hangs": len(hangs)}
+    shown = [*findings, *hangs][:SHOWN]
+    return {"tried": count, "refused": refused, "findings": shown, "found": len(findings), "hangs": len(hangs)}
 
 
 def main() -> None:

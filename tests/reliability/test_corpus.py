@@ -1,4 +1,4 @@
-"""Carries every file that means harm to the door that it would come through, and looks what has happened."""
+"""Gives every malicious file to the input that it targets, and checks for side effects."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from zoo_core.runs.report import write_report
 from zoo_core.store.archives import extract
 
 CASES = corpus()
-SECONDS = 10.0  # that any of them may take
+SECONDS = 10.0  # limit per file
 KINDS = {"zip": IntegrityError, "tensors": IntegrityError, "image": DataError, "registry": UsageError, "run": ZooError}
 
 
 @pytest.fixture(scope="session")
 def finished(pond: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run as somebody might send it."""
+    """A run directory as someone might send it."""
     out = tmp_path_factory.mktemp("finished")
     return zoo.run("pond", epochs=1, out=out, registry=pond, store=Store(out / "store")).directory
 
 
 @pytest.fixture
 def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that nothing may write; every program that an image library could start would write it too."""
+    """A file that nothing may write; any program that an image library could start writes it."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    place = tmp_path / "canary"
+    canary = tmp_path / "canary"
     for name in ("gs", "gswin64c", "convert", "magick", "inkscape", "rsvg-convert", "xv", "ffmpeg", "djxl"):
-        (programs / name).write_text(f"#!/bin/sh\ntouch {place}\n")
+        (programs / name).write_text(f"#!/bin/sh\ntouch {canary}\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    return place
+    return canary
 
 
 def through_zip(case: Case, content: bytes, work: Path) -> object:
-    """Both ways in: a wheel that is unpacked, and an archive that is packed anew for the Store."""
+    """Both uses of zips: a wheel that is extracted, and an archive that is repacked for the Store."""
     archive = work / "archive.zip"
     archive.write_bytes(content)
     source = Source(uri="https://x/x.zip", size=1, sha256="0" * 64, reader="zoo_core:rezip")
@@ -85,50 +85,50 @@ def merge(into: Any, change: Any) -> Any:
 
 @pytest.fixture
 def through_run(finished: Path, pond: Registry) -> Callable[[Case, bytes, Path], object]:
-    """Everything that is done with a run directory: it is listed, compared, shown, repeated, and predicts."""
+    """Everything that zoo does with a run directory: list, compare, report, reproduce, predict."""
 
     def through(case: Case, content: bytes, work: Path) -> object:
         path = work / "target" / "run"
         shutil.copytree(finished, path)
         if case.merged:
-            whole = merge(json.loads((path / case.file).read_text()), json.loads(content))
-            content = json.dumps(whole).encode()
+            merged = merge(json.loads((path / case.file).read_text()), json.loads(content))
+            content = json.dumps(merged).encode()
         (path / case.file).write_bytes(content)
         run = RunDir(path)
-        looks = [Summary.of, lambda run: list(differences(run, RunDir(finished)))]
+        readers = [Summary.of, lambda run: list(differences(run, RunDir(finished)))]
         if "script" in case.name or (not case.merged and case.file != "weights.safetensors"):
-            looks.append(write_report)
-        for look in looks:
+            readers.append(write_report)
+        for read in readers:
             with suppress(ZooError):
-                look(run)
+                read(run)
         if (path / "report.html").is_file():
             assert "<script>alert" not in (path / "report.html").read_text()
         if case.file == "plan.json":
             with suppress(ZooError):
-                assert_ours(pond.plan_again(run.plan()), pond)
+                assert_installed(pond.plan_again(run.plan()), pond)
         return Predictor.from_run(path, pond, Store(work / "target" / "store"))
 
     return through
 
 
-def assert_ours(plan: Plan, registry: Registry) -> None:
-    """All that a plan names is installed, whoever has written the plan."""
+def assert_installed(plan: Plan, registry: Registry) -> None:
+    """Everything that a plan names is installed, whoever wrote the plan."""
     card = registry.model(plan.recipe.model)
     assert plan.model == card
     assert plan.trainer == registry.trainers[plan.recipe.trainer]
     assert plan.dataset == registry.dataset(plan.recipe.dataset)
-    assert all(one in card.weights for one in plan.weights)
+    assert all(weights in card.weights for weights in plan.weights)
 
 
 def snapshot(root: Path) -> dict[str, int]:
-    """Return all that lies below a folder, but not in the place where files are meant to go."""
+    """Return the modification times of all files below a folder, except in the target folder."""
     target = root / "target"
     return {str(path): path.lstat().st_mtime_ns for path in root.rglob("*") if target not in (path, *path.parents)}
 
 
 @pytest.fixture
 def outcome(tmp_path: Path, canary: Path, through_run: Any) -> Callable[[Case], list[str]]:
-    """Return what was wrong with how a case ended; the best is nothing."""
+    """Return everything that went wrong with a case; ideally nothing."""
     doors = {"zip": through_zip, "tensors": through_tensors, "image": through_image, "registry": through_registry}
 
     def carry(case: Case) -> list[str]:
@@ -145,11 +145,11 @@ def outcome(tmp_path: Path, canary: Path, through_run: Any) -> Callable[[Case], 
             wrong.append(f"raised {type(error).__name__}: {error}"[:300])
         seconds = time.perf_counter() - began
         if case.refused is not None and case.refused != (refusal is not None) and not wrong:
-            wrong.append("was let in" if case.refused else f"was refused: {refusal}")
+            wrong.append("was accepted" if case.refused else f"was refused: {refusal}")
         if seconds > SECONDS:
             wrong.append(f"took {seconds:.1f} s")
         if any(sign in str(refusal) for sign in ("0x7f", "Traceback", "weights_only", "\x1b")):
-            wrong.append(f"told too much: {refusal}"[:300])
+            wrong.append(f"revealed internals: {refusal}"[:300])
         if canary.exists():
             wrong.append("THE CANARY FIRED")
         after = snapshot(tmp_path)
@@ -164,46 +164,46 @@ TRIED: list[tuple[Case, list[str]]] = []
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.filterwarnings("ignore:(?!.*zoo)")  # what decoders warn of is not at stake
+@pytest.mark.filterwarnings("ignore:(?!.*zoo)")  # decoders may warn
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_a_file_that_means_harm_does_none(case: Case, outcome: Callable[[Case], list[str]], ledger: Ledger) -> None:
+def test_a_malicious_file_does_no_harm(case: Case, outcome: Callable[[Case], list[str]], ledger: Ledger) -> None:
     wrong = outcome(case)
     TRIED.append((case, wrong))
     ledger.record(
         "malicious files",
         tried=len(TRIED),
-        canaries_fired=sum("THE CANARY FIRED" in found for _, found in TRIED),
-        wrong=sum(bool(found) for _, found in TRIED),
+        canaries_fired=sum("THE CANARY FIRED" in faults for _, faults in TRIED),
+        wrong=sum(bool(faults) for _, faults in TRIED),
     )
     assert not wrong
 
 
-def test_the_corpus_is_as_large_as_was_promised() -> None:
+def test_the_corpus_is_as_large_as_documented() -> None:
     assert len(CASES) >= 120
     assert len({case.id for case in CASES}) == len(CASES)
 
 
 def references(annotation: Any) -> set[Any]:
-    """Return all that a pydantic model's fields are made of."""
-    found, waiting = set(), [annotation]
+    """Return all types and constraints of a pydantic model's fields."""
+    seen, waiting = set(), [annotation]
     while waiting:
-        one = waiting.pop()
-        parts = [*getattr(one, "__args__", ()), *getattr(one, "__metadata__", ())]
-        parts += [field.annotation for field in getattr(one, "model_fields", {}).values()]
-        parts += [part for field in getattr(one, "model_fields", {}).values() for part in field.metadata]
+        current = waiting.pop()
+        parts = [*getattr(current, "__args__", ()), *getattr(current, "__metadata__", ())]
+        parts += [field.annotation for field in getattr(current, "model_fields", {}).values()]
+        parts += [part for field in getattr(current, "model_fields", {}).values() for part in field.metadata]
         for part in parts:
-            if repr(part) not in {repr(known) for known in found}:
-                found.add(part) if part.__hash__ else None
+            if repr(part) not in {repr(known) for known in seen}:
+                seen.add(part) if part.__hash__ else None
                 waiting.append(part)
-    return found
+    return seen
 
 
-def test_no_key_of_a_registry_file_can_name_code_a_path_or_a_url() -> None:
-    """Code is named by a Reference, a place by a Uri or a Path: a registry file has none, and no unknown key."""
-    patterns = {str(getattr(one, "pattern", "")) for one in references(RegistryFile)}
+def test_no_key_of_a_registry_file_names_code_a_path_or_a_url() -> None:
+    """Code is named by a Reference, a location by a Uri or Path; a registry file has neither, nor unknown keys."""
+    patterns = {str(getattr(part, "pattern", "")) for part in references(RegistryFile)}
     naming: list[Any] = [Reference, Uri]
-    assert {part.pattern for one in naming for part in one.__metadata__}.isdisjoint(patterns)
+    assert {part.pattern for kind in naming for part in kind.__metadata__}.isdisjoint(patterns)
     assert Path not in references(RegistryFile)
-    for one in [RegistryFile, *references(RegistryFile)]:
-        if hasattr(one, "model_config"):
-            assert one.model_config.get("extra") == "forbid", one
+    for kind in [RegistryFile, *references(RegistryFile)]:
+        if hasattr(kind, "model_config"):
+            assert kind.model_config.get("extra") == "forbid", kind

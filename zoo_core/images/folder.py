@@ -1,58 +1,50 @@
-"""A folder of one's own images: what lies where, and what is wrong with it. Decodes nothing; needs no torch.
+"""Lists a folder of images: which files belong to which class and split. Opens no image; needs no torch.
 
-Two layouts are known:
+Two layouts are supported:
 
-- `train/` and `validation/` (or `val/`), optionally `test/`, each with one folder for each class;
-- class folders only: each image then goes to one side by the hash of its bytes, so that equal images stay together.
+- `train/` and `validation/` (or `val/`), optionally `test/`, each with one folder per class;
+- class folders only. The audit then splits the images by the hash of their bytes; see `zoo_core.images.hash_split`.
 
-Links are followed, and a folder that they lead to twice, or back to, is looked at once. What cannot be read stays in
-the list, so that whoever reads the images finds out.
+Symbolic links are followed, and a folder that is reachable twice is listed once. Unreadable files and folders stay in
+the list, so that whoever reads the images reports them.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo_core.cards import DatasetCard, Edition, Split
-from zoo_core.disk.atomic import hash_of
 from zoo_core.errors import DataError, printable
+from zoo_core.images.issues import DataIssue, counted
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-PASSED_OVER = ("thumbs.db", "desktop.ini")  # what Windows puts beside images
-NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters that no class name may hold: control, not UTF-8, line ends
-VALIDATION_SHARE = 5  # of class folders only, one image in this many is for validation
-NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-
-
-@dataclass(frozen=True)
-class DataIssue:
-    """Something about the data that its owner should know; a fatal one stops a run before its first epoch."""
-
-    fatal: bool
-    what: str
-    paths: tuple[str, ...] = ()  # inside the folder, or what else there is to list
+SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # written by Windows next to images; ignored without a note
+NOT_TEXT = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, bytes that are not UTF-8, line ends
+SPLIT_FOLDERS: Mapping[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+LabelledFile = tuple[Path, int]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Images by split, with labels, in the order of their paths; and what was found on the way."""
+    """The image files of a folder, with labels and in the order of their paths, and the issues found by listing it."""
 
     root: Path
     classes: tuple[str, ...]  # in plain string order
-    splits: Mapping[Split, tuple[tuple[Path, int], ...]]
-    findings: tuple[DataIssue, ...]
+    splits: Mapping[Split, tuple[LabelledFile, ...]]
+    issues: tuple[DataIssue, ...]
+    split_by_hash: bool = False  # class folders only: all files are listed under "train" until the audit splits them
 
     @property
     def dataset(self) -> DatasetCard:
         """A card for the folder, so that a plan can hold it like any dataset."""
         counts = {split: len(files) for split, files in self.splits.items() if files}
-        edition = Edition(name="folder", summary=str(self.root), files={}, examples=counts)
+        summary = f"{self.root}, split by content hash" if self.split_by_hash else str(self.root)
+        edition = Edition(name="folder", summary=summary, files={}, examples=counts)
         return DatasetCard(
             name="folder",
             summary=f"the images in {self.root}",
@@ -61,43 +53,57 @@ class Folder:
             source=str(self.root),
             classes=self.classes,
             editions=(edition,),
-            loader="zoo_core.images.audit:load",
         )
+
+    def only(self, split: Split) -> Folder:
+        """Return the folder without its other splits.
+
+        Raises:
+            DataError: the folder does not have this split.
+        """
+        if not self.splits.get(split):
+            raise no_such_split(self.root, split, self.splits)
+        return replace(self, splits={split: self.splits[split]})
+
+
+def no_such_split(root: Path, split: Split, splits: Iterable[str]) -> DataError:
+    """Return the error for a split that a folder does not have."""
+    return DataError(f"{printable(str(root))} has no {split} images", why=f"its splits: {', '.join(splits)}")
 
 
 def scan(root: Path) -> Folder:
-    """List a folder's classes and images.
+    """List a folder's classes and images; no image is opened.
 
     Raises:
-        DataError: there is no such folder, it cannot be listed, or its path is no text.
+        DataError: the folder does not exist, cannot be listed, or has a path that is not valid text.
     """
     if not _is_text(str(root)):
-        raise DataError(f"{printable(str(root))} is no path that a plan can hold", fix="rename the folder")
+        why = "it contains control characters, or bytes that are not UTF-8; rename the folder"
+        raise DataError(f"{printable(str(root))} is not a path that a plan can store", why=why)
     try:
         if not root.is_dir():
-            raise DataError(
-                f"{root} is no folder", fix="give a folder with train/ and validation/, or with class folders"
-            )
-        named = {name: root / name for name in NAMES if (root / name).is_dir()}
-        return _scan_splits(root, named) if "train" in named else _scan_classes(root, named)
+            why = "expected a folder with train/ and validation/, or with one folder per class"
+            raise DataError(f"{root} is not a folder", why=why)
+        split_folders = {name: root / name for name in SPLIT_FOLDERS if (root / name).is_dir()}
+        return _scan_splits(root, split_folders) if "train" in split_folders else _scan_classes(root, split_folders)
     except OSError as error:
-        raise DataError(f"{root} cannot be listed", why=error.strerror or "the system says no") from error
+        raise DataError(f"{root} cannot be listed", why=error.strerror or str(error)) from error
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Return every image file below a folder, sorted; hidden files and folders are passed over.
+    """Return every image file below a folder, sorted; hidden files and folders are ignored.
 
-    A folder that cannot be listed stands in the list itself: it cannot be read either.
+    A folder that cannot be listed is itself in the list, so that reading it reports the error.
     """
     return _contents(folder).images
 
 
 @dataclass(frozen=True)
 class _Contents:
-    """What lies below a class folder."""
+    """The files below a class folder."""
 
     images: list[Path]
-    others: Counter[str]  # files that are no images, by suffix
+    others: Counter[str]  # number of files without an image extension, by suffix
 
 
 def _contents(folder: Path) -> _Contents:
@@ -105,151 +111,134 @@ def _contents(folder: Path) -> _Contents:
     for path in map(Path, _files_below(str(folder))):
         if path.suffix.lower() in SUFFIXES or path.is_dir():
             images.append(path)
-        elif path.name.lower() not in PASSED_OVER:
-            others[path.suffix.lower() or "no suffix"] += 1
+        elif path.name.lower() not in SYSTEM_FILES:
+            others[path.suffix.lower() or "no extension"] += 1
     return _Contents(sorted(images), others)
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    """Yield all that is no folder, in no order; a folder that cannot be listed is yielded too."""
+    """Yield every file below a folder, in no particular order, and every folder that cannot be listed."""
     waiting, seen = [folder], {_identity(parent) for parent in Path(folder).resolve().parents}
     while waiting:
-        here = waiting.pop()
+        current = waiting.pop()
         try:
-            if _identity(here) in seen:
+            if _identity(current) in seen:
                 continue
-            seen.add(_identity(here))
-            with os.scandir(here) as entries:
-                shown = [entry for entry in entries if not _hidden(entry.name)]
+            seen.add(_identity(current))
+            with os.scandir(current) as entries:
+                shown = [entry for entry in entries if not _is_hidden(entry.name)]
         except FileNotFoundError:
             continue
         except OSError:
-            yield here
+            yield current
             continue
-        waiting += [entry.path for entry in shown if _leads_on(entry)]
-        yield from (entry.path for entry in shown if not _leads_on(entry))
+        waiting += [entry.path for entry in shown if _is_folder(entry)]
+        yield from (entry.path for entry in shown if not _is_folder(entry))
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:
-    told = os.stat(folder)  # noqa: PTH116 - a million names are no million Paths
-    return told.st_dev, told.st_ino
+    status = os.stat(folder)  # noqa: PTH116 - a Path object per entry is slow for a million of them
+    return status.st_dev, status.st_ino
 
 
-def _leads_on(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a symbolic link to itself
         return False
 
 
-def _scan_splits(root: Path, named: Mapping[str, Path]) -> Folder:
-    classes = tuple(sorted({folder.name for path in named.values() for folder in _class_folders(path)}))
-    sides = {NAMES[name]: path for name, path in named.items()}
-    below = {path / name: _contents(path / name) for path in sides.values() for name in classes}
-    splits = {split: _labelled(path, classes, below) for split, path in sides.items()}
-    findings = [*_hidden_folders(root, [root, *sides.values()]), *_beside(root, sides.values()), *_empty(root, below)]
-    if extra := [folder for folder in _class_folders(root) if folder.name not in NAMES]:
-        findings.append(DataIssue(False, "folders beside train/ are passed over", _names(root, extra)))
-    if len(sides) < len(named):
-        findings.append(DataIssue(True, "there are both val/ and validation/"))
+def _scan_splits(root: Path, split_folders: Mapping[str, Path]) -> Folder:
+    paths = {SPLIT_FOLDERS[name]: path for name, path in split_folders.items()}
+    classes = tuple(sorted({folder.name for path in split_folders.values() for folder in _class_folders(path)}))
+    below = {path / name: _contents(path / name) for path in paths.values() for name in classes}
+    splits = {split: _labelled(path, classes, below) for split, path in paths.items()}
+    issues = [*_hidden_folders(root, [root, *paths.values()]), *_stray_images(root, paths.values())]
+    issues += _empty_classes(root, below)
+    if extra := [folder for folder in _class_folders(root) if folder.name not in SPLIT_FOLDERS]:
+        issues.append(DataIssue(False, f"ignored {counted(len(extra), 'folder')} next to train/", _names(root, extra)))
+    if len(paths) < len(split_folders):
+        issues.append(DataIssue(True, "found both val/ and validation/, expected one of them"))
     if "validation" not in splits:
-        findings.append(DataIssue(True, "there is train/, but neither validation/ nor val/"))
-    return Folder(root, classes, splits, (*findings, *_class_findings(classes), *_others(below)))
+        issues.append(DataIssue(True, "found train/, but neither validation/ nor val/"))
+    return Folder(root, classes, splits, (*issues, *_class_issues(classes), *_other_files(below)))
 
 
-def _scan_classes(root: Path, named: Mapping[str, Path]) -> Folder:
+def _scan_classes(root: Path, split_folders: Mapping[str, Path]) -> Folder:
     folders = _class_folders(root)
     classes = tuple(folder.name for folder in folders)
     below = {folder: _contents(folder) for folder in folders}
-    every = _labelled(root, classes, below)
-    held_out = {path for path, _ in every if _is_held_out(path)}
-    splits: dict[Split, tuple[tuple[Path, int], ...]] = {
-        "train": tuple(one for one in every if one[0] not in held_out),
-        "validation": tuple(one for one in every if one[0] in held_out),
-    }
-    findings = [*_hidden_folders(root, [root]), *_beside(root, [root]), *_empty(root, below)]
-    if {"val", "validation"} & set(named):
-        findings.append(DataIssue(True, "there is a folder for validation, but no train/"))
-    findings += [*_class_findings(classes), *_one_sided(classes, splits), *_others(below)]
-    return Folder(root, classes, splits, tuple(findings))
+    issues = [*_hidden_folders(root, [root]), *_stray_images(root, [root]), *_empty_classes(root, below)]
+    if {"val", "validation"} & set(split_folders):
+        issues.append(DataIssue(True, "found a validation folder, but no train/"))
+    issues += [*_class_issues(classes), *_other_files(below)]
+    return Folder(root, classes, {"train": _labelled(root, classes, below)}, tuple(issues), split_by_hash=True)
 
 
 def _class_folders(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and not _hidden(one.name))
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not _is_hidden(folder.name))
 
 
-def _labelled(path: Path, classes: Iterable[str], below: Mapping[Path, _Contents]) -> tuple[tuple[Path, int], ...]:
+def _labelled(path: Path, classes: Iterable[str], below: Mapping[Path, _Contents]) -> tuple[LabelledFile, ...]:
     return tuple((file, label) for label, name in enumerate(classes) for file in below[path / name].images)
 
 
-def _is_held_out(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.stat().st_mode) and int(hash_of(path)[:8], 16) % VALIDATION_SHARE == 0
-    except OSError:  # whoever reads the images will name it
-        return False
-
-
-def _hidden(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__"))
 
 
-def _hidden_folders(root: Path, places: Iterable[Path]) -> Iterable[DataIssue]:
-    hidden = [one for place in places for one in place.iterdir() if _hidden(one.name) and one.is_dir()]
+def _hidden_folders(root: Path, parents: Iterable[Path]) -> Iterable[DataIssue]:
+    hidden = [path for parent in parents for path in parent.iterdir() if _is_hidden(path.name) and path.is_dir()]
     if hidden:
-        yield DataIssue(False, "hidden folders are no classes, and are passed over", _names(root, hidden))
+        yield DataIssue(False, f"ignored {counted(len(hidden), 'hidden folder')}", _names(root, hidden))
 
 
-def _beside(root: Path, places: Iterable[Path]) -> Iterable[DataIssue]:
+def _stray_images(root: Path, parents: Iterable[Path]) -> Iterable[DataIssue]:
     stray = [
-        one
-        for place in places
-        for one in sorted(place.iterdir())
-        if one.suffix.lower() in SUFFIXES and not _hidden(one.name) and not one.is_dir()
+        path
+        for parent in parents
+        for path in sorted(parent.iterdir())
+        if path.suffix.lower() in SUFFIXES and not _is_hidden(path.name) and not path.is_dir()
     ]
     if stray:
-        yield DataIssue(
-            False, "images beside the class folders have no class, and are passed over", _names(root, stray)
-        )
+        what = f"ignored {counted(len(stray), 'image')} outside the class folders"
+        yield DataIssue(False, what, _names(root, stray))
 
 
-def _empty(root: Path, below: Mapping[Path, _Contents]) -> Iterable[DataIssue]:
+def _empty_classes(root: Path, below: Mapping[Path, _Contents]) -> Iterable[DataIssue]:
     missing = [folder for folder in below if not folder.is_dir()]
     empty = [folder for folder, contents in below.items() if folder.is_dir() and not contents.images]
     if missing:
-        yield DataIssue(True, "a class is missing on this side", _names(root, missing))
+        verb = "is" if len(missing) == 1 else "are"
+        yield DataIssue(True, f"{counted(len(missing), 'class folder')} {verb} missing", _names(root, missing))
     if empty:
-        yield DataIssue(True, "class folders without an image", _names(root, empty))
+        yield DataIssue(True, f"{counted(len(empty), 'class folder')} without images", _names(root, empty))
 
 
-def _others(below: Mapping[Path, _Contents]) -> Iterable[DataIssue]:
-    found = sum((contents.others for contents in below.values()), Counter[str]())
-    if found:
-        told = tuple(f"{suffix}: {count:,}" for suffix, count in found.most_common())
-        yield DataIssue(False, "files that are named like no image are passed over", told)
+def _other_files(below: Mapping[Path, _Contents]) -> Iterable[DataIssue]:
+    others = sum((contents.others for contents in below.values()), Counter[str]())
+    if others:
+        suffixes = ", ".join(suffix for suffix, _ in others.most_common(3)) + (", …" if len(others) > 3 else "")
+        what = f"ignored {counted(others.total(), 'file')} without an image extension ({suffixes})"
+        yield DataIssue(False, what, tuple(f"{suffix}: {count:,}" for suffix, count in others.most_common()))
 
 
-def _class_findings(classes: tuple[str, ...]) -> Iterable[DataIssue]:
+def _class_issues(classes: tuple[str, ...]) -> Iterable[DataIssue]:
     if len(classes) < 2:
-        yield DataIssue(True, f"there is nothing to tell apart: {len(classes)} class folder(s)", classes)
-    if no_text := tuple(name for name in classes if not _is_text(name)):
-        yield DataIssue(True, "class folders whose names are no text", no_text)
-    alike = defaultdict(list)
+        names = f": {printable(classes[0])}" if classes else ""
+        yield DataIssue(True, f"at least two classes are required, found {len(classes)}{names}")
+    if not_text := tuple(name for name in classes if not _is_text(name)):
+        what = f"{counted(len(not_text), 'class name')} with control characters or bytes that are not UTF-8"
+        yield DataIssue(True, what, not_text)
+    similar = defaultdict(list)
     for name in classes:
-        alike[unicodedata.normalize("NFC", name).casefold()].append(name)
-    if twins := tuple(" and ".join(map(ascii, names)) for names in alike.values() if len(names) > 1):
-        yield DataIssue(False, "classes whose names can hardly be told apart", twins)
+        similar[unicodedata.normalize("NFC", name).casefold()].append(name)
+    if groups := tuple(" and ".join(map(ascii, names)) for names in similar.values() if len(names) > 1):
+        yield DataIssue(False, "class names that are easily confused", groups)
 
 
 def _is_text(name: str) -> bool:
-    return not any(unicodedata.category(sign) in NO_TEXT for sign in name)
-
-
-def _one_sided(classes: tuple[str, ...], splits: Mapping[Split, tuple[tuple[Path, int], ...]]) -> Iterable[DataIssue]:
-    for split, files in splits.items():
-        here = {label for _, label in files}
-        missing = tuple(name for label, name in enumerate(classes) if label not in here)
-        if missing:
-            yield DataIssue(True, f"too few images: no {split} image after the split by hash", missing)
+    return not any(unicodedata.category(character) in NOT_TEXT for character in name)
 
 
 def _names(root: Path, paths: Iterable[Path]) -> tuple[str, ...]:

@@ -33,30 +33,30 @@ class ImageSet(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return one image and its label; raises DataError where the image is damaged."""
+        """Return one image and its label; raises DataError if the image is damaged."""
 
     def label(self, index: int) -> int:
         """Return one image's label without decoding the image."""
 
     def name(self, index: int) -> str:
-        """Return what to call one image: its path inside the dataset."""
+        """Return one image's name: its path inside the dataset."""
 
 
 @dataclass(frozen=True)
 class ZipImages:
-    """The images in a zip with one folder per class; classes are sorted as plain strings, as torchvision does."""
+    """The images in a zip with one folder per class; classes are in plain string order, as in torchvision."""
 
     path: Path
 
     def __reduce__(self) -> tuple[object, ...]:
-        return ZipImages, (self.path,)  # open files do not travel between processes
+        return ZipImages, (self.path,)  # open files cannot be pickled
 
     @cached_property
     def _archives(self) -> dict[int, ZipFile]:
         return {}
 
     def _archive(self) -> ZipFile:
-        """Return this process's own handle: forked processes would share one's place in the file; threads may."""
+        """Return this process's handle: forked processes would share a file position. Threads may share a handle."""
         if os.getpid() not in self._archives:
             self._archives[os.getpid()] = ZipFile(self.path)
         return self._archives[os.getpid()]
@@ -64,7 +64,7 @@ class ZipImages:
     def _read(self, name: str) -> bytes:
         try:
             with self._archive().open(name) as file:
-                return file.read(MAX_BYTES + 1)  # whatever its header says
+                return file.read(MAX_BYTES + 1)  # the header may claim less
         except (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
             raise DataError(f"{name} cannot be read", why=f"{self.path}: {error}", fix="zoo cache verify") from error
 
@@ -93,7 +93,7 @@ class ZipImages:
         return decode_image(self._read(name), name), self.label(index)
 
     def label(self, index: int) -> int:
-        """Return the place of the image's folder among the classes."""
+        """Return the index of the image's class."""
         return self.classes.index(self._members[index].partition("/")[0])
 
     def name(self, index: int) -> str:
@@ -103,7 +103,7 @@ class ZipImages:
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """Images that are pixels already: (N, H, W) or (N, H, W, 3) uint8, with (N,) labels."""
+    """Decoded images: (N, H, W) or (N, H, W, 3) uint8, with (N,) labels."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -126,29 +126,31 @@ class ArrayImages:
         return int(self.labels[index])
 
     def name(self, index: int) -> str:
-        """Return the image's number."""
+        """Return the image's index as a string."""
         return str(index)
 
 
 @dataclass(frozen=True)
 class FolderImages:
-    """Image files with labels; each is read when it is asked for."""
+    """Image files with labels; each is read when it is indexed."""
 
     root: Path
     files: tuple[tuple[Path, int], ...]
     classes: tuple[str, ...]
+    digests: tuple[str, ...] = ()  # sha256 of each file, where an audit has computed them; else computed when needed
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every image's bytes, path and label."""
-        digest = hashlib.sha256()
-        for index, (path, label) in enumerate(self.files):
-            try:
-                digest.update(f"{self.name(index)}\0{label}\0{hash_of(path)}".encode("utf-8", "surrogateescape"))
-            except OSError as error:
-                why = error.strerror or "the system says no"
-                raise DataError(f"{printable(str(path))} cannot be read any more", why=why) from error
-        return digest.hexdigest()
+        """A hash of every image's bytes, path and label.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        fingerprint = hashlib.sha256()
+        for index, digest in enumerate(self.digests or map(_file_digest, (path for path, _ in self.files))):
+            line = f"{self.name(index)}\0{self.label(index)}\0{digest}"
+            fingerprint.update(line.encode("utf-8", "surrogateescape"))
+        return fingerprint.hexdigest()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -158,9 +160,16 @@ class FolderImages:
         return read_image(path), label
 
     def label(self, index: int) -> int:
-        """Return the place of the image's folder among the classes."""
+        """Return the index of the image's class."""
         return self.files[index][1]
 
     def name(self, index: int) -> str:
         """Return the image's path inside the folder."""
         return self.files[index][0].relative_to(self.root).as_posix()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return hash_of(path)
+    except OSError as error:
+        raise DataError(f"{printable(str(path))} cannot be read", why=error.strerror or str(error)) from error

@@ -70,7 +70,7 @@ class Registry:
         Raises:
             UnknownName: there is no such recipe, model, dataset, edition, trainer or key.
             UsageError: the values do not fit.
-            DataError: `data` is no folder.
+            DataError: `data` is not a folder, or cannot be listed.
         """
         original = _look_up("recipe", self.recipes, name)
         recipe = override(original, overrides or {})
@@ -91,6 +91,7 @@ class Registry:
             map(WeightsCard.matches_pinned, again.weights, plan.weights)
         ):
             again = again.model_copy(update={"weights": plan.weights})  # the bytes that the run began with
+        again = _with_recorded_split(again, plan)
         then, now = _identity(plan), _identity(again)
         other = [name for name in then if now[name] != then[name]]
         if other:
@@ -245,6 +246,13 @@ def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:
         where = f"settings of recipe {recipe.name!r} (trainer {trainer.name!r})"
         raise to_usage_error(error, where, model, fix=f"zoo show {trainer.name}") from error
     return settings
+
+
+def _with_recorded_split(plan: Plan, recorded: Plan) -> Plan:
+    """Take over the recorded split of class folders: listing them counts the images, only reading them splits them."""
+    listed, examples = plan.edition.examples, recorded.edition.examples
+    unsplit = plan.data is not None and set(listed) == {"train"}
+    return plan.with_examples(examples) if unsplit and sum(examples.values()) == listed["train"] else plan
 
 
 def _identity(plan: Plan) -> dict[str, Any]:

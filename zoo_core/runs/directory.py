@@ -22,7 +22,7 @@ from zoo_core.disk.atomic import append_line, atomic_write, disk_errors, remove
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import DataError, IntegrityError, UsageError
 from zoo_core.events import EpochResult, Predictions
-from zoo_core.images.folder import DataIssue
+from zoo_core.images.issues import DataIssue
 from zoo_core.recipes import Plan
 from zoo_core.results import Comparison, Mistake
 from zoo_core.runs.checkpoints import Checkpoints

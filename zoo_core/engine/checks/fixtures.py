@@ -105,7 +105,7 @@ def few_images_job(plan: Plan, store: Store) -> Job:
     Raises:
         NetworkError: weights or data would have to be fetched, and the store is offline.
     """
-    images = drive(open_splits(plan, store), ignore_event)[0]
+    images = drive(open_splits(plan, store), ignore_event).splits
     model = _drawn(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
     load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head)
     validation = ImageSubset(images["validation"]) if "validation" in images else None

@@ -1,4 +1,4 @@
-"""From image sets to batches of uint8 tensors, decoded ahead in threads."""
+"""From image sets to batches of uint8 tensors, prefetched by threads."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from torch import Tensor
 
 from zoo_core.cards import DatasetCard, Edition, ImageInput, Split, resolve
 from zoo_core.engine.data.preprocessing import resize_transform
-from zoo_core.errors import DataError
+from zoo_core.errors import DataError, PluginError
 from zoo_core.events import OnEvent, ignore_event
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.store.store import Store
 
 Item = TypeVar("Item")
-
-
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,8 @@ def load_split(
     """Fetch an edition's files and open one of its splits.
 
     Raises:
-        DataError: the edition has no such split, or does not hold what its card declares.
+        DataError: the edition does not have this split, or its contents differ from its card.
+        PluginError: the dataset's loader is missing or cannot be imported.
     """
     if split not in edition.examples:
         raise DataError(
@@ -49,44 +48,46 @@ def load_split(
         )
     name = f"{card.name}.{edition.name}"
     files = {key: store.fetch(file, name, on_event) for key, file in edition.files.items()}
+    if card.loader is None:
+        raise PluginError(f"dataset {card.name} has no loader", why="its card must name a function that opens a split")
     images: ImageSet = resolve(card.loader)(files, split)
     if len(images) != edition.examples[split] or images.classes != card.classes:
         raise DataError(
-            f"{name} does not hold what its card declares",
+            f"{name} differs from its card",
             why=f"{split}: {len(images)} images of {list(images.classes)}, "
-            f"not {edition.examples[split]} of {list(card.classes)}",
+            f"expected {edition.examples[split]} of {list(card.classes)}",
             fix=f"zoo cache verify, then zoo pull {name}",
         )
     return images
 
 
 def inference_batch_size(spec: ImageInput) -> int:
-    """Return how many images go well through a model together when nothing is learned: some 8 million values."""
+    """Return a batch size for inference: about 8 million input values per batch."""
     return max(1, min(1024, 2**23 // (spec.channels * spec.size**2)))
 
 
 def labels_of(images: ImageSet) -> Tensor:
-    """Return all labels, (N,) int64, without decoding an image."""
+    """Return all labels, (N,) int64, without decoding images."""
     return torch.tensor([images.label(index) for index in range(len(images))])
 
 
 def names_of(images: ImageSet) -> tuple[str, ...]:
-    """Return what to call each image."""
+    """Return the name of each image."""
     return tuple(images.name(index) for index in range(len(images)))
 
 
 def iter_batches(images: ImageSet, spec: ImageInput, indices: Sequence[int], batch_size: int) -> Iterator[Tensor]:
-    """Yield (n, C, H, W) uint8 batch after batch, in the order of the indices, decoding ahead in threads.
+    """Yield batches, (n, C, H, W) uint8, in the order of the indices; threads decode the next batch.
 
     Raises:
         DataError: an image is damaged.
     """
-    size = resize_transform(spec)
-    return map(torch.stack, prefetch_map(lambda index: size(images[index][0]), indices, batch_size))
+    resize = resize_transform(spec)
+    return map(torch.stack, prefetch_map(lambda index: resize(images[index][0]), indices, batch_size))
 
 
 def decode_all(images: ImageSet, spec: ImageInput) -> DecodedImages:
-    """Decode and size a whole set, to be held in memory: size² · channels bytes an image."""
+    """Decode and resize a set into memory: size² · channels bytes per image."""
     pixels = torch.empty(len(images), spec.channels, spec.size, spec.size, dtype=torch.uint8)
     done = 0
     for batch in iter_batches(images, spec, range(len(images)), batch_size=64):
@@ -95,13 +96,13 @@ def decode_all(images: ImageSet, spec: ImageInput) -> DecodedImages:
     return DecodedImages(pixels, labels_of(images), names_of(images))
 
 
-def prefetch_map(make: Callable[[Item], Made], items: Iterable[Item], batch_size: int) -> Iterator[list[Made]]:
-    """Yield what `make` makes of the items, in order and in batches, the next batch always under way in threads."""
-    waiting, pending = iter(items), deque[Future[Made]]()
+def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], batch_size: int) -> Iterator[list[Result]]:
+    """Yield function(item) for all items, in order and in batches; threads compute the next batch meanwhile."""
+    waiting, pending = iter(items), deque[Future[Result]]()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             while True:
-                pending.extend(pool.submit(make, item) for item in islice(waiting, 2 * batch_size - len(pending)))
+                pending.extend(pool.submit(function, item) for item in islice(waiting, 2 * batch_size - len(pending)))
                 if not pending:
                     return
                 yield [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]

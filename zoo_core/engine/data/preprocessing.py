@@ -1,4 +1,4 @@
-"""Sets of labelled images, and their way into tensors."""
+"""From a PIL image to the tensor that a model sees."""
 
 from __future__ import annotations
 
@@ -7,28 +7,48 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
 
 from zoo_core.cards import ImageInput
 from zoo_core.images.decode import to_8bit
 
-MAX_ASPECT = 16  # times the shorter side: of a longer picture, only the middle is sized
+MAX_ASPECT = 16  # long side / short side; longer images are cropped to their middle before they are resized
 
 
 @dataclass(frozen=True)
 class ToMode:
-    """Converts a PIL image to "RGB" or "L", by way of `plain`."""
+    """Converts a PIL image of any mode to "RGB" or "L", through `to_8bit`."""
 
     mode: str
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Return the image in the mode."""
+        """Return the image in this mode."""
         return to_8bit(image).convert(self.mode)
 
 
-def clip_aspect(image: Image.Image) -> Image.Image:
-    """Return the middle of a very long picture, of which a centre crop would keep less anyhow.
+@dataclass(frozen=True)
+class Pad:
+    """Scales the longer side of a PIL image to `size` and fills the margins, half on each side, with one colour."""
 
-    Without it, a line of a million pixels would first be made as high as the crop, and as long in proportion.
+    size: int
+    interpolation: InterpolationMode
+    colour: tuple[int, ...]  # 0 to 255, one value per channel
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the (size, size) image."""
+        longest = max(image.size)
+        width, height = (max(1, round(side * self.size / longest)) for side in image.size)
+        resized: Image.Image = F.resize(image, [height, width], self.interpolation)
+        left, top = (self.size - width) // 2, (self.size - height) // 2
+        canvas = Image.new(image.mode, (self.size, self.size), self.colour if len(self.colour) > 1 else self.colour[0])
+        canvas.paste(resized, (left, top))
+        return canvas
+
+
+def clip_aspect(image: Image.Image) -> Image.Image:
+    """Return the middle of a very long image, which a centre crop would discard anyway.
+
+    Without it, a line of a million pixels would be scaled to the height of the crop, and in length by as much.
     """
     longest = MAX_ASPECT * min(image.size)
     width, height = min(image.width, longest), min(image.height, longest)
@@ -39,11 +59,14 @@ def clip_aspect(image: Image.Image) -> Image.Image:
 def resize_transform(spec: ImageInput) -> v2.Compose:
     """Return the steps from a PIL image to (C, size, size) uint8."""
     filters = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR}
-    how = filters.get(spec.interpolation, InterpolationMode.BICUBIC)
+    interpolation = filters.get(spec.interpolation, InterpolationMode.BICUBIC)
     if spec.resize == "squash":
-        steps = [v2.Resize((spec.size, spec.size), how)]
+        steps = [v2.Resize((spec.size, spec.size), interpolation)]
+    elif spec.resize == "pad":
+        steps = [Pad(spec.size, interpolation, tuple(min(255, max(0, round(255 * mean))) for mean in spec.mean))]
     else:
-        steps = [clip_aspect, v2.Resize(int(spec.size / spec.crop_fraction), how), v2.CenterCrop(spec.size)]
+        shorter_side = int(spec.size / spec.crop_fraction)
+        steps = [clip_aspect, v2.Resize(shorter_side, interpolation), v2.CenterCrop(spec.size)]
     return v2.Compose([ToMode("RGB" if spec.channels == 3 else "L"), *steps, v2.PILToTensor()])
 
 

@@ -1,4 +1,4 @@
-"""Which images to evaluate on, by name: a folder, an edition of a dataset, or what a run was about."""
+"""Opens the images to evaluate on: a folder, an edition of a dataset, or the data of a run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from zoo_core.cards import DatasetCard, Edition, ModelCard, Split
 from zoo_core.engine.data.batches import load_split
-from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.errors import DataError, UnknownName, UsageError
-from zoo_core.images.audit import images_of
+from zoo_core.events import OnEvent, drive, ignore_event
+from zoo_core.images.audit import audit
 from zoo_core.images.folder import scan
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.registry.registry import Registry
@@ -22,38 +22,63 @@ def open_eval_data(
     registry: Registry,
     store: Store,
     target: str,
+    classes: tuple[str, ...],
     *,
     data: Path | None = None,
     dataset: str | None = None,
     split: Split | None = None,
+    on_event: OnEvent = ignore_event,
 ) -> tuple[str, ImageSet]:
-    """Return what to call the images, and the images.
+    """Return a name for the images, and the images.
 
-    Without `data` or `dataset`: what the run trained on, or what the model's weights were measured on. Without `split`:
-    test, else validation.
+    Without `data` or `dataset`: the data of the run, or what the accuracy of the model's weights was measured on.
+    Without `split`: test, else validation.
+
+    Args:
+        registry: resolves names.
+        store: where datasets are cached.
+        target: a model, or the directory of a run.
+        classes: the model's classes, in label order.
+        data: a folder of images; its images are checked as before training.
+        dataset: the name of a dataset, or of an edition: "fashion-mnist.full".
+        split: which images.
+        on_event: called with the progress of downloads and of the audit.
 
     Raises:
-        UsageError: nothing says which images are meant.
-        DataError: there is no such split.
+        UsageError: no images are named, and the target names none.
+        DataError: the split does not exist, its classes are not the model's, or images are damaged; all are listed.
     """
     if data is None and dataset is None:
         data, dataset = _of_target(registry, target)
     if data is not None:
-        folder = scan(data)
-        chosen = split or _preferred(list(folder.splits))
-        return f"{data} ({chosen})", images_of(folder, chosen)
+        chosen, images = _open_folder(data, split, classes, on_event)
+        return f"{data} ({chosen})", images
     assert dataset is not None
     card, edition = _edition(registry, dataset)
+    _require_same_classes(card.classes, classes)
     chosen = split or _preferred(list(edition.examples))
-    return f"{card.name}.{edition.name} ({chosen})", load_split(card, edition, chosen, store)
+    return f"{card.name}.{edition.name} ({chosen})", load_split(card, edition, chosen, store, on_event)
 
 
-def require_same_classes(predictor: Predictor, images: ImageSet) -> None:
-    """Raise DataError unless the images' classes are the model's, in its order."""
-    if images.classes != predictor.classes:
+def _open_folder(
+    path: Path, split: Split | None, classes: tuple[str, ...], on_event: OnEvent
+) -> tuple[Split, ImageSet]:
+    """Audit the images of one split; class folders must be read as a whole to be split."""
+    folder = scan(path)
+    _require_same_classes(folder.classes, classes)
+    if not folder.split_by_hash:
+        folder = folder.only(split or _preferred(list(folder.splits)))
+    audited = drive(audit(folder), on_event)
+    chosen = split or _preferred(list(audited.splits))
+    audited.stop_if_unreadable(chosen)
+    return chosen, audited.images(chosen)
+
+
+def _require_same_classes(theirs: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    if theirs != classes:
         raise DataError(
             "the images have other classes than the model",
-            why=f"theirs: {', '.join(images.classes)}; the model's: {', '.join(predictor.classes)}",
+            why=f"theirs: {', '.join(theirs)}; the model's: {', '.join(classes)}",
             fix="--data DIR with one folder for each of the model's classes",
         )
 
@@ -69,7 +94,7 @@ def _default_dataset(card: ModelCard) -> str:
     for weights in card.weights:
         for probe in weights.reported:
             return probe.dataset if probe.edition is None else f"{probe.dataset}.{probe.edition}"
-    raise UsageError(f"nothing says what to evaluate {card.name} on", fix="--dataset NAME.EDITION, or --data DIR")
+    raise UsageError(f"{card.name} does not name images to evaluate on", fix="--dataset NAME.EDITION, or --data DIR")
 
 
 def _edition(registry: Registry, name: str) -> tuple[DatasetCard, Edition]:

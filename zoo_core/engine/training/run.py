@@ -65,14 +65,15 @@ def execute(
         need_tensorboard()
     plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store)})
     device = pick_device(device_of(plan.device))
-    images, findings = drive(open_splits(plan, store, on_event), on_event)
+    data = drive(open_splits(plan, store, on_event, world), on_event)
+    plan, images = data.plan, data.splits
     job, base = _prepare(plan, images, store, device, on_event, world)
     run = create_run_dir(job, out) if resume is None else RunDir(resume.path, writes=world.is_first)
     watched = on_board(run, on_event) if tensorboard and run.writes else nullcontext(on_event)
     with run.locked():
         begun = ResumePoint() if resume is None else load_resume_point(run, job, on_event)
         with record_failure(run), translate_oom(plan.recipe), watched as watching:
-            run.write_audit(findings)
+            run.write_audit(data.issues)
             epochs = _train(job, run, watching, begun, checkpoint_every)
             test = _test(job, images.get("test"), run, on_event)
             metrics = _final_metrics(epochs, test, plan.recipe)

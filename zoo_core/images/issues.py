@@ -1,0 +1,38 @@
+"""Issues that an audit reports about a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo_core.errors import DataError, printable
+
+
+@dataclass(frozen=True)
+class DataIssue:
+    """Something the owner of a folder should know; a fatal issue stops a run before its first epoch."""
+
+    fatal: bool
+    what: str
+    paths: tuple[str, ...] = ()  # relative to the folder, or the names and suffixes that the issue is about
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 image" or "1,200 images"."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def describe(issue: DataIssue) -> str:
+    """Return an issue as text, with each path on its own line."""
+    head = f"  {'error' if issue.fatal else 'note'}: {issue.what}"
+    return "\n".join([head, *(f"    {printable(path)}" for path in issue.paths)])
+
+
+def stop_if_fatal(issues: Iterable[DataIssue], root: Path) -> None:
+    """Raise DataError if an issue is fatal; the message lists every issue."""
+    issues = list(issues)
+    if any(issue.fatal for issue in issues):
+        lines = [*map(describe, issues), "Fix the errors above, then run the same command again."]
+        raise DataError(f"{printable(str(root))} cannot be used", why="\n".join(lines))
