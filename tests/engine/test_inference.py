@@ -7,13 +7,14 @@ import timm
 import torch
 from torch import nn
 
-from zoo_core import Registry
+from zoo_core import ImageInput, Registry
 from zoo_core.engine.compute.precision import FLOAT32, Precision
 from zoo_core.engine.models.build import build_model, state_hash
 from zoo_core.engine.models.inference import fold_batchnorm, optimize_for_inference
 
 CPU = torch.device("cpu")
 BFLOAT16 = Precision(torch.bfloat16)
+SPEC = ImageInput(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def network(pond: Registry) -> nn.Module:
     return model.eval()
 
 
-def test_float32_is_the_plain_path(network: nn.Module) -> None:
-    assert optimize_for_inference(network, torch.randn(2, 3, 8, 8), FLOAT32) is network
+def test_full_precision_uses_the_model_itself(network: nn.Module) -> None:
+    assert optimize_for_inference(network, SPEC, FLOAT32) is network
 
 
 def test_folding_gives_the_same_answers_with_fewer_modules(network: nn.Module) -> None:
@@ -51,7 +52,7 @@ def test_folding_holds_for_networks_of_timm(name: str) -> None:
 def test_sixteen_bits_are_near_and_the_network_is_untouched(network: nn.Module) -> None:
     images, before = torch.randn(4, 3, 8, 8), state_hash(network)
     with torch.inference_mode():
-        fast = optimize_for_inference(network, images, BFLOAT16)(images)
+        fast = optimize_for_inference(network, SPEC, BFLOAT16)(images)
         torch.testing.assert_close(fast, network(images), atol=0.05, rtol=0.05)
     assert state_hash(network) == before
 
@@ -68,11 +69,11 @@ class Misleading(nn.Module):
         return self.conv1(self.bn1(images).relu())
 
 
-def test_where_folding_would_be_wrong_it_is_not_done() -> None:
+def test_batchnorm_is_not_folded_where_that_changes_outputs() -> None:
     torch.manual_seed(0)
     model, images = Misleading().eval(), torch.randn(2, 3, 8, 8) + 5
     with torch.inference_mode():
-        fast = optimize_for_inference(model, images, BFLOAT16)(images)
+        fast = optimize_for_inference(model, SPEC, BFLOAT16)(images)
         torch.testing.assert_close(fast, model(images), atol=0.05, rtol=0.05)
 
 

@@ -20,14 +20,14 @@ from tests.reliability.corpus import DISGUISES, pickle_of
 from tests.reliability.ledger import Ledger
 from zoo_core import DataError, IntegrityError, ModelCard, Registry, Store, UsageError
 from zoo_core.engine.models.build import build_model
-from zoo_core.engine.models.import_weights import fit, import_weights
+from zoo_core.engine.models.import_weights import import_weights, match
 from zoo_core.engine.models.unpickle import read_foreign
 from zoo_core.engine.models.weights import save_tensors
 from zoo_core.registry.imported_weights import ImportedWeights
 
 PROGRAM = """
 import json, os, sys
-from zoo_core.engine.foreign import convert  # once, and a process for each file
+from zoo_core.engine.models.unpickle import convert  # once, and a process for each file
 ended = {}
 for source in sys.argv[1:]:
     child = os.fork()
@@ -102,15 +102,15 @@ def test_safetensors_need_no_process(card: ModelCard, own: ImportedWeights, tmp_
 def test_a_head_of_other_classes_is_left_out_and_said_so(card: ModelCard) -> None:
     given = state(card)
     given["fc.weight"], given["fc.bias"] = torch.zeros(1000, 8), torch.zeros(1000)
-    fitted = fit(card, given)
+    fitted = match(card, given)
     assert fitted.covers == "backbone"
-    assert fitted.left_out == ("its head, which is not this model's",)
+    assert fitted.left_out == ("the head, which does not fit this model",)
     assert not any(name.startswith("fc.") for name in fitted.tensors)
 
 
 def test_counters_that_old_files_lack_are_filled_in(card: ModelCard) -> None:
     given = {name: tensor for name, tensor in state(card).items() if not name.endswith("num_batches_tracked")}
-    fitted = fit(card, given)
+    fitted = match(card, given)
     assert set(fitted.tensors) == set(state(card))
     assert fitted.filled_in == 1
 
@@ -120,13 +120,21 @@ def test_what_does_not_fit_is_named(card: ModelCard) -> None:
     first = next(iter(given))
     given["x\x1b[2J"] = given.pop(first)
     with pytest.raises(DataError, match="do not fit pond-net") as raised:
-        fit(card, given)
+        match(card, given)
     assert f"missing {first}" in raised.value.why
     assert "unknown x\\x1b[2J" in raised.value.why
     with pytest.raises(DataError, match="is 1 floats, not"):
-        fit(card, state(card) | {first: torch.zeros(1)})
+        match(card, state(card) | {first: torch.zeros(1)})
     with pytest.raises(DataError, match="int64, not"):
-        fit(card, state(card) | {first: state(card)[first].long()})
+        match(card, state(card) | {first: state(card)[first].long()})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(card: ModelCard, value: float) -> None:
+    given = state(card)
+    given["fc.bias"][0] = value
+    with pytest.raises(DataError, match=r"fc\.bias contains NaN or infinity"):
+        match(card, given)
 
 
 def test_a_name_that_is_taken_is_never_taken_again(
@@ -152,7 +160,7 @@ def test_torchvisions_inception_becomes_the_backbone_of_horses_inception(
     source = saved({k: v for k, v in theirs.items() if not k.endswith("tracked")}, tmp_path / "inception_v3_google.pth")
     done = import_weights(installed.model("horses-inception"), source, "tv-imagenet", own)
     assert done.covers == "backbone"
-    assert done.left_out == ("the auxiliary classifier", "its head, which is not this model's")
+    assert done.left_out == ("the auxiliary classifier", "the head, which does not fit this model")
     registry = replace(installed, imported_weights=own.load()[0])
     plan = registry.plan("horses-inception", {"weights": "tv-imagenet"})
     assert [one.file.sha256 for one in plan.weights] == [done.sha256]  # type: ignore[union-attr]
@@ -247,9 +255,9 @@ def test_no_disguise_of_a_pickle_is_run(card: ModelCard, tmp_path: Path, ledger:
 
 HOSTILE = """
 import os, socket, subprocess, sys
-from zoo_core.engine import foreign
-from zoo_core.child import forbid
-forbid(foreign.FORBIDDEN, foreign.ALLOWED)
+from zoo_core.disk.sandbox import deny_audit_events
+from zoo_core.engine.models import unpickle
+deny_audit_events(unpickle.FORBIDDEN, unpickle.ALLOWED)
 for attempt in (
     lambda: os.system("touch " + sys.argv[1]),
     lambda: subprocess.run(["touch", sys.argv[1]]),

@@ -119,7 +119,7 @@ def test_killed_ranks_go_on_together_bit_for_bit(tmp_path: Path) -> None:
         launcher.kill()
         launcher.wait()
     done = subprocess.run(torchrun(*common, "--out", str(killed)), check=True, capture_output=True, text=True)
-    assert "Going on from epoch 1" in done.stderr
+    assert "Resuming from epoch 1" in done.stderr
     weights = [next(out.glob("*/2*/weights.safetensors")).read_bytes() for out in (straight, killed)]
     assert weights[0] == weights[1]
     assert len(list(killed.glob("*/2*/plan.json"))) == 1

@@ -1,4 +1,4 @@
-"""Puts the commands together. A command's file is imported when the command is asked for, so each starts fast."""
+"""Assembles the commands. A command's module is imported when the command is used, so that each starts fast."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from zoo_core.errors import UsageError
 
 COMMANDS = {
     "list": "zoo_core.cli.commands.list:list_",
@@ -28,6 +30,18 @@ COMMANDS = {
     "env": "zoo_core.cli.commands.env:env",
     "cache": "zoo_core.cli.commands.cache:app",
 }
+ALIASES = {  # what other tools call them
+    "train": "run",
+    "fit": "run",
+    "finetune": "run",
+    "evaluate": "eval",
+    "test": "eval",
+    "classify": "predict",
+    "download": "pull",
+    "fetch": "pull",
+    "models": "list",
+    "info": "show",
+}
 
 
 class Commands(TyperGroup):
@@ -38,18 +52,20 @@ class Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, context: Any, name: str) -> Any:  # noqa: ANN401 - typer's own context and command
-        """Return one command; for a name that nothing has, all are built, so that the nearest can be told."""
-        for one in [name] if name in COMMANDS else COMMANDS:
-            if one not in self.commands:
-                self.add_command(_built(one, resolve_name(COMMANDS[one])))
+        """Return one command; for an unknown name, all are built, so that the nearest can be suggested."""
+        if name in ALIASES:
+            raise UsageError(f"no command named {name!r}", fix=f"zoo {ALIASES[name]} --help")
+        for known in [name] if name in COMMANDS else COMMANDS:
+            if known not in self.commands:
+                self.add_command(_built(known, resolve_name(COMMANDS[known])))
         return self.commands.get(name)
 
 
 def _built(name: str, command: Any) -> Any:  # noqa: ANN401 - a function, or an app with commands of its own
-    whole = command if isinstance(command, typer.Typer) else typer.Typer(add_completion=False)
-    if whole is not command:
-        whole.command(name=name)(command)
-    built: Any = typer.main.get_command(whole)
+    group = command if isinstance(command, typer.Typer) else typer.Typer(add_completion=False)
+    if group is not command:
+        group.command(name=name)(command)
+    built: Any = typer.main.get_command(group)
     built.name = name
     return built
 
@@ -73,7 +89,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def zoo(
     context: typer.Context,
-    registry: Annotated[Path | None, typer.Option(help="A registry file of your own, beside ./zoo.toml.")] = None,
+    registry: Annotated[Path | None, typer.Option(help="A registry file, in addition to ./zoo.toml.")] = None,
     version: Annotated[bool, typer.Option("--version", "-V", callback=_version, is_eager=True)] = False,
 ) -> None:
     """A plugin-based PyTorch model zoo."""

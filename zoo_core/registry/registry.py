@@ -223,18 +223,15 @@ def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:
 
 
 def _starting_weights(recipe: Recipe, model: ModelCard, dataset: DatasetCard) -> tuple[WeightsCard, ...]:
-    """Pick the weights to start from; a trained head is never taken for other classes than its own."""
-    picked = model.pick_weights(recipe.weights)
-    if not picked or picked[-1].covers == "backbone" or recipe.weights == "pretrained":
-        return picked
-    theirs = model.classes_for(picked)
-    if theirs is not None and theirs != dataset.classes:
+    """Choose the weights to start from; a trained head is never reused for other classes."""
+    selection = model.select(recipe.weights, recipe.head)
+    if selection.has_head and selection.classes is not None and selection.classes != dataset.classes:
         raise UsageError(
-            f"weights {picked[-1].name!r} of {model.name} are for other classes",
-            why=f"theirs: {shorten(', '.join(theirs), 200)}; the data's: {', '.join(dataset.classes)}",
-            fix="--weights pretrained, which keeps the backbone below a fresh head",
+            f"the head of weights {selection.name!r} of {model.name} predicts other classes than the data has",
+            why=f"weights: {shorten(', '.join(selection.classes), 200)}; data: {', '.join(dataset.classes)}",
+            fix=f"zoo run {recipe.name} --weights {selection.name} --head fresh",
         )
-    return picked
+    return selection.cards
 
 
 def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which images to evaluate on, by name: a folder, an edition of a dataset, or what a run was about."""
+"""Chooses the images to evaluate on: a folder, an edition of a dataset, or the data of a run."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ PREFERRED: tuple[Split, ...] = ("test", "validation", "train")
 def open_eval_data(
     registry: Registry,
     store: Store,
-    target: str,
+    target: str | Path,
     *,
     data: Path | None = None,
     dataset: str | None = None,
     split: Split | None = None,
 ) -> tuple[str, ImageSet]:
-    """Return what to call the images, and the images.
+    """Return the images and a name for them.
 
-    Without `data` or `dataset`: what the run trained on, or what the model's weights were measured on. Without `split`:
-    test, else validation.
+    Without `data` or `dataset`: the data that the run trained on, or on which the model's weights were measured.
+    Without `split`: test, otherwise validation.
 
     Raises:
-        UsageError: nothing says which images are meant.
-        DataError: there is no such split.
+        UsageError: the model's card names no dataset.
+        DataError: the data has no such split.
     """
     if data is None and dataset is None:
-        data, dataset = _of_target(registry, target)
+        data, dataset = _data_of(registry, str(target))
     if data is not None:
         folder = scan(data)
         chosen = split or _preferred(list(folder.splits))
@@ -52,13 +52,13 @@ def require_same_classes(predictor: Predictor, images: ImageSet) -> None:
     """Raise DataError unless the images' classes are the model's, in its order."""
     if images.classes != predictor.classes:
         raise DataError(
-            "the images have other classes than the model",
-            why=f"theirs: {', '.join(images.classes)}; the model's: {', '.join(predictor.classes)}",
-            fix="--data DIR with one folder for each of the model's classes",
+            "the images' classes are not the model's",
+            why=f"images: {', '.join(images.classes)}; model: {', '.join(predictor.classes)}",
+            fix="zoo eval TARGET --data DIR, with one folder per class of the model",
         )
 
 
-def _of_target(registry: Registry, target: str) -> tuple[Path | None, str | None]:
+def _data_of(registry: Registry, target: str) -> tuple[Path | None, str | None]:
     if target in registry.models:
         return None, _default_dataset(registry.model(target))
     plan = RunDir.open(Path(target)).plan()
@@ -67,9 +67,12 @@ def _of_target(registry: Registry, target: str) -> tuple[Path | None, str | None
 
 def _default_dataset(card: ModelCard) -> str:
     for weights in card.weights:
-        for probe in weights.reported:
-            return probe.dataset if probe.edition is None else f"{probe.dataset}.{probe.edition}"
-    raise UsageError(f"nothing says what to evaluate {card.name} on", fix="--dataset NAME.EDITION, or --data DIR")
+        for reported in weights.reported:
+            return reported.dataset if reported.edition is None else f"{reported.dataset}.{reported.edition}"
+    raise UsageError(
+        f"the card of {card.name} names no dataset to evaluate on",
+        fix=f"zoo eval {card.name} --data DIR, or --dataset NAME.EDITION",
+    )
 
 
 def _edition(registry: Registry, name: str) -> tuple[DatasetCard, Edition]:
