@@ -149,7 +149,9 @@ def rate(speed: float, unit: str) -> str:
 
 def position(event: Saved | Resumed) -> str:
     """Return where in the training a checkpoint was taken, in words."""
-    return f"epoch {event.epoch + 1}, step {event.step}" if event.step else f"{event.epoch} epochs"
+    if event.step:
+        return f"epoch {event.epoch + 1}, step {event.step}"
+    return f"the end of epoch {event.epoch}"
 
 
 def resumed_lines(event: Resumed) -> list[str]:

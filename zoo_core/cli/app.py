@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from inspect import cleandoc
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Annotated, Any
@@ -62,21 +63,31 @@ class Commands(TyperGroup):
 
 
 def _built(name: str, command: Any) -> Any:  # noqa: ANN401 - a function, or an app with commands of its own
-    group = command if isinstance(command, typer.Typer) else typer.Typer(add_completion=False)
-    if group is not command:
-        group.command(name=name)(command)
+    if isinstance(command, typer.Typer):
+        group = command
+    else:
+        group = typer.Typer(add_completion=False, rich_markup_mode=None)
+        group.command(name=name, help=_paragraphs(command))(command)
     built: Any = typer.main.get_command(group)
     built.name = name
+    for part in (built, *getattr(built, "commands", {}).values()):
+        part.rich_markup_mode = None  # plain help: Rich takes [default: …] in it for markup
     return built
+
+
+def _paragraphs(command: Any) -> str:  # noqa: ANN401 - any function
+    """Return a docstring with each paragraph on one line, so that help wraps it to the terminal."""
+    return "\n\n".join(" ".join(part.split()) for part in cleandoc(command.__doc__ or "").split("\n\n"))
 
 
 app = typer.Typer(
     name="zoo",
+    rich_markup_mode=None,
     cls=Commands,
     help="A plugin-based PyTorch model zoo.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 

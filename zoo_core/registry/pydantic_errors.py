@@ -25,9 +25,17 @@ def to_usage_error(error: ValidationError, where: str, model: type[BaseModel], *
 def _line(complaint: Any, known: set[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     path = printable(".".join(map(str, complaint["loc"]))[:LONGEST]) or "(top level)"
     if complaint["type"] == "extra_forbidden":
-        return f"{path}: no such key{did_you_mean(str(complaint['loc'][-1]), known)}"
+        return f"{path}: no such key{_nearest(str(complaint['loc'][-1]), known)}"
     given = "" if complaint["type"] == "missing" else f" (given: {_shown(complaint['input'])})"
     return f"{path}: {complaint['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _nearest(key: str, known: set[str]) -> str:
+    """Suggest the nearest key; one of this very name that belongs elsewhere by its path: 'optimizer.lr'."""
+    elsewhere = sorted(path for path in known if path.endswith(f".{key}"))
+    return (
+        f"; did you mean {elsewhere[0]!r}?" if elsewhere else did_you_mean(key, {k.rpartition(".")[2] for k in known})
+    )
 
 
 def _shown(value: object) -> str:
@@ -37,13 +45,14 @@ def _shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def _keys(annotation: Any) -> Iterator[str]:  # noqa: ANN401 - any type annotation
+def _keys(annotation: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 - any type annotation
+    """Yield every key by its dotted path: "epochs", "optimizer", "optimizer.lr"."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         for name, field in annotation.model_fields.items():
-            yield name
-            yield from _keys(field.annotation)
+            yield f"{prefix}{name}"
+            yield from _keys(field.annotation, f"{prefix}{name}.")
     for inner in get_args(annotation):
-        yield from _keys(inner)
+        yield from _keys(inner, prefix)
 
 
 def first_error(error: ValidationError) -> str:

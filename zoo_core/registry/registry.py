@@ -153,15 +153,18 @@ def registry_of(
 
 
 def matching(names: Iterable[str], pattern: str | None) -> list[str]:
-    """Return the names that a glob matches, sorted; a pattern without a star or a question mark matches within."""
+    """Return the names that a glob matches, sorted; a pattern without wildcards matches anywhere in a name.
+
+    A catalogue's models also match without its name: "resnet18*" matches "timm/resnet18.a1_in1k".
+    """
     if pattern is None:
         return sorted(names)
     glob = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    return sorted(name for name in names if fnmatchcase(name, glob))
+    return sorted(n for n in names if fnmatchcase(n, glob) or fnmatchcase(n.rpartition("/")[2], glob))
 
 
 def list_models(pattern: str | None = None, *, registry: Registry | None = None) -> list[str]:
-    """Return the names of the models there are, of those that a glob such as "*cnn*" matches; without torch."""
+    """Return the names of the models that a glob such as "*cnn*" matches, as `zoo list` does; None: all of them."""
     return matching((registry or load_registry()).models, pattern)
 
 

@@ -1,4 +1,4 @@
-"""Reads Google's Inception weights of 2015 out of a TorchScript archive, without running or unpickling anything.
+"""Reads Google's Inception weights of 2015 from a TorchScript archive, without running or unpickling anything.
 
 The archive is a zip. Its entries out_jit_module/data/0 to 375 are little-endian float32, uncompressed: four for each
 of the 94 convolution blocks, in the order of timm's modules. The BatchNorms have no scale: it is 1.

@@ -31,7 +31,10 @@ def run(
     weights: Annotated[
         str | None, typer.Option(help="Weights to start from: none (random), pretrained, or a name on the card.")
     ] = None,
-    head: Annotated[Head | None, typer.Option(help="keep the weights' head, or start fresh.", metavar="HEAD")] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(help="keep the head of these weights, or put a fresh one on their backbone.", metavar="HEAD"),
+    ] = None,
     precision: Annotated[
         PrecisionName | None,
         typer.Option(help="auto, float32 (full precision) or bfloat16.", metavar="PRECISION"),

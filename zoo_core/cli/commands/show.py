@@ -80,7 +80,7 @@ def _print_weights(card: ModelCard) -> None:
             w.covers,
             human_bytes(w.file.size) if isinstance(w.file, File) else "on the hub",
             w.license,
-            ", ".join(percent(probe.accuracy) for probe in w.reported),
+            ", ".join(f"{percent(r.accuracy)} on {r.dataset}.{r.edition or ''}".rstrip(".") for r in w.reported),
             w.provenance,
         )
         for w in card.weights
