@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from zoo_core import File, ImageInput, ModelCard, PluginError, Recipe, Source, UsageError, WeightsCard
 from zoo_core.cards import resolve
 from zoo_core.recipes import Adam, ReferenceMetric
+from zoo_core.runs.legacy import upgrade
 
 SHA = "0" * 64
 FILE = File(sources=(Source(uri="file:///x", size=1, sha256=SHA),), size=1, sha256=SHA)
@@ -93,6 +94,22 @@ def test_preprocessing_belongs_to_the_weights() -> None:
     card = ModelCard(**CARD, weights=(with_imported, weights("b", "backbone")))
     assert card.select("a").input.size == 16
     assert card.select("b").input.size == 8
+
+
+@pytest.mark.parametrize(
+    ("weights", "head"), [(None, None), ("pretrained", "fresh"), ("trained", "keep"), ("tv-imagenet", "keep")]
+)
+def test_old_plans_say_what_becomes_of_the_head(weights: str | None, head: str | None) -> None:
+    """Pretrained used to mean a backbone under a fresh head; all other weights were loaded with theirs."""
+    assert upgrade("plan.json", {"recipe": {"weights": weights}})["recipe"].get("head") == head
+
+
+def test_a_recipe_knows_other_words_for_weights() -> None:
+    base = {"name": "a", "summary": "s", "model": "m", "dataset": "d", "epochs": 1, "batch_size": 1}
+    assert Recipe.model_validate({**base, "weights": "none"}).weights is None
+    trained = Recipe.model_validate({**base, "weights": "trained"})
+    assert (trained.weights, trained.head) == ("pretrained", "keep")
+    assert Recipe.model_validate({**base, "weights": "pretrained"}).head == "fresh"
 
 
 def test_a_reference_that_leads_nowhere_is_the_plugins_fault() -> None:

@@ -45,6 +45,13 @@ def test_the_reader_puts_every_tensor_under_its_name(tmp_path: Path) -> None:
     assert all((tensors[block + "bn.weight"] == 1).all() for block in blocks)
 
 
+def test_an_entry_of_another_size_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("out_jit_module/data/0", bytes(100_000_000))
+    with pytest.raises(ValueError, match="has 100,000,000 bytes, not 3,456"):
+        list(read(tmp_path / "x.pt"))
+
+
 def test_the_loop_as_printed_leaves_most_of_the_last_block_trainable() -> None:
     with torch.device("meta"):
         model = horses_inception(2)
