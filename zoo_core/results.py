@@ -59,7 +59,7 @@ class Evaluation:
     predictions: Predictions = field(repr=False)
     model: str = ""  # which weights
     data: str = ""  # which images
-    precision: str = ""  # what it was computed in: "bfloat16", "plain float32"
+    precision: str = ""  # what it was computed in: "float32" or "bfloat16"
 
     def __repr__(self) -> str:
         measured = f"accuracy {100 * self.accuracy:.2f} %, loss {self.loss:.4g}"

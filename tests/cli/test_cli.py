@@ -534,4 +534,4 @@ def test_a_dry_run_refuses_a_device_that_is_not_there(zoo: Zoo) -> None:
 
 
 def test_eval_as_json_names_its_precision(zoo: Zoo, run: Path) -> None:
-    assert json.loads(zoo("eval", run, "--json", "--precision", "float32").out)["precision"] == "plain float32"
+    assert json.loads(zoo("eval", run, "--json", "--precision", "float32").out)["precision"] == "float32"

@@ -90,7 +90,7 @@ def test_outputs_that_are_not_finite_are_refused(result: RunResult, given: dict[
 def test_evaluate_names_model_data_and_precision(result: RunResult, given: dict[str, Any]) -> None:
     evaluation = zoo.evaluate(result.directory, precision="float32", **given)
     assert evaluation.accuracy == pytest.approx(result.metrics["test_accuracy"])
-    assert (evaluation.data, evaluation.precision) == ("pond.drawn (test)", "plain float32")
+    assert (evaluation.data, evaluation.precision) == ("pond.drawn (test)", "float32")
     assert evaluation.model.startswith("run ")
     assert "on 12 images: accuracy" in repr(evaluation)
     assert evaluation.to_dict()["classes"][0]["name"] == "ducks"

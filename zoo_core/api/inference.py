@@ -12,7 +12,7 @@ from zoo_core.cards import Split
 from zoo_core.errors import DataError, UsageError, printable
 from zoo_core.events import OnEvent, drive
 from zoo_core.images.audit import stop_if_unreadable
-from zoo_core.images.image_sets import FolderImages
+from zoo_core.images.image_sets import FolderImages, ImageSet
 from zoo_core.progress import handled_events
 from zoo_core.recipes import PrecisionName
 from zoo_core.registry.registry import Registry, load_registry
@@ -20,6 +20,7 @@ from zoo_core.results import Check, Evaluation, Prediction
 from zoo_core.store.store import Store
 
 if TYPE_CHECKING:
+    from zoo_core.engine.compute.distributed import World
     from zoo_core.engine.evaluation.predictor import Predictor
     from zoo_core.engine.evaluation.sources import ImageLike, ImageSource
     from zoo_core.engine.models.export import ExportResult
@@ -121,14 +122,10 @@ def evaluate(
         IntegrityError: the model's outputs are not finite.
     """
     from zoo_core.engine.compute.distributed import distributed_session
-    from zoo_core.engine.evaluation.evaluate import evaluate as evaluation_steps
     from zoo_core.engine.evaluation.target import open_eval_data, require_same_classes
 
-    registry, store, folder = (
-        registry or load_registry(),
-        store or Store.default(),
-        None if data is None else Path(data),
-    )
+    registry, store = registry or load_registry(), store or Store.default()
+    folder = None if data is None else Path(data)
     with distributed_session() as world, handled_events(on_event, progress) as handle:
         predictor = load(
             target,
@@ -142,16 +139,23 @@ def evaluate(
         )
         name, images = open_eval_data(registry, store, target, data=folder, dataset=dataset, split=split)
         require_same_classes(predictor, images)
-        steps = evaluation_steps(
-            predictor.model, images, predictor.input, predictor.device, precision=predictor.precision, world=world
-        )
-        try:
-            result = drive(steps, handle)
-        except DataError:
-            if isinstance(images, FolderImages):
-                stop_if_unreadable(images)  # lists all of them
-            raise
-    return replace(result, model=predictor.origin, data=name, precision=predictor.precision.name)
+        return replace(_measure(predictor, images, world, handle), data=name)
+
+
+def _measure(predictor: Predictor, images: ImageSet, world: World, on_event: OnEvent) -> Evaluation:
+    from zoo_core.engine.evaluation.evaluate import evaluate as evaluation_steps
+
+    precision = predictor.precision
+    steps = evaluation_steps(
+        predictor.model, images, predictor.input, predictor.device, precision=precision, world=world
+    )
+    try:
+        result = drive(steps, on_event)
+    except DataError:
+        if isinstance(images, FolderImages):
+            stop_if_unreadable(images)  # lists all of them
+        raise
+    return replace(result, model=predictor.origin, precision=str(precision.dtype).removeprefix("torch."))
 
 
 def explain(
