@@ -1,4 +1,4 @@
-"""How far, how fast, and for how long yet: on a terminal as a bar, elsewhere as lines."""
+"""Progress: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 

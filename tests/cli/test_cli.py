@@ -1,4 +1,4 @@
-"""The command line as people and programs see it: exact output at a fixed width, streams and exit codes."""
+"""The command line: exact output at a fixed width, streams and exit codes."""
 
 from __future__ import annotations
 

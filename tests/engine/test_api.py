@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 import zoo_core as zoo
 from zoo_core import IntegrityError, Registry, RunResult, Store, UsageError
 from zoo_core.engine.models.summary import layers_in
-from zoo_core.events import EpochResult
+from zoo_core.events import EpochResult, Progress
 
 RED = Image.new("RGB", (9, 9), (220, 40, 40))
 
@@ -115,6 +115,12 @@ def test_progress_is_shown_where_it_is_asked_for(
     zoo.run("pond", on_event=events.append, progress=True, **options)
     assert "epoch 1/1   loss" in capsys.readouterr().err
     assert any(isinstance(event, EpochResult) for event in events)
+
+
+def test_predicting_reports_its_progress(result: RunResult, given: dict[str, Any]) -> None:
+    events: list[Any] = []
+    zoo.predict(result.directory, [RED, RED], on_event=events.append, **given)
+    assert events[-1] == Progress("predicting", 2, 2, "images")
 
 
 def test_a_folder_is_a_dataset_for_a_data_loader(pond: Registry, tmp_path: Path) -> None:

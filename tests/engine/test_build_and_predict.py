@@ -73,7 +73,7 @@ def test_pretrained_weights_are_backbone_and_head(registry: Registry, store: Sto
     assert not model.training
 
 
-def test_preprocessing_goes_with_the_weights(registry: Registry) -> None:
+def test_preprocessing_belongs_to_the_weights(registry: Registry) -> None:
     image = Image.new("RGB", (20, 20))
     assert zoo.transforms("pond-net", registry=registry)(image).shape == (3, 8, 8)
     assert zoo.transforms("pond-net", weights="random", registry=registry)(image).shape == (3, 16, 16)
@@ -106,12 +106,12 @@ def test_no_classes_means_no_head(registry: Registry, store: Store) -> None:
         zoo.create_model("pond-net", num_classes=-1, registry=registry)
 
 
-def test_options_that_a_builder_does_not_take_are_named(registry: Registry) -> None:
+def test_unknown_builder_options_are_named(registry: Registry) -> None:
     with pytest.raises(UsageError, match="unexpected keyword argument 'depth'"):
         zoo.create_model("pond-net", options={"depth": 3}, registry=registry)
 
 
-def test_a_builder_that_builds_no_module_is_the_plugins_fault(card: ModelCard) -> None:
+def test_a_builder_that_returns_no_module_is_a_plugin_error(card: ModelCard) -> None:
     with pytest.raises(PluginError, match="returned a dict"):
         build_model(card.model_copy(update={"builder": "builtins:dict"}))
 
@@ -179,8 +179,8 @@ def test_a_folders_images_are_found_in_order(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["pond", "pond-features"])
-def test_a_run_predicts_what_it_measured(pond: Registry, store: Store, tmp_path: Path, recipe: str) -> None:
-    """Saved and loaded again, the model says of each validation image exactly what the run wrote down."""
+def test_a_loaded_run_predicts_what_the_run_recorded(pond: Registry, store: Store, tmp_path: Path, recipe: str) -> None:
+    """Loaded again, the model predicts for each validation image exactly what the run wrote to predictions.csv."""
     plain = {"precision": "float32"}
     result = zoo.run(recipe, epochs=4, lr=0.05, overrides=plain, out=tmp_path / "runs", registry=pond, store=store)
     predictor = zoo.load(result.directory, precision="float32", registry=pond, store=store)
@@ -193,7 +193,7 @@ def test_a_run_predicts_what_it_measured(pond: Registry, store: Store, tmp_path:
     assert sum(probability for _, probability in found[0].ranking) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_run_on_a_frozen_backbone_keeps_only_what_it_made(registry: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_run_on_a_frozen_backbone_only_saves_its_head(registry: Registry, store: Store, tmp_path: Path) -> None:
     result = zoo.run(
         "pond-features", overrides={"weights": "random"}, out=tmp_path / "runs", registry=registry, store=store
     )
@@ -205,24 +205,24 @@ def test_a_run_on_a_frozen_backbone_keeps_only_what_it_made(registry: Registry, 
     assert prediction.image == "x"
 
 
-def test_published_weights_predict_right_away(registry: Registry, store: Store, folder: Path) -> None:
+def test_published_weights_classify_images(registry: Registry, store: Store, folder: Path) -> None:
     found = zoo.predict("pond-net", folder, registry=registry, store=store)
     assert [Path(p.image).name for p in found] == ["a.JPG", "b.png", "c.webp"]
     assert {label for label, _ in found[0].ranking} == {"ducks", "frogs", "newts"}
 
 
-def test_a_model_without_trained_weights_says_what_to_do(pond: Registry, store: Store, folder: Path) -> None:
+def test_a_model_without_weights_suggests_training(pond: Registry, store: Store, folder: Path) -> None:
     with pytest.raises(UsageError, match="zoo run alexnet"):
         zoo.predict("alexnet", folder, registry=pond, store=store)
 
 
-def test_a_folder_that_is_no_run_is_named(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_named(pond: Registry, store: Store, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a run directory"):
         Predictor.load(tmp_path, pond, store)
 
 
-def test_a_run_from_elsewhere_names_no_code(pond: Registry, store: Store, tmp_path: Path) -> None:
-    """Whatever code a plan names, torch.hub say, the installed code is used and nothing else is resolved."""
+def test_code_named_by_a_foreign_run_is_not_used(pond: Registry, store: Store, tmp_path: Path) -> None:
+    """Whatever code a plan names, such as torch.hub, only the installed card's code is imported."""
     result = zoo.run("pond", epochs=1, out=tmp_path / "runs", registry=pond, store=store)
     plan = result.directory / "plan.json"
     evil = plan.read_text().replace("zoo_pond.model:PondNet", "torch.hub:load")
@@ -250,7 +250,7 @@ def test_a_damaged_plan_is_named(pond: Registry, store: Store, tmp_path: Path) -
         (nn.ReLU(), ""),
     ],
 )
-def test_the_arithmetic_of_a_layer(module: nn.Module, text: str) -> None:
+def test_how_a_layers_parameters_are_counted(module: nn.Module, text: str) -> None:
     assert arithmetic(module) == text
 
 
@@ -292,6 +292,6 @@ def test_a_check_of_everything_covers_what_is_installed(pond: Registry, store: S
     assert "no model named 'horses-cnn'" in str(plan.found)
 
 
-def test_a_name_that_nothing_has_cannot_be_checked(pond: Registry, store: Store) -> None:
+def test_an_unknown_name_cannot_be_checked(pond: Registry, store: Store) -> None:
     with pytest.raises(UsageError, match="did you mean 'pond-net'"):
         list(check(pond, store, "pond-nett"))

@@ -1,4 +1,4 @@
-"""Weights that somebody has published: what fits is kept as safetensors, and nothing that they hold is run."""
+"""Importing checkpoints: what fits is saved as safetensors, and no code in them is run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def saved(content: Any, path: Path, **options: Any) -> Path:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
+def test_a_run_can_start_from_an_imported_checkpoint(
     legacy: bool, card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path
 ) -> None:
     wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state(card).items()}}
@@ -75,7 +75,7 @@ def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
     result = zoo.run("pond", overrides={"weights": "theirs"}, epochs=1, out=tmp_path, registry=registry, store=store)
     plan = json.loads((result.directory / "plan.json").read_text())
     assert plan["weights"][0]["file"]["sha256"] == done.sha256
-    assert plan["model"]["weights"] == []  # what was imported is no part of the model
+    assert plan["model"]["weights"] == []  # imported weights are not part of the card
     image = tmp_path / "x.png"
     Image.new("RGB", (8, 8)).save(image)
     assert zoo.predict(result.directory, image, registry=registry, store=store)[0].label in card.classes
@@ -83,7 +83,9 @@ def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
         zoo.predict(result.directory, image, registry=pond, store=store)
 
 
-def test_tensors_arrive_bit_by_bit(card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path) -> None:
+def test_imported_tensors_are_bit_identical(
+    card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path
+) -> None:
     there = state(card)
     import_weights(card, saved(there, tmp_path / "x.pth"), "x", own)
     registry = replace(pond, imported_weights=own.load()[0])
@@ -91,7 +93,7 @@ def test_tensors_arrive_bit_by_bit(card: ModelCard, own: ImportedWeights, pond: 
     assert all(torch.equal(here[name], tensor) for name, tensor in there.items())
 
 
-def test_safetensors_need_no_process(card: ModelCard, own: ImportedWeights, tmp_path: Path) -> None:
+def test_safetensors_are_read_without_a_child_process(card: ModelCard, own: ImportedWeights, tmp_path: Path) -> None:
     source = tmp_path / "x.safetensors"
     source.write_bytes(save_tensors(state(card)))
     assert import_weights(card, source, "x", own).covers == "all"
@@ -99,7 +101,7 @@ def test_safetensors_need_no_process(card: ModelCard, own: ImportedWeights, tmp_
     assert set(read_foreign(tmp_path / "x.bin")) == set(state(card))
 
 
-def test_a_head_of_other_classes_is_left_out_and_said_so(card: ModelCard) -> None:
+def test_a_head_of_other_classes_is_left_out_and_reported(card: ModelCard) -> None:
     given = state(card)
     given["fc.weight"], given["fc.bias"] = torch.zeros(1000, 8), torch.zeros(1000)
     fitted = match(card, given)
@@ -115,7 +117,7 @@ def test_counters_that_old_files_lack_are_filled_in(card: ModelCard) -> None:
     assert fitted.filled_in == 1
 
 
-def test_what_does_not_fit_is_named(card: ModelCard) -> None:
+def test_tensors_that_do_not_fit_are_named(card: ModelCard) -> None:
     given = state(card)
     first = next(iter(given))
     given["x\x1b[2J"] = given.pop(first)
@@ -137,9 +139,7 @@ def test_weights_that_are_not_finite_are_refused(card: ModelCard, value: float) 
         match(card, given)
 
 
-def test_a_name_that_is_taken_is_never_taken_again(
-    card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path
-) -> None:
+def test_a_name_can_only_be_used_once(card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path) -> None:
     source = saved(state(card), tmp_path / "x.pth")
     import_weights(card, source, "x", own)
     with pytest.raises(UsageError, match="already"):
@@ -155,7 +155,7 @@ def test_a_name_that_is_taken_is_never_taken_again(
 def test_torchvisions_inception_becomes_the_backbone_of_horses_inception(
     installed: Registry, own: ImportedWeights, tmp_path: Path
 ) -> None:
-    """Its names are timm's; beside the backbone it holds a head of 1,000 classes and an auxiliary classifier."""
+    """Its names are timm's; it also contains a head for 1,000 classes and an auxiliary classifier."""
     theirs = torchvision.models.inception_v3(weights=None, init_weights=False).half().state_dict()
     source = saved({k: v for k, v in theirs.items() if not k.endswith("tracked")}, tmp_path / "inception_v3_google.pth")
     done = import_weights(installed.model("horses-inception"), source, "tv-imagenet", own)
@@ -168,7 +168,7 @@ def test_torchvisions_inception_becomes_the_backbone_of_horses_inception(
     assert [one.name for one in registry.model("horses-inception").weights][-1] == "tv-imagenet"
 
 
-def test_the_command_names_what_it_did_and_a_run_finds_it(zoo: Zoo, tmp_path: Path) -> None:
+def test_the_command_reports_its_result_and_a_run_finds_it(zoo: Zoo, tmp_path: Path) -> None:
     card = zoo_core_card("fashion-cnn")
     saved(state(card), tmp_path / "theirs.pth")
     said = zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--mean", "0.5", "--std", "0.25", "--json")
@@ -207,7 +207,7 @@ def test_a_pickle_ends_in_exit_code_5_and_runs_nothing(zoo: Zoo, tmp_path: Path)
 
 
 def bombs(card: ModelCard, folder: Path) -> dict[str, Path]:
-    """Files that the restricted unpickler takes, and that are no weights."""
+    """Files that the restricted unpickler accepts, and that are not weights."""
     vast = torch.zeros(1).expand(1 << 40)
     return {
         "a tensor of 4 TB in 4 bytes": saved({"conv.weight": vast}, folder / "vast.pth"),
@@ -274,7 +274,7 @@ for attempt in (
 """
 
 
-def test_even_code_that_ran_could_start_no_program_and_reach_no_host(tmp_path: Path) -> None:
+def test_the_sandbox_starts_no_program_and_opens_no_connection(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     done = subprocess.run([sys.executable, "-c", HOSTILE, str(canary)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from zoo_core.api.models import load
 from zoo_core.cards import Split
 from zoo_core.errors import DataError, UsageError, printable
-from zoo_core.events import OnEvent, drive
+from zoo_core.events import OnEvent, Progress, drive
 from zoo_core.images.audit import stop_if_unreadable
 from zoo_core.images.image_sets import FolderImages, ImageSet
 from zoo_core.progress import handled_events
@@ -59,18 +59,23 @@ def predict(
     from zoo_core.engine.evaluation.predictor import Predictor
     from zoo_core.engine.evaluation.sources import image_sources
 
-    if not isinstance(target, Predictor):
-        target = load(
-            target,
-            weights=weights,
-            device=device,
-            precision=precision,
-            on_event=on_event,
-            progress=progress,
-            registry=registry,
-            store=store,
-        )
-    return [_or_raise(answer) for answer in predict_each(target, image_sources(images))]
+    sources, predictions = image_sources(images), list[Prediction]()
+    with handled_events(on_event, progress) as handle:
+        if not isinstance(target, Predictor):
+            target = load(
+                target,
+                weights=weights,
+                device=device,
+                precision=precision,
+                on_event=handle,
+                progress=False,
+                registry=registry,
+                store=store,
+            )
+        for answer in predict_each(target, sources):
+            predictions.append(_or_raise(answer))
+            handle(Progress("predicting", len(predictions), len(sources), "images"))
+    return predictions
 
 
 def predict_each(predictor: Predictor, images: Sequence[ImageSource]) -> Iterator[Prediction | DataError]:
