@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -32,10 +32,9 @@ def _line(complaint: Any, known: set[str]) -> str:  # noqa: ANN401 - pydantic's 
 
 def _nearest(key: str, known: set[str]) -> str:
     """Suggest the nearest key; one of this very name that belongs elsewhere by its path: 'optimizer.lr'."""
-    elsewhere = sorted(path for path in known if path.endswith(f".{key}"))
-    return (
-        f"; did you mean {elsewhere[0]!r}?" if elsewhere else did_you_mean(key, {k.rpartition(".")[2] for k in known})
-    )
+    if elsewhere := sorted(path for path in known if path.endswith(f".{key}")):
+        return f"; did you mean {elsewhere[0]!r}?"
+    return did_you_mean(key, {path.rpartition(".")[2] for path in known} - {key})
 
 
 def _shown(value: object) -> str:
@@ -51,8 +50,9 @@ def _keys(annotation: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 -
         for name, field in annotation.model_fields.items():
             yield f"{prefix}{name}"
             yield from _keys(field.annotation, f"{prefix}{name}.")
+    named = get_origin(annotation) is Mapping  # by names that the user chooses: there is no path to suggest
     for inner in get_args(annotation):
-        yield from _keys(inner, prefix)
+        yield from _keys(inner, "" if named else prefix)
 
 
 def first_error(error: ValidationError) -> str:
