@@ -21,7 +21,7 @@ import performance
 import reliability
 import typer.main
 
-from zoo_core import cards, errors, hookspecs, recipes, recipes as plans, results, testing
+from zoo_core import cards, errors, events, hookspecs, recipes, recipes as plans, testing
 from zoo_core.cli.app import COMMANDS, app
 from zoo_core.engine.compute import seeding as order
 from zoo_core.engine.data import augmentation as augment
@@ -55,7 +55,7 @@ def _commands() -> Iterator[str]:
     root: Any = typer.main.get_command(app)
     yield "`zoo [--registry FILE] COMMAND`. Data goes to stdout, everything else to stderr; exit codes:\n"
     yield f"```text\n{inspect.cleandoc(errors.__doc__ or '').partition(chr(10) * 2)[2]}\n```\n"
-    yield "Beside these: 0 all is well, 130 Ctrl-C, 143 SIGTERM, 141 nobody reads what is printed.\n"
+    yield "Also: 0 success, 130 Ctrl-C, 143 SIGTERM, 141 stdout was closed.\n"
     for name, command in sorted((name, root.get_command(None, name)) for name in COMMANDS):
         inner = getattr(command, "commands", {})
         for path, one in [(f"{name} {sub}", sub_command) for sub, sub_command in inner.items()] or [(name, command)]:
@@ -118,7 +118,7 @@ def _trainers() -> Iterator[str]:
     yield "[zoo-distill](../examples/zoo-distill/README.md) is a whole one. All names here are `zoo_core`'s.\n"
     yield f"## Trainer\n\n{inspect.getdoc(trainer.Trainer)}\n"
     yield from _function("fit", trainer.Trainer.fit)
-    for kind in (trainer.Job, results.Progress, results.EpochResult, results.Checkpoint, results.TrainState):
+    for kind in (trainer.Job, events.Progress, events.EpochResult, events.Checkpoint, events.TrainState):
         yield f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
         yield from _fields(kind)
         yield from (
@@ -154,7 +154,7 @@ def _numbers(registry: Registry, measured: dict[str, dict[str, Any]]) -> Iterato
 
 def _counts(registry: Registry, name: str) -> Iterator[str]:
     card, figures, layers = registry.models[name], registry.references[name], layers_of(registry.models[name])
-    documented, derived = figures.documented or recipes.Counts(), figures.derived or recipes.Counts()
+    documented, derived = figures.documented or recipes.ParameterCounts(), figures.derived or recipes.ParameterCounts()
 
     def row(what: str, printed: object, follows: object, declared: object, counted: object) -> str:
         cells = (f"{v:,}" if isinstance(v, int) else str(v or "") for v in (printed, follows, declared, counted))

@@ -5,8 +5,8 @@
     zoo.list_models("*cnn*")
     zoo.run("horses-inception", epochs=1)
 
-This is the one public door; the names behind it are in `__init__.pyi`. Each is loaded when it is first used: importing
-the door costs next to nothing, and only what needs torch imports it.
+The public names are listed in `__init__.pyi`. Each is imported on first use, so `import zoo_core` is fast, and torch is
+only imported by what needs it.
 """
 
 import lazy_loader

@@ -1,12 +1,15 @@
-"""The public names and where each lives: what type checkers read, and what the door loads from."""
+"""The public names and the modules that define them: read by type checkers and by the lazy loader."""
 
-from .api import (
-    create_model as create_model,
-    load_dataset as load_dataset,
+from .api.data import load_dataset as load_dataset
+from .api.inference import (
+    check as check,
+    evaluate as evaluate,
+    explain as explain,
+    export as export,
     predict as predict,
-    run as run,
-    transforms as transforms,
 )
+from .api.models import create_model as create_model, load as load, transforms as transforms
+from .api.training import run as run
 from .cards import (
     Catalogue as Catalogue,
     DatasetCard as DatasetCard,
@@ -20,9 +23,11 @@ from .cards import (
     Source as Source,
     TrainerCard as TrainerCard,
     WeightsCard as WeightsCard,
+    WeightsSelection as WeightsSelection,
 )
 from .engine.compute.seeding import seed_torch as seed_torch
 from .engine.data.augmentation import augmentation as augmentation
+from .engine.evaluation.predictor import Predictor as Predictor
 from .engine.training.frozen_features import FrozenFeaturesTrainer as FrozenFeaturesTrainer
 from .engine.training.optimizers import (
     make_optimizer as make_optimizer,
@@ -63,6 +68,11 @@ from .images.image_sets import (
 from .recipes import Plan as Plan, Recipe as Recipe
 from .registry.builtin import FrozenFeaturesSettings as FrozenFeaturesSettings, SupervisedSettings as SupervisedSettings
 from .registry.registry import Registry as Registry, list_models as list_models, load_registry as load_registry
-from .results import Comparison as Comparison, Prediction as Prediction, RunResult as RunResult
+from .results import (
+    Comparison as Comparison,
+    Evaluation as Evaluation,
+    Prediction as Prediction,
+    RunResult as RunResult,
+)
 from .store.readers import gunzip as gunzip, rezip as rezip
 from .store.store import Store as Store

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, Self
 
@@ -25,6 +26,7 @@ Uri = Annotated[
 ]
 Split = Literal["train", "validation", "test"]
 Unit = Annotated[float, Field(ge=0, le=1)]
+Head = Literal["keep", "fresh"]  # load the head that weights have, or leave it at random
 
 
 class FrozenModel(BaseModel):
@@ -189,45 +191,79 @@ class ModelCard(FrozenModel):
             raise ValueError(f"{len(self.classes)} classes are named, num_classes is {self.num_classes}")
         return self
 
-    def pick_weights(self, intent: str | None) -> tuple[WeightsCard, ...]:
-        """Return the weights to load for an intent, backbone first.
+    def select(self, weights: str | None = "pretrained", head: Head = "keep") -> WeightsSelection:
+        """Choose the weights to load.
 
-        None: no weights, random initialization. "pretrained": a backbone with a new head. "trained": the whole model,
-        or a backbone and its head. Anything else is the name of weights on this card; a head brings its backbone.
-
-        Raises:
-            UsageError: the model has no such weights.
-        """
-        if intent is None:
-            return ()
-        wanted = {"pretrained": ("backbone", "all"), "trained": ("all", "head")}.get(intent)
-        found = [w for w in self.weights if (w.covers in wanted if wanted else w.name == intent)]
-        if not found:
-            raise self._no_weights(intent)
-        return (*(w for w in self.weights if w.name == found[0].backbone), found[0])
-
-    def input_for(self, weights: Sequence[WeightsCard]) -> ImageInput:
-        """Return the preprocessing that belongs to these weights, else the model's own."""
-        return next((one.input for one in weights if one.input is not None), self.input)
-
-    def classes_for(self, weights: Sequence[WeightsCard]) -> tuple[str, ...] | None:
-        """Return the classes that these weights tell apart, else the model's own; None: they have no names.
+        Args:
+            weights: None or "none": random initialization. "pretrained" (or "trained"): the publisher's weights, which
+                are those of the whole model, or of a backbone and its head; a backbone alone where there is no head.
+                Anything else: the name of weights on this card; a head brings its backbone.
+            head: "keep" loads the head that these weights have; "fresh" leaves it at random.
 
         Raises:
-            PluginError: the function that should name them cannot be had.
+            UsageError: the card has no such weights.
         """
-        theirs = weights[-1].classes if weights else None
-        return tuple(resolve(theirs)()) if isinstance(theirs, str) else theirs or self.classes
+        if weights in (None, "none"):
+            return WeightsSelection(self, (), head)
+        published = weights in ("pretrained", "trained")
+        parts = [("backbone", "all")] if head == "fresh" else [("all", "head"), ("backbone",)]
+        candidates = [w for part in parts for w in self.weights if w.covers in part] if published else []
+        candidates = candidates or [w for w in self.weights if w.name == weights]
+        if not candidates:
+            raise self._no_weights(str(weights))
+        chosen = candidates[0]
+        backbone = [w for w in self.weights if w.name == chosen.backbone]
+        only_backbone = head == "fresh" and chosen.covers == "head"
+        return WeightsSelection(self, tuple(backbone if only_backbone else [*backbone, chosen]), head)
 
-    def _no_weights(self, intent: str) -> UsageError:
-        names = ", ".join(w.name for w in self.weights) or "none"
-        recipe, of_another = (self.name, "") if "/" not in self.name else ("RECIPE", f" --set model={self.name}")
-        train = f"zoo run {recipe}{of_another}, then zoo predict runs/{recipe}/latest IMAGE"
+    def _no_weights(self, weights: str) -> UsageError:
+        names = ", ".join(w.name for w in self.weights)
+        recipe, model = (self.name, "") if "/" not in self.name else ("RECIPE", f" --set model={self.name}")
         return UsageError(
-            f"{self.name} has no {intent!r} weights",
-            why=f"weights on its card: {names}",
-            fix=train if intent == "trained" else "--weights none starts at random",
+            f"{self.name} has no {weights!r} weights",
+            why=f"its card lists these: {names}" if names else "its card lists none: train the model first",
+            fix=f"zoo show {self.name}" if names else f"zoo run {recipe}{model} --weights none",
         )
+
+
+@dataclass(frozen=True)
+class WeightsSelection:
+    """The weights to load into a model, and the preprocessing and classes that belong to them."""
+
+    model: ModelCard
+    cards: tuple[WeightsCard, ...]  # backbone first; empty: random initialization
+    head: Head = "keep"
+
+    @property
+    def has_head(self) -> bool:
+        """Whether a trained head is loaded; otherwise the head is random."""
+        return bool(self.cards) and self.head == "keep" and self.cards[-1].covers != "backbone"
+
+    @property
+    def name(self) -> str:
+        """The name of the weights on the card; "none" for random initialization."""
+        return self.cards[-1].name if self.cards else "none"
+
+    @property
+    def input(self) -> ImageInput:
+        """The preprocessing that these weights were trained with, otherwise the model's."""
+        return next((card.input for card in self.cards if card.input is not None), self.model.input)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The classes that these weights predict, otherwise the model's; None: unnamed.
+
+        Raises:
+            PluginError: the function that returns the class names cannot be imported.
+        """
+        classes = self.cards[-1].classes if self.cards else None
+        return tuple(resolve(classes)()) if isinstance(classes, str) else classes or self.model.classes
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the head has: that of the weights, otherwise the model's."""
+        named = self.classes if self.has_head else None
+        return len(named) if named else self.model.num_classes
 
 
 class Catalogue(FrozenModel):

@@ -83,7 +83,7 @@ def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
 
 
 def _weights(card: ModelCard, part: str | None) -> dict[str, File | HubFile]:
-    picked = card.weights if part is None else card.pick_weights(part)
+    picked = card.weights if part is None else card.select(part).cards
     return {f"{card.name}.{one.name}": one.file for one in picked}
 
 

@@ -12,6 +12,7 @@ from zoo_core.cards import (
     DatasetCard,
     Edition,
     FrozenModel,
+    Head,
     ImageInput,
     ModelCard,
     Name,
@@ -19,6 +20,7 @@ from zoo_core.cards import (
     TrainerCard,
     Unit,
     WeightsCard,
+    WeightsSelection,
 )
 
 Factor = Annotated[FiniteFloat, Field(gt=0)]
@@ -137,7 +139,8 @@ class Recipe(FrozenModel):
     trainer: Name = "supervised"
     model_options: Mapping[str, Any] = {}
     edition: Name | None = None  # None: the dataset's first
-    weights: str | None = None  # what to start from: None (random), "pretrained", "trained", or a name on the card
+    weights: str | None = None  # what to start from: None (random), "pretrained", or a name on the model's card
+    head: Head = "fresh"  # "keep": start from the head that the weights have, trained on the same classes
     augment: tuple[Augmentation, ...] = ()
     epochs: Count
     batch_size: Count
@@ -147,6 +150,16 @@ class Recipe(FrozenModel):
     settings: Mapping[str, Any] = {}  # the trainer's own
     seed: Seed = 0
     reference: RecipeReference | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_by_other_words(cls, fields: Any) -> Any:  # noqa: ANN401 - not validated yet
+        """Accept "none" for random initialization, and "trained" for the pretrained weights with their head."""
+        if not isinstance(fields, dict):
+            return fields
+        if fields.get("weights") == "trained":
+            return {"head": "keep", **fields, "weights": "pretrained"}
+        return {**fields, "weights": None} if fields.get("weights") == "none" else fields
 
 
 class ParameterCounts(FrozenModel):
@@ -190,8 +203,8 @@ class Plan(FrozenModel):
 
     @property
     def input(self) -> ImageInput:
-        """The preprocessing: that of the weights to start from, else the model's."""
-        return self.model.input_for(self.weights)
+        """The preprocessing that belongs to the weights to start from, otherwise the model's."""
+        return self.selection.input
 
     def with_examples(self, examples: Mapping[Split, int]) -> Plan:
         """Return the plan with these numbers of images in each split of its edition."""
@@ -200,6 +213,6 @@ class Plan(FrozenModel):
         return self.model_copy(update={"edition": edition, "dataset": dataset})
 
     @property
-    def fresh_head(self) -> bool:
-        """Whether the head starts at random, whatever the weights hold for it."""
-        return self.recipe.weights == "pretrained"
+    def selection(self) -> WeightsSelection:
+        """The weights to start from, and whether their head is loaded too."""
+        return WeightsSelection(self.model, self.weights, self.recipe.head)

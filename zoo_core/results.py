@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How one class fared. Precision is of what was called it; recall of what is it; None where that is nothing."""
+    """Metrics of one class. `precision` is None if the class was never predicted, `recall` if it has no images."""
 
     name: str
     images: int
@@ -48,14 +49,28 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model makes of a set of labelled images."""
+    """A model's metrics on a set of labelled images."""
 
     images: int
     loss: float  # mean over images
     accuracy: float  # fraction of 1
     classes: tuple[ClassResult, ...]
-    confusion: tuple[tuple[int, ...], ...]  # row: what it is; column: what it was called
-    predictions: Predictions
+    confusion: tuple[tuple[int, ...], ...]  # row: true class; column: predicted class
+    predictions: Predictions = field(repr=False)
+    model: str = ""  # which weights
+    data: str = ""  # which images
+    precision: str = ""  # what it was computed in: "float32" or "bfloat16"
+
+    def __repr__(self) -> str:
+        measured = f"accuracy {100 * self.accuracy:.2f} %, loss {self.loss:.4g}"
+        return f"<Evaluation of {self.model or 'a model'} on {self.images:,} images: {measured}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the predictions as plain values."""
+        return {
+            **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("predictions", "classes")},
+            "classes": [vars(result) for result in self.classes],
+        }
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,28 @@ class RunResult:
     directory: Path
     metrics: Mapping[str, float]
     comparisons: tuple[Comparison, ...] = ()
-    history: tuple[Mapping[str, float], ...] = ()  # the metrics of each epoch
+    history: tuple[Mapping[str, float], ...] = ()  # the metrics of each epoch, with its number under "epoch"
+
+    def __repr__(self) -> str:
+        metrics = ", ".join(f"{words(name)} {format_metric(name, value)}" for name, value in self.metrics.items())
+        return f"<RunResult {self.directory}: {metrics}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(words(name))}</th><td>{escape(format_metric(name, value))}</td></tr>"
+            for name, value in self.metrics.items()
+        )
+        return f"<table><caption>{escape(str(self.directory))}</caption>{rows}</table>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the directory, the metrics, the history and the comparisons as plain values."""
+        return {
+            "run": str(self.directory),
+            "metrics": dict(self.metrics),
+            "reference": [comparison.as_json() for comparison in self.comparisons],
+            "passed": self.passed,
+            "history": [dict(epoch) for epoch in self.history],
+        }
 
     @property
     def passed(self) -> bool:
@@ -75,19 +111,26 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image: every class with its probability, likeliest first."""
+    """A model's answer for one image: every class with its probability, the most probable first."""
 
     image: str
     ranking: tuple[tuple[str, float], ...]
 
+    def __repr__(self) -> str:
+        return f"<Prediction {self.image}: {self.label} {100 * self.probability:.2f} %>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a flat record for a table: image, label, probability, and a column for each class."""
+        return {"image": self.image, "label": self.label, "probability": self.probability, **dict(self.ranking)}
+
     @property
     def label(self) -> str:
-        """The likeliest class."""
+        """The most probable class."""
         return self.ranking[0][0]
 
     @property
     def probability(self) -> float:
-        """The likeliest class's probability."""
+        """The probability of the most probable class."""
         return self.ranking[0][1]
 
 

@@ -120,7 +120,7 @@ def horses_cnn(folder: Path) -> Notebook:
 
 def horses_inception(folder: Path) -> Notebook:
     """The source's freezing loop and head on the same backbone and weights as the zoo's."""
-    model = create_model("horses-inception", weights="pretrained")
+    model = create_model("horses-inception", weights="pretrained", head="fresh")
     for name, parameter in model.named_parameters():
         parameter.requires_grad = False
         if "Mixed_7c" in name:

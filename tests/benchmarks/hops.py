@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,7 +22,7 @@ OPENS: Counter[str] = Counter()
 FORWARDS: Counter[str] = Counter()
 
 
-def follow(frame: FrameType, event: str, argument: Any) -> None:  # noqa: ANN401 - what sys.setprofile gives
+def follow(frame: FrameType, event: str, argument: Any) -> None:
     """Count calls from one file of zoo_core into another."""
     if event != "call" or frame.f_back is None:
         return
@@ -56,7 +55,7 @@ def main() -> None:
     }[what]
     call = nn.Module.__call__
 
-    def counted(module: nn.Module, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - what a module takes
+    def counted(module: nn.Module, *arguments: Any, **named: Any) -> Any:
         FORWARDS[type(module).__name__] += 1
         return call(module, *arguments, **named)
 

@@ -33,13 +33,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from zoo_core import Progress, Recipe, Store, create_model, load_registry
-from zoo_core.api import predictor_for
+from zoo_core import Progress, Recipe, Store, create_model, load, load_registry
 from zoo_core.engine.compute.memory import retain_freed_memory
 from zoo_core.engine.compute.precision import Precision
 from zoo_core.engine.data.batches import inference_batch_size, prefetch_map
 from zoo_core.engine.data.preprocessing import normalize_transform
-from zoo_core.engine.evaluation.predictor import image_source, list_image_files
+from zoo_core.engine.evaluation.sources import image_source, list_image_files
 from zoo_core.engine.training.loop import TrainingLoop
 
 HERE = Path(__file__).parent
@@ -176,13 +175,13 @@ def precision(out: Path) -> Iterator[dict[str, Any]]:
 def predict(out: Path) -> Iterator[dict[str, Any]]:
     """1,000 files through Inception v3: ours, a tuned DataLoader loop, and the two halves of the work by themselves."""
     files = _thousand_images(out)
-    predictor = predictor_for("horses-inception", load_registry(), Store.default())
+    predictor = load("horses-inception", registry=load_registry(), store=Store.default())
     images = [image_source(file) for file in files]
-    list(predictor.predict(images[:64]))
+    list(predictor.predict_each(images[:64]))
     workers = _best_workers(files)
     ours, theirs, halves = [], [], []
     for _ in range(3):
-        ours.append(_seconds(lambda: list(predictor.predict(images))))
+        ours.append(_seconds(lambda: list(predictor.predict_each(images))))
         theirs.append(_seconds(lambda: _loop(files, workers)))
         with retain_freed_memory():
             halves.append(_decoding(predictor, images) + _network(predictor, images[:256]) * len(images) / 256)
@@ -330,7 +329,7 @@ class _Files(torch.utils.data.Dataset[torch.Tensor]):
 
 def _loop(files: list[Path], workers: int, model: list[nn.Module] = []) -> None:  # noqa: B006 - built once
     if not model:
-        model.append(create_model("horses-inception", weights="trained"))
+        model.append(create_model("horses-inception", weights="pretrained"))
     with torch.inference_mode():
         for batch in DataLoader(_Files(files), batch_size=32, num_workers=workers):
             model[0](batch).softmax(dim=1)
@@ -350,7 +349,7 @@ def _network(predictor: Any, images: list[Any]) -> float:
     batches = list(prefetch_map(predictor._read, images, inference_batch_size(predictor.input)))
     scale = normalize_transform(predictor.input)
     with torch.inference_mode():
-        answer = predictor._network
+        answer = predictor._folded
         return _seconds(lambda: [answer(scale(torch.stack([pixels for _, pixels in batch]))) for batch in batches])
 
 

@@ -49,7 +49,7 @@ def main() -> None:
         sides = [Side(path.absolute(), Path(folder) / name) for name, path in (("old", given.old), ("new", given.new))]
         print(f"{'work':40} {'old':>8} {'new':>8}  new/old  least - most    peak old    new")
         for work in given.work or WORK:
-            if "IMAGE" not in WORK[work] and "FOLDER" not in WORK[work] or given.images:
+            if ("IMAGE" not in WORK[work] and "FOLDER" not in WORK[work]) or given.images:
                 print(row(work, sides, given.pairs, given.images), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""How far, how fast, and for how long yet: on a terminal as a bar, elsewhere as lines."""
+"""Progress: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from zoo_core.cli import progress as bars
-from zoo_core.cli.progress import Bars, counted, plain_line, rate
+from zoo_core import progress as bars
 from zoo_core.events import EpochResult, Progress
+from zoo_core.progress import Bars, counted, progress_line, rate
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from zoo_core.events import EpochResult, Progress
     ],
 )
 def test_a_line_says_how_far_how_fast_and_how_long(step: Progress, speed: float, line: str) -> None:
-    assert plain_line(step, speed) == line
+    assert progress_line(step, speed) == line
 
 
 def test_amounts_are_counted_in_their_unit() -> None:
@@ -40,6 +40,17 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(
             on_event(Progress("work", done, 20, "images"))
     said = capsys.readouterr().err.splitlines()
     assert said == ["work: 8 of 20 images, 2.0/s, 6 s left", "work: 18 of 20 images, 2.0/s, 1 s left"]
+
+
+def test_a_rate_is_only_shown_once_it_means_something(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter([0.0, 5.0, 6.0])
+    monkeypatch.setattr(bars, "monotonic", lambda: next(times))
+    with Bars() as on_event:
+        on_event(Progress("fetching", 0, 87_300_000, "B"))
+        on_event(Progress("fetching", 233, 87_300_000, "B"))
+    assert capsys.readouterr().err == "fetching: 233 B of 87.3 MB\n"
 
 
 def test_on_a_terminal_there_is_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The command line as people and programs see it: exact output at a fixed width, streams and exit codes."""
+"""The command line: exact output at a fixed width, streams and exit codes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,16 @@ from safetensors.torch import load
 
 from tests.conftest import Zoo
 from zoo_core import Registry
+from zoo_core.cli.commands.run import parse_overrides
+from zoo_core.registry.imported_weights import ImportedWeights
 
 pytestmark = pytest.mark.usefixtures("with_pond")
 
 LAYERS = """\
-layer  type         output     parameters  arithmetic
-conv   Conv2d       8 × 6 × 6         216  8 × (3·3·3) = 216
-bn     BatchNorm2d  8 × 6 × 6          16  2 × 8 = 16
-fc     Linear       3                  27  3 × (8 + 1) = 27
+layer  type         output     parameters  trainable  arithmetic
+conv   Conv2d       8 × 6 × 6         216  no         8 × (3·3·3) = 216
+bn     BatchNorm2d  8 × 6 × 6          16  no         2 × 8 = 16
+fc     Linear       3                  27  yes        3 × (8 + 1) = 27
 
 259 parameters. MB for one image: input 0.00, forward and backward 0.00, parameters 0.00, total 0.01
 """
@@ -113,14 +116,19 @@ def test_plugins_say_who_brings_what(zoo: Zoo) -> None:
         (("show", "pond-nett"), 2, "did you mean 'pond-net'?\nTry: zoo list"),
         (("run", "ponnd"), 2, "no recipe named 'ponnd'; did you mean 'pond'?"),
         (("run", "pond", "--set", "epoch=3"), 2, "epoch: no such key; did you mean 'epochs'?"),
+        (("run", "pond", "--set", "lr=0.1"), 2, "lr: no such key; did you mean 'optimizer.lr'?"),
         (("run", "pond", "--set", "epochs"), 2, "--set epochs is not KEY=VALUE"),
         (("run", "pond", "--epochs", "0"), 2, "epochs: Input should be greater than 0"),
         (("run", "pond", "--epochs", "many"), 2, "Invalid value for '--epochs'"),
         (("run", "pond", "--weights", "pretrained"), 2, "pond-net has no 'pretrained' weights"),
         (("run", "pond", "--edition", "drwn"), 2, "no edition of pond named 'drwn'; did you mean 'drawn'?"),
-        (("run", "pond", "--device", "tpu"), 2, "there is no device 'tpu' here"),
+        (("run", "pond", "--device", "tpu"), 2, "device 'tpu' is not available"),
         (("run", "horses-cnn"), 2, "no model named 'horses-cnn'"),
-        (("predict", "pond-net", "x.png"), 2, "pond-net has no 'trained' weights"),
+        (("predict", "pond-net", "x.png"), 2, "Try: zoo run pond-net --weights none"),
+        (("predict", "pond-net", "x.png", "--weights", "none"), 2, "cannot classify images with random weights"),
+        (("run", "pond-net"), 2, "pond-net is a model, not a recipe"),
+        (("run", "."), 2, ". is a folder, not a recipe\nTry: zoo run RECIPE --data ."),
+        (("train", "pond"), 2, "no command named 'train'\nTry: zoo run"),
         (("predict", "runs/nothing", "x.png"), 2, "no model or run named 'runs/nothing'"),
         (("pull", "pond.drwn"), 2, "no edition of pond named 'drwn'; did you mean 'drawn'?"),
         (("pull", "pnd"), 2, "did you mean 'pond'?"),
@@ -137,13 +145,13 @@ def test_bad_input_is_answered_on_stderr(zoo: Zoo, arguments: tuple[str, ...], c
     assert "Traceback" not in said.err
 
 
-def test_a_run_ends_with_a_table_and_says_where_it_is_kept(zoo: Zoo) -> None:
+def test_a_run_ends_with_a_table_and_says_where_it_is_saved(zoo: Zoo) -> None:
     said = zoo("run", "pond", "--epochs", "1", "--seed", "7")
     assert said.code == 0
     assert lines(said.out)[0].split() == ["measured"]
     assert [line.split("  ")[0] for line in lines(said.out)[1:3]] == ["loss", "train accuracy"]
     assert "epoch 1/1   loss" in said.err
-    assert "Kept in runs/pond/" in said.err
+    assert "Results saved to runs/pond/" in said.err
     assert json.loads(Path("runs/pond/latest/plan.json").read_text())["recipe"]["seed"] == 7
 
 
@@ -162,10 +170,10 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(zoo: Zoo) -> None:
     assert not Path("runs").exists()
 
 
-def test_a_users_registry_adds_a_recipe_with_documented_figures(
+def test_a_users_registry_adds_a_recipe_with_published_metrics(
     zoo: Zoo, monkeypatch: pytest.MonkeyPatch, pond: Registry, tmp_path: Path
 ) -> None:
-    """The table compares, and --strict turns a figure that did not hold into exit code 9."""
+    """The table compares, and with --strict a metric that does not match ends with exit code 9."""
     documented = {
         "section": "p",
         "metrics": {"train_accuracy": {"at_least": 1.1, "quote": "110 %"}},
@@ -179,8 +187,8 @@ def test_a_users_registry_adds_a_recipe_with_documented_figures(
     row = next(line for line in lines(said.out) if line.startswith("train accuracy"))
     assert row.split()[2:4] == ["≥", "110.00"]
     assert row.endswith("no")
-    assert "loss: documented" in said.out
-    assert "a documented figure of pond did not hold" in said.err
+    assert "loss: published" in said.out
+    assert "a metric of pond does not match the published one" in said.err
     assert zoo("run", "pond").code == 0
 
 
@@ -200,7 +208,7 @@ def test_predict_prints_a_line_for_each_image(zoo: Zoo, run: Path) -> None:
     assert "Using run" in said.err
 
 
-def test_predict_as_json_lines_goes_on_over_bad_images(zoo: Zoo, run: Path) -> None:
+def test_predict_as_json_lines_skips_bad_images(zoo: Zoo, run: Path) -> None:
     Path("pictures").mkdir()
     Image.new("RGB", (9, 9)).save("pictures/a.png")
     Path("pictures/b.png").write_bytes(b"not an image")
@@ -223,7 +231,7 @@ def test_predict_reads_an_image_from_stdin(zoo: Zoo, run: Path, monkeypatch: pyt
     assert json.loads(said.out)["image"] == "-"
 
 
-def test_predict_goes_on_over_an_image_that_is_not_there(zoo: Zoo, run: Path) -> None:
+def test_predict_skips_an_image_that_does_not_exist(zoo: Zoo, run: Path) -> None:
     Image.new("RGB", (9, 9)).save("a.png")
     said = zoo("predict", run, "a.png", "nothing.png", "a.png")
     assert said.code == 3
@@ -287,7 +295,7 @@ def test_env_tells_where_we_are(zoo: Zoo) -> None:
 def test_version_and_help(zoo: Zoo) -> None:
     assert zoo("--version").out.startswith("zoo 0.")
     assert zoo("-V").code == 0
-    assert "Carry out a recipe" in zoo("-h").out
+    assert "Train a model from a recipe" in zoo("-h").out
 
 
 def test_a_bug_in_zoo_is_called_one_and_a_traceback_is_one_variable_away(
@@ -358,7 +366,8 @@ def test_eval_prints_accuracy_classes_and_confusion(zoo: Zoo, run: Path) -> None
     assert first.split("   ")[0].endswith("of 24")
     assert header.split() == ["class", "images", "precision", "recall"]
     assert rows[0].split()[:2] == ["ducks", "8"]
-    assert "is, and was called" in said.out
+    assert "true \\ predicted" in said.out
+    assert "computed in " in first
     assert "on pond.drawn (validation)" in said.err
 
 
@@ -379,7 +388,7 @@ def test_eval_on_a_folder_of_other_classes_is_refused(zoo: Zoo, run: Path) -> No
             Image.new("RGB", (9, 9), (one, 0, 0)).save(Path("pets", name, f"{one}.png"))
     said = zoo("eval", run, "--data", "pets")
     assert said.code == 3
-    assert "theirs: cats, dogs; the model's: ducks, frogs, newts" in said.err
+    assert "images: cats, dogs; model: ducks, frogs, newts" in said.err
 
 
 @pytest.mark.parametrize(
@@ -428,10 +437,10 @@ def test_export_writes_weights_and_what_a_card_needs(zoo: Zoo, run: Path) -> Non
     assert (told["covers"], told["backbone"], told["size"]) == ("all", None, len(content))
     assert told["sha256"] == hashlib.sha256(content).hexdigest()
     assert {tensor.dtype for name, tensor in load(content).items() if "num_batches" not in name} == {torch.float16}
-    assert zoo("export", "nowhere", "w").code == 3
+    assert zoo("export", "nowhere", "w2.safetensors").code == 3
 
 
-def test_a_run_on_a_folder_drops_the_documented_column(zoo: Zoo) -> None:
+def test_a_run_on_a_folder_drops_the_published_column(zoo: Zoo) -> None:
     for name in ("cats", "dogs"):
         Path("pets", name).mkdir(parents=True)
         for one in range(30):
@@ -444,3 +453,85 @@ def test_a_run_on_a_folder_drops_the_documented_column(zoo: Zoo) -> None:
     again = zoo("run", "pond", "--data", "pets")
     assert again.code == 3
     assert "  error: 1 image cannot be used\n    cats/bad.png: unsupported or corrupt" in again.err
+
+
+@pytest.mark.parametrize("name", ["out.onnx", "out.pt", "weights"])
+def test_export_refuses_formats_it_cannot_write(zoo: Zoo, run: Path, name: str) -> None:
+    said = zoo("export", run, name)
+    assert said.code == 2
+    assert ".safetensors is" in said.err
+    assert not Path(name).exists()
+
+
+def test_export_keeps_an_existing_file_unless_forced(zoo: Zoo, run: Path) -> None:
+    Path("w.safetensors").write_bytes(b"precious")
+    said = zoo("export", run, "w.safetensors")
+    assert (said.code, Path("w.safetensors").read_bytes()) == (2, b"precious")
+    assert "w.safetensors --force" in said.err
+    assert zoo("export", run, "w.safetensors", "--force").code == 0
+
+
+@pytest.mark.parametrize("recipe", ["pond", "pond-features"])
+def test_an_export_can_be_imported_again(
+    zoo: Zoo, recipe: str, pond: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its classes, which its metadata names."""
+    assert zoo("run", recipe, "--epochs", "1").code == 0
+    told = json.loads(zoo("export", f"runs/{recipe}/latest", "mine.safetensors", "--json").out)
+    said = zoo("import-weights", "mine.safetensors", "--model", "pond-net", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["covers"] == told["covers"]
+    cards, problems = ImportedWeights.default().load()
+    assert problems == []
+    assert cards["pond-net"][0].classes == ("ducks", "frogs", "newts")
+    monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): replace(pond, imported_weights=cards))
+    assert zoo("eval", "pond-net", "--weights", "mine", "--dataset", "pond", "--json").code == 0
+
+
+def test_explain_refuses_what_it_cannot_write(zoo: Zoo, run: Path) -> None:
+    Image.new("RGB", (9, 9)).save("a.png")
+    said = zoo("explain", run, "a.png", "-o", "page.pdf")
+    assert said.code == 2
+    assert "a page (.html) or a picture (.png)" in said.err
+    assert not Path("page.pdf").exists()
+    said = zoo("explain", run, ".")
+    assert (said.code, ". is a folder" in said.err) == (2, True)
+
+
+def test_a_url_is_not_taken_for_a_file(zoo: Zoo, run: Path) -> None:
+    said = zoo("predict", run, "https://example.com/c.jpg")
+    assert said.code == 3
+    assert "https://example.com/c.jpg is a URL" in said.err
+
+
+def test_escape_sequences_of_a_foreign_run_are_printed_escaped(zoo: Zoo, run: Path) -> None:
+    for name in ("plan.json", "result.json"):
+        path = run / name
+        path.write_text(
+            path.read_text().replace("ducks", r"\u001b]0;PWNED\u0007ducks").replace("finished", r"\u001b[31m")
+        )
+    Image.new("RGB", (9, 9)).save("a.png")
+    for said in (zoo("predict", run, "a.png"), zoo("runs"), zoo("eval", run)):
+        assert "\x1b" not in said.out + said.err
+        assert "\\x1b" in said.out + said.err
+
+
+def test_emoji_codes_and_spaces_in_paths_survive_and_are_quoted(zoo: Zoo) -> None:
+    said = zoo("run", "pond", "--epochs", "1", "--out", "o p:dog:")
+    assert said.code == 0
+    assert "Try: zoo predict 'o p:dog:/pond/" in said.err
+
+
+def test_json_is_accepted_where_toml_is() -> None:
+    parsed = parse_overrides(['augment=[{"name": "horizontal-flip"}]', 'a=[{name="x"}]', "b=text", "c=1"])
+    assert parsed == {"augment": [{"name": "horizontal-flip"}], "a": [{"name": "x"}], "b": "text", "c": 1}
+
+
+def test_a_dry_run_refuses_a_device_that_is_not_there(zoo: Zoo) -> None:
+    said = zoo("run", "pond", "--dry-run", "--device", "mps")
+    assert said.code == 2
+    assert len(said.err) < 400  # not PyTorch's dispatcher dump
+
+
+def test_eval_as_json_names_its_precision(zoo: Zoo, run: Path) -> None:
+    assert json.loads(zoo("eval", run, "--json", "--precision", "float32").out)["precision"] == "float32"

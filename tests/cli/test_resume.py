@@ -1,4 +1,4 @@
-"""`zoo run --resume`: which run goes on, and what is refused."""
+"""`zoo run --resume`: which run is resumed, and what is refused."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def unfinished(pond: Registry) -> Path:
 @pytest.mark.parametrize(
     "typed", [("pond", "--resume", "auto"), ("--resume", "auto"), ("--resume", "runs/pond/latest")]
 )
-def test_the_unfinished_run_goes_on(zoo: Zoo, unfinished: Path, typed: tuple[str, ...]) -> None:
+def test_the_unfinished_run_is_resumed(zoo: Zoo, unfinished: Path, typed: tuple[str, ...]) -> None:
     said = zoo("run", *typed)
     assert said.code == 0, said.err
-    assert "Going on from epoch 1, 3 steps" in said.err
+    assert "Resuming from epoch 1, step 3" in said.err
     assert RunDir(unfinished).status == "finished"
     assert [path.name for path in Path("runs/pond").iterdir() if not path.is_symlink()] == [unfinished.name]
 
 
-def test_auto_begins_a_run_where_none_is_unfinished(zoo: Zoo) -> None:
+def test_auto_starts_a_run_where_none_is_unfinished(zoo: Zoo) -> None:
     for number in (1, 2):
         assert zoo("run", "pond", "--resume", "auto").code == 0
         assert len(list(Path("runs/pond").glob("2*"))) == number
 
 
-def test_auto_takes_the_named_recipes_runs_alone(zoo: Zoo, unfinished: Path) -> None:
+def test_auto_only_resumes_runs_of_the_named_recipe(zoo: Zoo, unfinished: Path) -> None:
     assert zoo("run", "pond-features", "--resume", "auto").code == 0
     assert RunDir(unfinished).status == "running"
 
@@ -75,12 +75,12 @@ def test_another_recipe_is_refused_with_all_that_differs(zoo: Zoo, unfinished: P
     ("typed", "code", "text"),
     [
         ((), 2, "no recipe is named"),
-        (("--resume", "auto"), 2, "no recipe is named and no run is unfinished"),
+        (("--resume", "auto"), 2, "no recipe is named\nthere is no unfinished run to resume"),
         (("--resume", "nowhere"), 3, "nowhere is not a run directory"),
         (("pond", "--checkpoint-every", "-1"), 2, "greater than or equal to 0"),
     ],
 )
-def test_what_cannot_be_gone_on_with(zoo: Zoo, typed: tuple[str, ...], code: int, text: str) -> None:
+def test_what_cannot_be_resumed(zoo: Zoo, typed: tuple[str, ...], code: int, text: str) -> None:
     said = zoo("run", *typed)
     assert (said.code, text in said.err) == (code, True), said.err
 
@@ -112,10 +112,10 @@ def test_a_plan_of_other_cards_is_refused(zoo: Zoo, unfinished: Path) -> None:
     assert "this plan was made with another model" in said.err
 
 
-def test_damaged_checkpoints_are_told_of_and_passed_over(zoo: Zoo, unfinished: Path) -> None:
+def test_damaged_checkpoints_are_reported_and_skipped(zoo: Zoo, unfinished: Path) -> None:
     for path in RunDir(unfinished).checkpoints.folder.glob("*/state.safetensors"):
         path.write_bytes(b"spoilt")
     said = zoo("run", "--resume", "auto")
     assert said.code == 0
-    assert said.err.count("Passed over: checkpoint") == 2
-    assert "No checkpoint: from the start" in said.err
+    assert said.err.count("Skipped: checkpoint") == 2
+    assert "No checkpoint: starting from the beginning" in said.err

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from zoo_core import File, ImageInput, ModelCard, PluginError, Recipe, Source, UsageError, WeightsCard
 from zoo_core.cards import resolve
 from zoo_core.recipes import Adam, ReferenceMetric
+from zoo_core.runs.legacy import upgrade
 
 SHA = "0" * 64
 FILE = File(sources=(Source(uri="file:///x", size=1, sha256=SHA),), size=1, sha256=SHA)
@@ -64,27 +65,51 @@ def test_a_heads_weights_name_their_backbone() -> None:
         weights("h", "head")
 
 
-def test_weights_are_picked_by_intent_and_a_head_brings_its_backbone() -> None:
+def test_weights_are_selected_and_a_head_brings_its_backbone() -> None:
     first, second, head = weights("a", "backbone"), weights("b", "backbone"), weights("h", "head", "b")
     card = ModelCard(**CARD, head="fc", weights=(first, second, head))
-    assert card.pick_weights(None) == ()
-    assert card.pick_weights("pretrained") == (first,)
-    assert card.pick_weights("b") == (second,)
-    assert card.pick_weights("trained") == (second, head)
+    assert card.select(None).cards == card.select("none").cards == ()
+    assert card.select("pretrained", "fresh").cards == (first,)
+    assert card.select("b").cards == (second,)
+    assert card.select("pretrained").cards == card.select("trained").cards == (second, head)
+    assert card.select("h", "fresh").cards == (second,)
+    assert [card.select(*asked).has_head for asked in [("b",), ("h",), ("h", "fresh")]] == [False, True, False]
+
+
+def test_pretrained_falls_back_to_a_backbone() -> None:
+    card = ModelCard(**CARD, weights=(weights("a", "backbone"),))
+    assert card.select("pretrained").name == "a"
+    assert not card.select("pretrained").has_head
 
 
 def test_missing_weights_are_an_error_that_names_those_there_are() -> None:
     card = ModelCard(**CARD, weights=(weights("a", "backbone"),))
-    with pytest.raises(UsageError, match=r"newt has no 'trained' weights\nweights on its card: a"):
-        card.pick_weights("trained")
+    with pytest.raises(UsageError, match=r"newt has no 'c' weights\nits card lists these: a"):
+        card.select("c")
 
 
 def test_preprocessing_belongs_to_the_weights() -> None:
     own = ImageInput(size=16, mean=(0, 0, 0), std=(1, 1, 1))
     with_imported = weights("a", "backbone").model_copy(update={"input": own})
     card = ModelCard(**CARD, weights=(with_imported, weights("b", "backbone")))
-    assert card.input_for(card.pick_weights("a")).size == 16
-    assert card.input_for(card.pick_weights("b")).size == 8
+    assert card.select("a").input.size == 16
+    assert card.select("b").input.size == 8
+
+
+@pytest.mark.parametrize(
+    ("weights", "head"), [(None, None), ("pretrained", "fresh"), ("trained", "keep"), ("tv-imagenet", "keep")]
+)
+def test_old_plans_say_what_becomes_of_the_head(weights: str | None, head: str | None) -> None:
+    """Pretrained used to mean a backbone under a fresh head; all other weights were loaded with theirs."""
+    assert upgrade("plan.json", {"recipe": {"weights": weights}})["recipe"].get("head") == head
+
+
+def test_a_recipe_knows_other_words_for_weights() -> None:
+    base = {"name": "a", "summary": "s", "model": "m", "dataset": "d", "epochs": 1, "batch_size": 1}
+    assert Recipe.model_validate({**base, "weights": "none"}).weights is None
+    trained = Recipe.model_validate({**base, "weights": "trained"})
+    assert (trained.weights, trained.head) == ("pretrained", "keep")
+    assert Recipe.model_validate({**base, "weights": "pretrained"}).head == "fresh"
 
 
 def test_a_reference_that_leads_nowhere_is_the_plugins_fault() -> None:

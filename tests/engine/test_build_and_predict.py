@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 import zoo_core as zoo
 from zoo_core import DataError, File, IntegrityError, ModelCard, PluginError, Registry, Source, Store, UsageError
-from zoo_core.api import predictor_for
+from zoo_core.cards import WeightsSelection
 from zoo_core.engine.checks.declared import check, check_model
-from zoo_core.engine.evaluation.predictor import list_image_files
+from zoo_core.engine.evaluation.predictor import Predictor
+from zoo_core.engine.evaluation.sources import list_image_files
 from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.summary import arithmetic, layers_of
 from zoo_core.engine.models.weights import load_weights, save_tensors
@@ -59,38 +60,58 @@ def registry(pond: Registry, card: ModelCard) -> Registry:
 def test_a_backbone_is_loaded_below_a_fresh_head(card: ModelCard, store: Store) -> None:
     model = build_model(card)
     head = model.fc.weight.clone()
-    load_weights(model, card, card.pick_weights("pretrained"), store, fresh_head=True)
+    load_weights(model, card.select("pretrained", "fresh"), store)
     assert not model.conv.weight.any()
     assert torch.equal(model.fc.weight, head)
 
 
-def test_trained_weights_are_backbone_and_head(registry: Registry, store: Store) -> None:
+def test_pretrained_weights_are_backbone_and_head(registry: Registry, store: Store) -> None:
     torch.manual_seed(5)
     same = build_model(registry.model("pond-net"))
-    model = zoo.create_model("pond-net", weights="trained", registry=registry, store=store)
+    model = zoo.create_model("pond-net", weights="pretrained", registry=registry, store=store)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), same.state_dict().values(), strict=True))
     assert not model.training
 
 
-def test_preprocessing_goes_with_the_weights(registry: Registry) -> None:
+def test_preprocessing_belongs_to_the_weights(registry: Registry) -> None:
     image = Image.new("RGB", (20, 20))
     assert zoo.transforms("pond-net", registry=registry)(image).shape == (3, 8, 8)
     assert zoo.transforms("pond-net", weights="random", registry=registry)(image).shape == (3, 16, 16)
 
 
-def test_a_trained_head_of_other_classes_is_never_loaded(registry: Registry, store: Store) -> None:
-    with pytest.raises(UsageError, match='weights="pretrained" keeps the backbone'):
-        zoo.create_model("pond-net", weights="trained", num_classes=4, registry=registry, store=store)
+def test_a_head_for_other_classes_is_fresh_and_logged(
+    registry: Registry, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UsageError, match='head="fresh" puts a new one on the backbone'):
+        zoo.create_model("pond-net", weights="pretrained", head="keep", num_classes=4, registry=registry, store=store)
     model = zoo.create_model("pond-net", weights="pretrained", num_classes=4, registry=registry, store=store)
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
+    assert "the head is randomly initialized (the weights have 3 classes)" in caplog.text
 
 
-def test_options_that_a_builder_does_not_take_are_named(registry: Registry) -> None:
+def test_a_fresh_head_that_was_asked_for_is_not_logged(
+    registry: Registry, card: ModelCard, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(5)
+    kept = build_model(card).fc.weight
+    model = zoo.create_model("pond-net", weights="pond-head", head="fresh", registry=registry, store=store)
+    assert not torch.equal(model.fc.weight, kept)
+    assert caplog.text == ""
+
+
+def test_no_classes_means_no_head(registry: Registry, store: Store) -> None:
+    model = zoo.create_model("pond-net", weights="pretrained", num_classes=0, registry=registry, store=store)
+    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 8)
+    with pytest.raises(UsageError, match="num_classes is -1"):
+        zoo.create_model("pond-net", num_classes=-1, registry=registry)
+
+
+def test_unknown_builder_options_are_named(registry: Registry) -> None:
     with pytest.raises(UsageError, match="unexpected keyword argument 'depth'"):
         zoo.create_model("pond-net", options={"depth": 3}, registry=registry)
 
 
-def test_a_builder_that_builds_no_module_is_the_plugins_fault(card: ModelCard) -> None:
+def test_a_builder_that_returns_no_module_is_a_plugin_error(card: ModelCard) -> None:
     with pytest.raises(PluginError, match="returned a dict"):
         build_model(card.model_copy(update={"builder": "builtins:dict"}))
 
@@ -110,18 +131,18 @@ def test_weights_that_do_not_fit_are_named(
     change(tensors)
     wrong = weights_file(tmp_path / "w", tensors, "wrong", "backbone")
     with pytest.raises(PluginError, match=why):
-        load_weights(build_model(card), card, [wrong], store)
+        load_weights(build_model(card), WeightsSelection(card, (wrong,)), store)
 
 
 def test_damaged_weights_are_never_parsed(card: ModelCard, store: Store, tmp_path: Path) -> None:
-    wanted = card.pick_weights("zeros")
-    path = store.import_file(wanted[0].file, [tmp_path / "1"])
+    wanted = card.select("zeros")
+    path = store.import_file(wanted.cards[0].file, [tmp_path / "1"])
     assert path is not None
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(IntegrityError, match="is damaged"):
-        load_weights(build_model(card), card, wanted, store)
+        load_weights(build_model(card), wanted, store)
 
 
 def test_a_pickle_in_place_of_weights_is_refused(card: ModelCard, store: Store, tmp_path: Path) -> None:
@@ -130,8 +151,8 @@ def test_a_pickle_in_place_of_weights_is_refused(card: ModelCard, store: Store, 
     sha = hashlib.sha256(content).hexdigest()
     source = Source(uri=(tmp_path / "p").as_uri(), size=len(content), sha256=sha)
     evil = card.weights[0].model_copy(update={"file": File(sources=(source,), size=len(content), sha256=sha)})
-    with pytest.raises(IntegrityError, match="no safetensors file"):
-        load_weights(build_model(card), card, [evil], store)
+    with pytest.raises(IntegrityError, match="not a safetensors file"):
+        load_weights(build_model(card), WeightsSelection(card, (evil,)), store)
     assert not Path("/tmp/zoo-canary").exists()
 
 
@@ -153,18 +174,18 @@ def test_a_folders_images_are_found_in_order(folder: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         list_image_files(folder / "x.png")
     (folder / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="contains no images"):
         list_image_files(folder / "empty")
 
 
 @pytest.mark.parametrize("recipe", ["pond", "pond-features"])
-def test_a_run_predicts_what_it_measured(pond: Registry, store: Store, tmp_path: Path, recipe: str) -> None:
-    """Saved and loaded again, the model says of each validation image exactly what the run wrote down."""
+def test_a_loaded_run_predicts_what_the_run_recorded(pond: Registry, store: Store, tmp_path: Path, recipe: str) -> None:
+    """Loaded again, the model predicts for each validation image exactly what the run wrote to predictions.csv."""
     plain = {"precision": "float32"}
     result = zoo.run(recipe, epochs=4, lr=0.05, overrides=plain, out=tmp_path / "runs", registry=pond, store=store)
-    predictor = predictor_for(result.directory, pond, store, precision="float32")
+    predictor = zoo.load(result.directory, precision="float32", registry=pond, store=store)
     images = zoo.load_dataset("pond", "validation", registry=pond, store=store)
-    found = list(predictor.predict([(images.name(i), lambda i=i: images[i][0]) for i in range(len(images))]))
+    found = list(predictor.predict_each([(images.name(i), lambda i=i: images[i][0]) for i in range(len(images))]))
     _, *lines = (result.directory / "predictions.csv").read_text().splitlines()
     assert [(p.image, p.label) for p in found] == [(line.split(",")[0], line.split(",")[2]) for line in lines]
     right = sum(p.label == images.classes[images[i][1]] for i, p in enumerate(found))
@@ -172,7 +193,7 @@ def test_a_run_predicts_what_it_measured(pond: Registry, store: Store, tmp_path:
     assert sum(probability for _, probability in found[0].ranking) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_run_on_a_frozen_backbone_keeps_only_what_it_made(registry: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_run_on_a_frozen_backbone_only_saves_its_head(registry: Registry, store: Store, tmp_path: Path) -> None:
     result = zoo.run(
         "pond-features", overrides={"weights": "random"}, out=tmp_path / "runs", registry=registry, store=store
     )
@@ -180,42 +201,42 @@ def test_a_run_on_a_frozen_backbone_keeps_only_what_it_made(registry: Registry, 
 
     assert set(load_file(result.directory / "weights.safetensors")) == {"fc.weight", "fc.bias"}
     picture = Image.new("RGB", (9, 9), (220, 50, 50))
-    (prediction,) = predictor_for(result.directory, registry, store).predict([("x", lambda: picture)])
+    (prediction,) = Predictor.load(result.directory, registry, store).predict_each([("x", lambda: picture)])
     assert prediction.image == "x"
 
 
-def test_published_weights_predict_right_away(registry: Registry, store: Store, folder: Path) -> None:
+def test_published_weights_classify_images(registry: Registry, store: Store, folder: Path) -> None:
     found = zoo.predict("pond-net", folder, registry=registry, store=store)
     assert [Path(p.image).name for p in found] == ["a.JPG", "b.png", "c.webp"]
     assert {label for label, _ in found[0].ranking} == {"ducks", "frogs", "newts"}
 
 
-def test_a_model_without_trained_weights_says_what_to_do(pond: Registry, store: Store, folder: Path) -> None:
+def test_a_model_without_weights_suggests_training(pond: Registry, store: Store, folder: Path) -> None:
     with pytest.raises(UsageError, match="zoo run alexnet"):
         zoo.predict("alexnet", folder, registry=pond, store=store)
 
 
-def test_a_folder_that_is_no_run_is_named(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_named(pond: Registry, store: Store, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a run directory"):
-        predictor_for(tmp_path, pond, store)
+        Predictor.load(tmp_path, pond, store)
 
 
-def test_a_run_from_elsewhere_names_no_code(pond: Registry, store: Store, tmp_path: Path) -> None:
-    """Whatever code a plan names, torch.hub say, the installed code is used and nothing else is resolved."""
+def test_code_named_by_a_foreign_run_is_not_used(pond: Registry, store: Store, tmp_path: Path) -> None:
+    """Whatever code a plan names, such as torch.hub, only the installed card's code is imported."""
     result = zoo.run("pond", epochs=1, out=tmp_path / "runs", registry=pond, store=store)
     plan = result.directory / "plan.json"
     evil = plan.read_text().replace("zoo_pond.model:PondNet", "torch.hub:load")
     plan.write_text(evil)
-    assert type(predictor_for(result.directory, pond, store).model).__name__ == "PondNet"
+    assert type(Predictor.load(result.directory, pond, store).model).__name__ == "PondNet"
     plan.write_text(evil.replace('"parameters": 259', '"parameters": 260'))
     with pytest.raises(IntegrityError, match=r"another pond-net .*\nthey differ in: parameters"):
-        predictor_for(result.directory, pond, store)
+        Predictor.load(result.directory, pond, store)
 
 
 def test_a_damaged_plan_is_named(pond: Registry, store: Store, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"recipe": 1}')
     with pytest.raises(DataError, match=r"plan.json cannot be read"):
-        predictor_for(tmp_path, pond, store)
+        Predictor.load(tmp_path, pond, store)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +250,7 @@ def test_a_damaged_plan_is_named(pond: Registry, store: Store, tmp_path: Path) -
         (nn.ReLU(), ""),
     ],
 )
-def test_the_arithmetic_of_a_layer(module: nn.Module, text: str) -> None:
+def test_how_a_layers_parameters_are_counted(module: nn.Module, text: str) -> None:
     assert arithmetic(module) == text
 
 
@@ -271,6 +292,6 @@ def test_a_check_of_everything_covers_what_is_installed(pond: Registry, store: S
     assert "no model named 'horses-cnn'" in str(plan.found)
 
 
-def test_a_name_that_nothing_has_cannot_be_checked(pond: Registry, store: Store) -> None:
+def test_an_unknown_name_cannot_be_checked(pond: Registry, store: Store) -> None:
     with pytest.raises(UsageError, match="did you mean 'pond-net'"):
         list(check(pond, store, "pond-nett"))

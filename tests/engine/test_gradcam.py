@@ -1,4 +1,4 @@
-"""Where a network looked: known by construction."""
+"""Grad-CAM on networks whose answer is known by construction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoo_core.engine.models.build import build_model, state_hash
 
 
 class Bright(nn.Module):
-    """Says class 1 (or its one logit) where the image is bright, through a layer that works in place."""
+    """Predicts class 1 (or a positive logit) for bright images, through an in-place layer."""
 
     def __init__(self, logits: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Bright(nn.Module):
 
 
 @pytest.mark.parametrize("logits", [1, 2])
-def test_the_brightest_place_speaks_for_bright(logits: int) -> None:
+def test_the_brightest_region_supports_bright(logits: int) -> None:
     image = torch.zeros(1, 1, 8, 8)
     image[0, 0, 0:2, 4:6] = 1
     heat = gradcam(Bright(logits).eval(), image, 1)
@@ -48,11 +48,11 @@ def test_the_brightest_place_speaks_for_bright(logits: int) -> None:
     assert dark.max() == 0  # nothing speaks for dark
 
 
-def test_a_network_without_maps_has_no_place_to_show() -> None:
+def test_a_network_without_feature_maps_has_no_heat_map() -> None:
     assert gradcam(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval(), torch.rand(1, 1, 8, 8), 0) is None
 
 
-def test_the_worst_mistakes_come_first_and_the_model_stays_as_it_is(pond: Registry, store: Store) -> None:
+def test_the_worst_mistakes_come_first_and_the_model_is_unchanged(pond: Registry, store: Store) -> None:
     plan = pond.plan("pond")
     images = load_split(plan.dataset, plan.edition, "validation", store)
     rows = torch.full((len(images), 3), 0.2)

@@ -409,7 +409,7 @@ def test_freezing_everything_is_refused(pond: Registry, store: Store) -> None:
 
 @pytest.mark.parametrize("device", ["meta", "cuda:77"])
 def test_a_device_that_is_not_there_is_named(pond: Registry, store: Store, tmp_path: Path, device: str) -> None:
-    with pytest.raises(UsageError, match=f"there is no device '{device}' here"):
+    with pytest.raises(UsageError, match=f"device '{device}' is not available"):
         execute(pond.plan("pond", device=device), store=store, out=tmp_path)
     assert not tmp_path.joinpath("pond").exists()
 

@@ -1,4 +1,4 @@
-"""Weights that somebody has published: what fits is kept as safetensors, and nothing that they hold is run."""
+"""Importing checkpoints: what fits is saved as safetensors, and no code in them is run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.reliability.corpus import DISGUISES, pickle_of
 from tests.reliability.ledger import Ledger
 from zoo_core import DataError, IntegrityError, ModelCard, Registry, Store, UsageError
 from zoo_core.engine.models.build import build_model
-from zoo_core.engine.models.import_weights import fit, import_weights
+from zoo_core.engine.models.import_weights import import_weights, match
 from zoo_core.engine.models.unpickle import read_foreign
 from zoo_core.engine.models.weights import save_tensors
 from zoo_core.registry.imported_weights import ImportedWeights
 
 PROGRAM = """
 import json, os, sys
-from zoo_core.engine.foreign import convert  # once, and a process for each file
+from zoo_core.engine.models.unpickle import convert  # once, and a process for each file
 ended = {}
 for source in sys.argv[1:]:
     child = os.fork()
@@ -62,7 +62,7 @@ def saved(content: Any, path: Path, **options: Any) -> Path:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
+def test_a_run_can_start_from_an_imported_checkpoint(
     legacy: bool, card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path
 ) -> None:
     wrapped = {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state(card).items()}}
@@ -75,7 +75,7 @@ def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
     result = zoo.run("pond", overrides={"weights": "theirs"}, epochs=1, out=tmp_path, registry=registry, store=store)
     plan = json.loads((result.directory / "plan.json").read_text())
     assert plan["weights"][0]["file"]["sha256"] == done.sha256
-    assert plan["model"]["weights"] == []  # what was imported is no part of the model
+    assert plan["model"]["weights"] == []  # imported weights are not part of the card
     image = tmp_path / "x.png"
     Image.new("RGB", (8, 8)).save(image)
     assert zoo.predict(result.directory, image, registry=registry, store=store)[0].label in card.classes
@@ -83,7 +83,9 @@ def test_a_file_of_pytorch_becomes_weights_that_a_run_can_start_from(
         zoo.predict(result.directory, image, registry=pond, store=store)
 
 
-def test_tensors_arrive_bit_by_bit(card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path) -> None:
+def test_imported_tensors_are_bit_identical(
+    card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path
+) -> None:
     there = state(card)
     import_weights(card, saved(there, tmp_path / "x.pth"), "x", own)
     registry = replace(pond, imported_weights=own.load()[0])
@@ -91,7 +93,7 @@ def test_tensors_arrive_bit_by_bit(card: ModelCard, own: ImportedWeights, pond: 
     assert all(torch.equal(here[name], tensor) for name, tensor in there.items())
 
 
-def test_safetensors_need_no_process(card: ModelCard, own: ImportedWeights, tmp_path: Path) -> None:
+def test_safetensors_are_read_without_a_child_process(card: ModelCard, own: ImportedWeights, tmp_path: Path) -> None:
     source = tmp_path / "x.safetensors"
     source.write_bytes(save_tensors(state(card)))
     assert import_weights(card, source, "x", own).covers == "all"
@@ -99,39 +101,45 @@ def test_safetensors_need_no_process(card: ModelCard, own: ImportedWeights, tmp_
     assert set(read_foreign(tmp_path / "x.bin")) == set(state(card))
 
 
-def test_a_head_of_other_classes_is_left_out_and_said_so(card: ModelCard) -> None:
+def test_a_head_of_other_classes_is_left_out_and_reported(card: ModelCard) -> None:
     given = state(card)
     given["fc.weight"], given["fc.bias"] = torch.zeros(1000, 8), torch.zeros(1000)
-    fitted = fit(card, given)
+    fitted = match(card, given)
     assert fitted.covers == "backbone"
-    assert fitted.left_out == ("its head, which is not this model's",)
+    assert fitted.left_out == ("the head, which does not fit this model",)
     assert not any(name.startswith("fc.") for name in fitted.tensors)
 
 
 def test_counters_that_old_files_lack_are_filled_in(card: ModelCard) -> None:
     given = {name: tensor for name, tensor in state(card).items() if not name.endswith("num_batches_tracked")}
-    fitted = fit(card, given)
+    fitted = match(card, given)
     assert set(fitted.tensors) == set(state(card))
     assert fitted.filled_in == 1
 
 
-def test_what_does_not_fit_is_named(card: ModelCard) -> None:
+def test_tensors_that_do_not_fit_are_named(card: ModelCard) -> None:
     given = state(card)
     first = next(iter(given))
     given["x\x1b[2J"] = given.pop(first)
     with pytest.raises(DataError, match="do not fit pond-net") as raised:
-        fit(card, given)
+        match(card, given)
     assert f"missing {first}" in raised.value.why
     assert "unknown x\\x1b[2J" in raised.value.why
     with pytest.raises(DataError, match="is 1 floats, not"):
-        fit(card, state(card) | {first: torch.zeros(1)})
+        match(card, state(card) | {first: torch.zeros(1)})
     with pytest.raises(DataError, match="int64, not"):
-        fit(card, state(card) | {first: state(card)[first].long()})
+        match(card, state(card) | {first: state(card)[first].long()})
 
 
-def test_a_name_that_is_taken_is_never_taken_again(
-    card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(card: ModelCard, value: float) -> None:
+    given = state(card)
+    given["fc.bias"][0] = value
+    with pytest.raises(DataError, match=r"fc\.bias contains NaN or infinity"):
+        match(card, given)
+
+
+def test_a_name_can_only_be_used_once(card: ModelCard, own: ImportedWeights, pond: Registry, tmp_path: Path) -> None:
     source = saved(state(card), tmp_path / "x.pth")
     import_weights(card, source, "x", own)
     with pytest.raises(UsageError, match="already"):
@@ -147,12 +155,12 @@ def test_a_name_that_is_taken_is_never_taken_again(
 def test_torchvisions_inception_becomes_the_backbone_of_horses_inception(
     installed: Registry, own: ImportedWeights, tmp_path: Path
 ) -> None:
-    """Its names are timm's; beside the backbone it holds a head of 1,000 classes and an auxiliary classifier."""
+    """Its names are timm's; it also contains a head for 1,000 classes and an auxiliary classifier."""
     theirs = torchvision.models.inception_v3(weights=None, init_weights=False).half().state_dict()
     source = saved({k: v for k, v in theirs.items() if not k.endswith("tracked")}, tmp_path / "inception_v3_google.pth")
     done = import_weights(installed.model("horses-inception"), source, "tv-imagenet", own)
     assert done.covers == "backbone"
-    assert done.left_out == ("the auxiliary classifier", "its head, which is not this model's")
+    assert done.left_out == ("the auxiliary classifier", "the head, which does not fit this model")
     registry = replace(installed, imported_weights=own.load()[0])
     plan = registry.plan("horses-inception", {"weights": "tv-imagenet"})
     assert [one.file.sha256 for one in plan.weights] == [done.sha256]  # type: ignore[union-attr]
@@ -160,7 +168,7 @@ def test_torchvisions_inception_becomes_the_backbone_of_horses_inception(
     assert [one.name for one in registry.model("horses-inception").weights][-1] == "tv-imagenet"
 
 
-def test_the_command_names_what_it_did_and_a_run_finds_it(zoo: Zoo, tmp_path: Path) -> None:
+def test_the_command_reports_its_result_and_a_run_finds_it(zoo: Zoo, tmp_path: Path) -> None:
     card = zoo_core_card("fashion-cnn")
     saved(state(card), tmp_path / "theirs.pth")
     said = zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--mean", "0.5", "--std", "0.25", "--json")
@@ -199,7 +207,7 @@ def test_a_pickle_ends_in_exit_code_5_and_runs_nothing(zoo: Zoo, tmp_path: Path)
 
 
 def bombs(card: ModelCard, folder: Path) -> dict[str, Path]:
-    """Files that the restricted unpickler takes, and that are no weights."""
+    """Files that the restricted unpickler accepts, and that are not weights."""
     vast = torch.zeros(1).expand(1 << 40)
     return {
         "a tensor of 4 TB in 4 bytes": saved({"conv.weight": vast}, folder / "vast.pth"),
@@ -247,9 +255,9 @@ def test_no_disguise_of_a_pickle_is_run(card: ModelCard, tmp_path: Path, ledger:
 
 HOSTILE = """
 import os, socket, subprocess, sys
-from zoo_core.engine import foreign
-from zoo_core.child import forbid
-forbid(foreign.FORBIDDEN, foreign.ALLOWED)
+from zoo_core.disk.sandbox import deny_audit_events
+from zoo_core.engine.models import unpickle
+deny_audit_events(unpickle.FORBIDDEN, unpickle.ALLOWED)
 for attempt in (
     lambda: os.system("touch " + sys.argv[1]),
     lambda: subprocess.run(["touch", sys.argv[1]]),
@@ -266,7 +274,7 @@ for attempt in (
 """
 
 
-def test_even_code_that_ran_could_start_no_program_and_reach_no_host(tmp_path: Path) -> None:
+def test_the_sandbox_starts_no_program_and_opens_no_connection(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     done = subprocess.run([sys.executable, "-c", HOSTILE, str(canary)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ POND = """
 import json, os
 import zoo_pond
 import zoo_core as zoo
-from zoo_core.plugins import new_manager
+from zoo_core.registry.discovery import new_manager
 
 manager = new_manager()
 manager.register(zoo_pond)
@@ -64,7 +64,7 @@ def test_the_first_rank_alone_writes_and_prints(pair: tuple[str, str]) -> None:
     told = json.loads(pair[1])  # one document: the second rank printed nothing
     assert told["metrics"]["test_accuracy"] > 0.7
     environment = json.loads(Path(told["run"], "environment.json").read_text())
-    assert environment["ranks"] == 2
+    assert environment["world_size"] == 2
     assert Path(told["run"]).parent.joinpath("latest").resolve() == Path(told["run"]).resolve()
 
 
@@ -119,7 +119,7 @@ def test_killed_ranks_go_on_together_bit_for_bit(tmp_path: Path) -> None:
         launcher.kill()
         launcher.wait()
     done = subprocess.run(torchrun(*common, "--out", str(killed)), check=True, capture_output=True, text=True)
-    assert "Going on from epoch 1" in done.stderr
+    assert "Resuming from epoch 1" in done.stderr
     weights = [next(out.glob("*/2*/weights.safetensors")).read_bytes() for out in (straight, killed)]
     assert weights[0] == weights[1]
     assert len(list(killed.glob("*/2*/plan.json"))) == 1

@@ -12,31 +12,31 @@ from zoo_core.cli.app import app
 from zoo_core.cli.console import is_first_rank, print_error
 from zoo_core.errors import TERMINATED, ResourceError, ZooError
 
-PIPE_CLOSED = 141  # the exit code when nobody reads what we print, as shells give it: 128 + SIGPIPE
+PIPE_CLOSED = 141  # the exit code when stdout was closed, as in shells: 128 + SIGPIPE
 
 
 def main() -> None:
-    """Run `zoo`; every failure ends in a message and an exit code of its own kind."""
+    """Run `zoo`. Every failure ends with a message and the exit code of its kind."""
     _ready_streams()
     signal(SIGTERM, _end)
     try:
         try:
             app()
         finally:
-            sys.stdout.flush()  # here, where it can still be told that it failed
+            sys.stdout.flush()  # here, where a failure can still be reported
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # as typer ends then
-            _nobody_reads()
+            _end_with_closed_pipe()
         raise
     except BrokenPipeError:
-        _nobody_reads()
+        _end_with_closed_pipe()
     except Exception as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
-        told = _of_our_family(error)
-        if is_first_rank() or hasattr(error, "__notes__"):  # what came to one rank alone is noted with its number
-            print_error(told)
-        sys.exit(told.exit_code if isinstance(told, ZooError) else 1)
+        failure = _as_zoo_error(error)
+        if is_first_rank() or hasattr(error, "__notes__"):  # an error of another rank carries a note with its number
+            print_error(failure)
+        sys.exit(failure.exit_code if isinstance(failure, ZooError) else 1)
     finally:
         try:
             sys.stderr.flush()
@@ -45,17 +45,17 @@ def main() -> None:
 
 
 def _ready_streams() -> None:
-    """Let no character and no closed stream stop a command: a terminal may have no ×, a service no stdout."""
+    """Keep commands working where the terminal's encoding has no ×, or a service has no stdout."""
     sys.stdout, sys.stderr = (stream or io.StringIO() for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-def _of_our_family(error: Exception) -> Exception:
-    """Return what the machine refused as a ResourceError; anything else as it is."""
+def _as_zoo_error(error: Exception) -> Exception:
+    """Return an error of the operating system as a ResourceError, and any other unchanged."""
     if isinstance(error, MemoryError):
-        return ResourceError("there is not enough memory", why=str(error), fix="end other programs, and try again")
+        return ResourceError("there is not enough memory", why=str(error), fix="zoo run RECIPE --batch-size SMALLER")
     if isinstance(error, OSError):
         _drop(sys.stdout)
         what = error.filename or "the output"
@@ -64,19 +64,19 @@ def _of_our_family(error: Exception) -> Exception:
     return error
 
 
-def _nobody_reads() -> None:
+def _end_with_closed_pipe() -> None:
     _drop(sys.stdout)
     sys.exit(PIPE_CLOSED)
 
 
 def _drop(stream: TextIO) -> None:
-    """Send what a stream still holds nowhere: the interpreter would try it again at its end, and complain."""
+    """Discard what a stream still buffers: at exit, the interpreter would try to write it again, and complain."""
     if isinstance(stream, io.TextIOWrapper):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)
 
 
 def _end(*_: object) -> None:
-    """End as Ctrl-C does: what is under way is closed, and its directory says so."""
+    """End as Ctrl-C does: a running training is closed, and its directory records that."""
     sys.exit(TERMINATED)

@@ -1,14 +1,17 @@
-"""Puts the commands together. A command's file is imported when the command is asked for, so each starts fast."""
+"""Assembles the commands. A command's module is imported when the command is used, so that each starts fast."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
+from inspect import cleandoc
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from zoo_core.errors import UsageError
 
 COMMANDS = {
     "list": "zoo_core.cli.commands.list:list_",
@@ -28,6 +31,18 @@ COMMANDS = {
     "env": "zoo_core.cli.commands.env:env",
     "cache": "zoo_core.cli.commands.cache:app",
 }
+ALIASES = {  # what other tools call them
+    "train": "run",
+    "fit": "run",
+    "finetune": "run",
+    "evaluate": "eval",
+    "test": "eval",
+    "classify": "predict",
+    "download": "pull",
+    "fetch": "pull",
+    "models": "list",
+    "info": "show",
+}
 
 
 class Commands(TyperGroup):
@@ -38,29 +53,41 @@ class Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, context: Any, name: str) -> Any:  # noqa: ANN401 - typer's own context and command
-        """Return one command; for a name that nothing has, all are built, so that the nearest can be told."""
-        for one in [name] if name in COMMANDS else COMMANDS:
-            if one not in self.commands:
-                self.add_command(_built(one, resolve_name(COMMANDS[one])))
+        """Return one command; for an unknown name, all are built, so that the nearest can be suggested."""
+        if name in ALIASES:
+            raise UsageError(f"no command named {name!r}", fix=f"zoo {ALIASES[name]} --help")
+        for known in [name] if name in COMMANDS else COMMANDS:
+            if known not in self.commands:
+                self.add_command(_built(known, resolve_name(COMMANDS[known])))
         return self.commands.get(name)
 
 
 def _built(name: str, command: Any) -> Any:  # noqa: ANN401 - a function, or an app with commands of its own
-    whole = command if isinstance(command, typer.Typer) else typer.Typer(add_completion=False)
-    if whole is not command:
-        whole.command(name=name)(command)
-    built: Any = typer.main.get_command(whole)
+    if isinstance(command, typer.Typer):
+        group = command
+    else:
+        group = typer.Typer(add_completion=False, rich_markup_mode=None)
+        group.command(name=name, help=_paragraphs(command))(command)
+    built: Any = typer.main.get_command(group)
     built.name = name
+    for part in (built, *getattr(built, "commands", {}).values()):
+        part.rich_markup_mode = None  # plain help: Rich takes [default: …] in it for markup
     return built
+
+
+def _paragraphs(command: Any) -> str:  # noqa: ANN401 - any function
+    """Return a docstring with each paragraph on one line, so that help wraps it to the terminal."""
+    return "\n\n".join(" ".join(part.split()) for part in cleandoc(command.__doc__ or "").split("\n\n"))
 
 
 app = typer.Typer(
     name="zoo",
+    rich_markup_mode=None,
     cls=Commands,
     help="A plugin-based PyTorch model zoo.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -73,7 +100,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def zoo(
     context: typer.Context,
-    registry: Annotated[Path | None, typer.Option(help="A registry file of your own, beside ./zoo.toml.")] = None,
+    registry: Annotated[Path | None, typer.Option(help="A registry file, in addition to ./zoo.toml.")] = None,
     version: Annotated[bool, typer.Option("--version", "-V", callback=_version, is_eager=True)] = False,
 ) -> None:
     """A plugin-based PyTorch model zoo."""

@@ -14,8 +14,11 @@ from zoo_core.registry.registry import Registry, load_registry, matching
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PrecisionOption = Annotated[
-    PrecisionName, typer.Option("--precision", help="auto, float32 (the plain path), bfloat16.")
+    PrecisionName,
+    typer.Option("--precision", help="auto, float32 (full precision) or bfloat16.", metavar="PRECISION"),
 ]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1.")]
+WeightsOption = Annotated[str, typer.Option("--weights", help="A model's weights: pretrained, or a name on its card.")]
 
 
 def registry(context: typer.Context) -> Registry:

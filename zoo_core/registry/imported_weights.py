@@ -29,7 +29,9 @@ MAX_BYTES = 100_000  # of a record
 class ImportedWeightsRecord(FrozenModel):
     """What an imported file is."""
 
-    covers: Literal["all", "backbone"]
+    covers: Literal["all", "backbone", "head"]
+    backbone: Name | None = None  # the backbone weights below a head
+    classes: tuple[str, ...] | None = None  # None: the model's
     size: PositiveInt  # bytes of the safetensors file
     sha256: Sha256
     input: ImageInput | None = None  # None: the model's
@@ -104,6 +106,8 @@ def _card(path: Path) -> WeightsCard:
     return WeightsCard(
         name=tensors.name.removesuffix(".safetensors"),
         covers=record.covers,
+        backbone=record.backbone,
+        classes=record.classes,
         file=File(sources=(source,), size=record.size, sha256=record.sha256),
         input=record.input,
         license=record.license,

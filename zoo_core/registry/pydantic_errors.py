@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,9 +25,16 @@ def to_usage_error(error: ValidationError, where: str, model: type[BaseModel], *
 def _line(complaint: Any, known: set[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     path = printable(".".join(map(str, complaint["loc"]))[:LONGEST]) or "(top level)"
     if complaint["type"] == "extra_forbidden":
-        return f"{path}: no such key{did_you_mean(str(complaint['loc'][-1]), known)}"
+        return f"{path}: no such key{_nearest(str(complaint['loc'][-1]), known)}"
     given = "" if complaint["type"] == "missing" else f" (given: {_shown(complaint['input'])})"
     return f"{path}: {complaint['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _nearest(key: str, known: set[str]) -> str:
+    """Suggest the nearest key; one of this very name that belongs elsewhere by its path: 'optimizer.lr'."""
+    if elsewhere := sorted(path for path in known if path.endswith(f".{key}")):
+        return f"; did you mean {elsewhere[0]!r}?"
+    return did_you_mean(key, {path.rpartition(".")[2] for path in known} - {key})
 
 
 def _shown(value: object) -> str:
@@ -37,13 +44,15 @@ def _shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def _keys(annotation: Any) -> Iterator[str]:  # noqa: ANN401 - any type annotation
+def _keys(annotation: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 - any type annotation
+    """Yield every key by its dotted path: "epochs", "optimizer", "optimizer.lr"."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         for name, field in annotation.model_fields.items():
-            yield name
-            yield from _keys(field.annotation)
+            yield f"{prefix}{name}"
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+    named = get_origin(annotation) is Mapping  # by names that the user chooses: there is no path to suggest
     for inner in get_args(annotation):
-        yield from _keys(inner)
+        yield from _keys(inner, "" if named else prefix)
 
 
 def first_error(error: ValidationError) -> str:

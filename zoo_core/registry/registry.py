@@ -154,15 +154,18 @@ def registry_of(
 
 
 def matching(names: Iterable[str], pattern: str | None) -> list[str]:
-    """Return the names that a glob matches, sorted; a pattern without a star or a question mark matches within."""
+    """Return the names that a glob matches, sorted; a pattern without wildcards matches anywhere in a name.
+
+    A catalogue's models also match without its name: "resnet18*" matches "timm/resnet18.a1_in1k".
+    """
     if pattern is None:
         return sorted(names)
     glob = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
-    return sorted(name for name in names if fnmatchcase(name, glob))
+    return sorted(n for n in names if fnmatchcase(n, glob) or fnmatchcase(n.rpartition("/")[2], glob))
 
 
 def list_models(pattern: str | None = None, *, registry: Registry | None = None) -> list[str]:
-    """Return the names of the models there are, of those that a glob such as "*cnn*" matches; without torch."""
+    """Return the names of the models that a glob such as "*cnn*" matches, as `zoo list` does; None: all of them."""
     return matching((registry or load_registry()).models, pattern)
 
 
@@ -224,18 +227,15 @@ def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:
 
 
 def _starting_weights(recipe: Recipe, model: ModelCard, dataset: DatasetCard) -> tuple[WeightsCard, ...]:
-    """Pick the weights to start from; a trained head is never taken for other classes than its own."""
-    picked = model.pick_weights(recipe.weights)
-    if not picked or picked[-1].covers == "backbone" or recipe.weights == "pretrained":
-        return picked
-    theirs = model.classes_for(picked)
-    if theirs is not None and theirs != dataset.classes:
+    """Choose the weights to start from; a trained head is never reused for other classes."""
+    selection = model.select(recipe.weights, recipe.head)
+    if selection.has_head and selection.classes is not None and selection.classes != dataset.classes:
         raise UsageError(
-            f"weights {picked[-1].name!r} of {model.name} are for other classes",
-            why=f"theirs: {shorten(', '.join(theirs), 200)}; the data's: {', '.join(dataset.classes)}",
-            fix="--weights pretrained, which keeps the backbone below a fresh head",
+            f"the head of weights {selection.name!r} of {model.name} predicts other classes than the data has",
+            why=f"weights: {shorten(', '.join(selection.classes), 200)}; data: {', '.join(dataset.classes)}",
+            fix=f"zoo run {recipe.name} --weights {selection.name} --head fresh",
         )
-    return picked
+    return selection.cards
 
 
 def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:

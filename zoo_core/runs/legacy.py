@@ -24,11 +24,15 @@ RENAMED = {  # keys, wherever they appear in a document
     "result.json": {"documented": "reference", "held": "passed", "says": "quote"},
     "environment.json": {"arithmetic": "precision", "ranks": "world_size"},
 }
+# "pretrained" used to mean a backbone under a fresh head; any other weights were loaded whole
+_HEADS: dict[str | None, dict[str, str]] = {None: {}, "pretrained": {"head": "fresh"}}
 
 
 def upgrade(name: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a document of schema 0, such as "plan.json", as schema 1 names them."""
     upgraded: dict[str, Any] = _renamed(fields, RENAMED.get(name, {}))
+    if name == "plan.json" and isinstance(upgraded.get("recipe"), dict):
+        upgraded["recipe"] = {**_HEADS.get(upgraded["recipe"].get("weights"), {"head": "keep"}), **upgraded["recipe"]}
     return upgraded
 
 

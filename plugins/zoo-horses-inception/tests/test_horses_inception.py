@@ -18,7 +18,7 @@ from zoo_core.engine.data.preprocessing import preprocessing
 from zoo_core.engine.models.build import freeze_until
 
 
-def test_the_head_is_the_sources() -> None:
+def test_the_head_is_that_of_the_notebook() -> None:
     with torch.device("meta"):
         model = horses_inception(2)
     assert [type(layer).__name__ for layer in model.fc] == ["Linear", "ReLU", "Linear"]
@@ -28,7 +28,7 @@ def test_the_head_is_the_sources() -> None:
 
 
 def test_the_reader_puts_every_tensor_under_its_name(tmp_path: Path) -> None:
-    """An archive of the same shape, whose n-th entry is full of n, so that a mix-up of any two would show."""
+    """The n-th entry of the archive is filled with n, so that swapping any two would show."""
     with torch.device("meta"):
         backbone = {k: v for k, v in horses_inception(2).state_dict().items() if not k.startswith("fc.")}
     blocks = [name.removesuffix("conv.weight") for name in backbone if name.endswith("conv.weight")]
@@ -43,6 +43,13 @@ def test_the_reader_puts_every_tensor_under_its_name(tmp_path: Path) -> None:
         assert tensors[block + what].shape == backbone[block + what].shape
         assert (tensors[block + what] == number).all()
     assert all((tensors[block + "bn.weight"] == 1).all() for block in blocks)
+
+
+def test_an_entry_of_another_size_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("out_jit_module/data/0", bytes(100_000_000))
+    with pytest.raises(ValueError, match="has 100,000,000 bytes, not 3,456"):
+        list(read(tmp_path / "x.pt"))
 
 
 def test_the_loop_as_printed_leaves_most_of_the_last_block_trainable() -> None:

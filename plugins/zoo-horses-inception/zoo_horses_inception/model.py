@@ -1,4 +1,4 @@
-"""timm's Inception v3, or any other of timm's backbones, with the source's head in place of its classifier."""
+"""timm's Inception v3, or another backbone of timm's, with the head of the tutorial notebook as its classifier."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ HIDDEN = 1024  # units between the backbone's features and the classes
 
 
 def horses_inception(num_classes: int, *, backbone: str = DEFAULT) -> nn.Module:
-    """Build the backbone, without the auxiliary classifier, below `fc`: features → 1024 → ReLU → num_classes.
+    """Build a backbone without its auxiliary classifier, and the head `fc`: features → 1024 → ReLU → num_classes.
 
     With the default, maps (N, 3, 299, 299) float32 in [-1, 1] to logits (N, num_classes): 21,785,568 + 2,100,226
-    parameters for two classes, under the names that the source and timm use. With another backbone, the modules are
+    parameters for two classes, with the names that the notebook and timm use. With another backbone, the modules are
     `trunk` and `fc`.
 
     Raises:
@@ -33,7 +33,7 @@ def horses_inception(num_classes: int, *, backbone: str = DEFAULT) -> nn.Module:
 
 
 def new_backbone(name: str) -> nn.Module:
-    """Build one of timm's models without its classifier, with random parameters.
+    """Build one of timm's models without its classifier, randomly initialized.
 
     Raises:
         UnknownName: timm has no such model.

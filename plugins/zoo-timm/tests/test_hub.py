@@ -164,35 +164,35 @@ def test_bytes_that_are_not_those_of_the_hash_are_refused(hub: Hub, store: Store
     hub.holds(TINY, random_model(TINY).state_dict())
     hub.lies = True
     with pytest.raises(IntegrityError, match="sha256"):
-        zoo.create_model(NAME, weights="trained", store=store)
+        zoo.create_model(NAME, weights="pretrained", store=store)
     assert store.entries() == []
     hub.lies = False
-    zoo.create_model(NAME, weights="trained", store=store)
+    zoo.create_model(NAME, weights="pretrained", store=store)
 
 
 def test_a_file_without_a_sha256_is_refused(hub: Hub, store: Store) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
     hub.large = False
     with pytest.raises(IntegrityError, match="the hub gives no size and sha256"):
-        zoo.create_model(NAME, weights="trained", store=store)
+        zoo.create_model(NAME, weights="pretrained", store=store)
 
 
 def test_a_file_that_the_hub_has_not_is_told_with_what_to_do(hub: Hub, store: Store) -> None:
     with pytest.raises(NetworkError, match=r"(?s)timm/test_resnet.*could not be had.*404.*HF_ENDPOINT"):
-        zoo.create_model(NAME, weights="trained", store=store)
+        zoo.create_model(NAME, weights="pretrained", store=store)
 
 
 def test_without_a_network_it_ends_soon(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     point_at("http://127.0.0.1:9", monkeypatch)
     started = time.monotonic()
     with pytest.raises(NetworkError, match="Connect"):
-        zoo.create_model(NAME, weights="trained", store=store)
+        zoo.create_model(NAME, weights="pretrained", store=store)
     assert time.monotonic() - started < 10
 
 
 def test_offline_nothing_is_asked(hub: Hub, store: Store) -> None:
     with pytest.raises(NetworkError, match=rf"ZOO_OFFLINE is set\nTry: ZOO_OFFLINE=0 zoo pull {NAME}"):
-        zoo.create_model(NAME, weights="trained", store=Store(store.root, offline=True))
+        zoo.create_model(NAME, weights="pretrained", store=Store(store.root, offline=True))
     assert hub.asked == []
 
 
@@ -202,14 +202,14 @@ def test_weights_under_older_names_go_through_timm(hub: Hub, store: Store) -> No
     state = random_model(name).state_dict()
     matrix = {"patch_embed.proj.weight": state["patch_embed.proj.weight"].flatten(1)}
     hub.holds(name, state | matrix)
-    model = zoo.create_model(f"timm/{name}", weights="trained", store=store)
+    model = zoo.create_model(f"timm/{name}", weights="pretrained", store=store)
     assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
 
 
 def test_weights_of_another_model_are_refused(hub: Hub, store: Store) -> None:
     hub.holds(TINY, random_model("test_vit.r160_in1k").state_dict())
     with pytest.raises(PluginError, match=f"the weights of {NAME} do not fit"):
-        zoo.create_model(NAME, weights="trained", store=store)
+        zoo.create_model(NAME, weights="pretrained", store=store)
 
 
 @pytest.fixture

@@ -1,73 +1,66 @@
-"""`zoo eval`: accuracy, loss, and how each class fares."""
+"""`zoo eval`: accuracy, loss, and the metrics of each class."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zoo_core.cards import Split
-from zoo_core.cli.console import eprint, out, percent, print_json, print_table
-from zoo_core.cli.options import Json, PrecisionOption, all_names, registry
-from zoo_core.cli.progress import Bars
+from zoo_core.cli.console import eprint, is_first_rank, percent, print_json, print_table
+from zoo_core.cli.options import DeviceOption, Json, PrecisionOption, WeightsOption, all_names, registry
 from zoo_core.results import Evaluation
-from zoo_core.store.store import Store
 
 
 def eval_(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
-    data: Annotated[Path | None, typer.Option(help="A folder of your own images.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="NAME or NAME.EDITION.")] = None,
-    split: Annotated[Split | None, typer.Option(help="test, validation or train.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A folder with one folder of images per class.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset: NAME or NAME.EDITION.")] = None,
+    split: Annotated[Split | None, typer.Option(help="test, validation or train.", metavar="SPLIT")] = None,
+    weights: WeightsOption = "pretrained",
     precision: PrecisionOption = "auto",
+    device: DeviceOption = "auto",
     json: Json = False,
 ) -> None:
     """Evaluate a model or a run on labelled images."""
     known = registry(context)
-    from zoo_core.api import evaluate_on  # torch starts here, and nowhere sooner
-    from zoo_core.engine.compute.distributed import distributed_session
+    from zoo_core.api.inference import evaluate  # torch is imported here, not before
 
-    with distributed_session() as world, Bars(shown=world.is_first) as bars:
-        told = evaluate_on(
-            known,
-            Store.default(),
-            target,
-            data=data,
-            dataset=dataset,
-            split=split,
-            precision=precision,
-            on_event=bars,
-            world=world,
-        )
-    if not world.is_first:
+    evaluation = evaluate(
+        target,
+        data=data,
+        dataset=dataset,
+        split=split,
+        weights=weights,
+        precision=precision,
+        device=device,
+        progress=True,
+        registry=known,
+    )
+    if not is_first_rank():
         return
-    eprint(f"Using {told.origin} on {told.images}")
-    if json:
-        print_json({"model": told.origin, "images": told.images, **_as_json(told.evaluation)})
-    else:
-        print_evaluation(told.evaluation)
+    eprint(f"Using {evaluation.model} on {evaluation.data}")
+    print_json(_as_json(evaluation)) if json else print_evaluation(evaluation)
 
 
 def _as_json(evaluation: Evaluation) -> dict[str, object]:
-    whole = asdict(evaluation)
-    whole["n"] = whole.pop("images")
-    del whole["predictions"]
-    return whole
+    fields = evaluation.to_dict()
+    return {"model": fields.pop("model"), "images": fields.pop("data"), "n": fields.pop("images"), **fields}
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print accuracy and loss, a row for each class, and the confusion matrix."""
-    out().print(f"accuracy {percent(evaluation.accuracy)} of {evaluation.images:,}   loss {evaluation.loss:.4g}\n")
-    rows = [(c.name, f"{c.images:,}", _or_none(c.precision), _or_none(c.recall)) for c in evaluation.classes]
+    measured = f"accuracy {percent(evaluation.accuracy)} of {evaluation.images:,}   loss {evaluation.loss:.4g}"
+    print(f"{measured}   computed in {evaluation.precision}\n")
+    rows = [(c.name, f"{c.images:,}", _or_dash(c.precision), _or_dash(c.recall)) for c in evaluation.classes]
     print_table(("class", "images", "precision", "recall"), rows, right=["images", "precision", "recall"])
     names = [c.name for c in evaluation.classes]
-    out().print()
+    print()
     counts = [(name, *map(str, row)) for name, row in zip(names, evaluation.confusion, strict=True)]
-    print_table(("is, and was called", *names), counts, right=names)
+    print_table(("true \\ predicted", *names), counts, right=names)
 
 
-def _or_none(fraction: float | None) -> str:
-    return "none" if fraction is None else percent(fraction)
+def _or_dash(fraction: float | None) -> str:
+    return "-" if fraction is None else percent(fraction)

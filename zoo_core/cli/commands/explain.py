@@ -1,29 +1,31 @@
-"""`zoo explain`: what the network sees in your picture."""
+"""`zoo explain`: what a network computes for an image."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zoo_core.cli.console import eprint
-from zoo_core.cli.options import all_names, registry
-from zoo_core.cli.progress import Bars
-from zoo_core.store.store import Store
+from zoo_core.cli.options import DeviceOption, WeightsOption, all_names, registry
 
 
 def explain(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
     image: Annotated[Path, typer.Argument(help="An image file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A .html page, or a .png.")] = Path("explain.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .html page or .png picture to write.")] = Path(
+        "explain.html"
+    ),
+    weights: WeightsOption = "pretrained",
+    device: DeviceOption = "auto",
 ) -> None:
-    """Show filters, feature maps and sizes on a page of its own."""
+    """Show a model's filters, feature maps and layer sizes for an image."""
     known = registry(context)
-    from zoo_core.api import explain_image  # torch starts here, and nowhere sooner
+    from zoo_core.api.inference import explain as write_explanation  # torch is imported here, not before
 
-    with Bars() as bars:
-        written = explain_image(target, image, out, registry=known, store=Store.default(), on_event=bars)
+    written = write_explanation(target, image, out, weights=weights, device=device, progress=True, registry=known)
     print(written)
-    eprint(f"Try: open {written}")
+    eprint(f"Try: open {shlex.quote(str(written))}")

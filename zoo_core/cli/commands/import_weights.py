@@ -1,4 +1,4 @@
-"""`zoo import-weights`: weights that somebody has published as a .pth, for a model that is here."""
+"""`zoo import-weights`: a published checkpoint, for an installed model."""
 
 from __future__ import annotations
 
@@ -20,57 +20,64 @@ from zoo_core.registry.pydantic_errors import to_usage_error
 def import_weights(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A .pth, .pt, .bin or .safetensors file.")],
-    model: Annotated[str, typer.Option(help="The model that they are for.", autocompletion=all_names)],
-    name: Annotated[str | None, typer.Option(help="What to call them; the file's name if it can be one.")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels, of the square that they were trained on.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Of each channel, as 0.485,0.456,0.406.")] = None,
-    std: Annotated[str | None, typer.Option(help="Of each channel, as 0.229,0.224,0.225.")] = None,
-    license: Annotated[str, typer.Option(help="Of the weights.")] = "unknown",
+    model: Annotated[str, typer.Option(help="The model that the weights belong to.", autocompletion=all_names)],
+    name: Annotated[str | None, typer.Option(help="A name for the weights. [default: from the file's name]")] = None,
+    size: Annotated[int | None, typer.Option(help="Image size in pixels that they were trained with.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Mean of each channel: 0.485,0.456,0.406.")] = None,
+    std: Annotated[str | None, typer.Option(help="Standard deviation of each channel: 0.229,0.224,0.225.")] = None,
+    license: Annotated[str, typer.Option(help="License of the weights.")] = "unknown",
     json: Json = False,
 ) -> None:
-    """Import weights from a file of PyTorch's, for a model that is here.
+    """Import a PyTorch checkpoint for an installed model.
 
-    The file is read in a process of its own that can make nothing but tensors of it. What is kept is safetensors, with
-    its sha256, under a name of yours: zoo run RECIPE --weights NAME starts from it. Preprocessing belongs to weights:
-    without --size, --mean and --std, the model's is taken.
+    The file is read in a sandboxed process that can only produce tensors, and saved as safetensors with its sha256. A
+    run starts from it with `zoo run RECIPE --weights NAME`. Without --size, --mean and --std, the preprocessing is the
+    model's, or that of the run that `zoo export` wrote.
     """
     card = registry(context).model(model)
-    called = _name(name or file.stem.lower())
-    given = {"size": size, "mean": _numbers(mean), "std": _numbers(std)}
+    chosen = _name(name or file.stem.lower())
+    given = {"size": size, "mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
     changed = {key: value for key, value in given.items() if value is not None}
-    look = _input(card.input, changed) if changed else None
-    from zoo_core.engine.models.import_weights import (
-        import_weights as imported,  # torch starts here, and nowhere sooner
-    )
+    spec = _input(card.input, changed) if changed else None
+    from zoo_core.engine.models.import_weights import import_weights as convert  # torch is imported here, not before
 
-    done = imported(card, file, called, ImportedWeights.default(), input=look, license=license)
-    told = {"name": done.name, "model": model, "covers": done.covers, "sha256": done.sha256, "path": str(done.path)}
+    result = convert(card, file, chosen, ImportedWeights.default(), input=spec, license=license)
+    fields = {
+        "name": result.name,
+        "model": model,
+        "covers": result.covers,
+        "sha256": result.sha256,
+        "path": str(result.path),
+    }
     if json:
-        print_json({**told, "left_out": list(done.left_out), "input": done.input.model_dump()})
+        print_json({**fields, "left_out": list(result.left_out), "input": result.input.model_dump()})
         return
-    shown = f"{done.input.size} pixels, mean {done.input.mean}, std {done.input.std}"
-    rows = [*told.items(), ("left out", "; ".join(done.left_out) or "nothing"), ("preprocessing", shown)]
-    print_table(("weights", ""), rows)
-    eprint(f"\nTry: zoo run RECIPE --set model={model} --weights {done.name}, or zoo show {model}")
+    preprocessing = f"{result.input.size} pixels, mean {result.input.mean}, std {result.input.std}"
+    left_out = "; ".join(result.left_out) or "nothing"
+    print_table(("weights", ""), [*fields.items(), ("left out", left_out), ("preprocessing", preprocessing)])
+    use = f"zoo run RECIPE --set model={model} --weights {result.name}"
+    eprint(f"\nTry: {use if result.covers == 'backbone' else f'zoo predict {model} IMAGE --weights {result.name}'}")
 
 
 def _name(name: str) -> str:
     try:
         return TypeAdapter(Name).validate_python(name)
     except ValidationError as error:
-        why = "a name is of small letters, digits, dots, dashes and underscores"
-        raise UsageError(f"weights cannot be called {name!r}", why=why, fix="--name NAME") from error
+        why = "a name consists of lower-case letters, digits, dots, dashes and underscores"
+        raise UsageError(
+            f"weights cannot be named {name!r}", why=why, fix="zoo import-weights … --name NAME"
+        ) from error
 
 
-def _numbers(text: str | None) -> tuple[float, ...] | None:
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     try:
         return None if text is None else tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(f"{text!r} is no list of numbers", fix="--mean 0.485,0.456,0.406") from error
+        raise UsageError(f"{option} {text!r} is not a list of numbers", why="such as 0.485,0.456,0.406") from error
 
 
-def _input(look: ImageInput, changed: Mapping[str, object]) -> ImageInput:
+def _input(spec: ImageInput, changed: Mapping[str, object]) -> ImageInput:
     try:
-        return ImageInput.model_validate({**look.model_dump(), **changed})
+        return ImageInput.model_validate({**spec.model_dump(), **changed})
     except ValidationError as error:
         raise to_usage_error(error, "the preprocessing", ImageInput) from error

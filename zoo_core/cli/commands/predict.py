@@ -1,4 +1,4 @@
-"""`zoo predict`: what is on these images?"""
+"""`zoo predict`: classify images."""
 
 from __future__ import annotations
 
@@ -9,74 +9,72 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo_core.cli.console import eprint, percent
-from zoo_core.cli.options import PrecisionOption, all_names, registry
-from zoo_core.cli.progress import Bars
-from zoo_core.errors import DataError, printable
+from zoo_core.cli.console import eprint, is_first_rank, percent
+from zoo_core.cli.options import DeviceOption, PrecisionOption, WeightsOption, all_names, registry
+from zoo_core.errors import DataError, UsageError, printable
 from zoo_core.results import Prediction
 
 if TYPE_CHECKING:
-    from zoo_core.engine.evaluation.predictor import ImageSource
+    from zoo_core.engine.evaluation.sources import ImageSource
 
 
 def predict(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
     images: Annotated[list[str], typer.Argument(help="Image files, folders, or - for an image on standard input.")],
-    weights: Annotated[str, typer.Option(help="Of a model: trained, or their name.")] = "trained",
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
+    weights: WeightsOption = "pretrained",
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to print.")] = 5,
     precision: PrecisionOption = "auto",
+    device: DeviceOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
-    """Say what is on images."""
+    """Classify images."""
     known = registry(context)
-    from zoo_core.api import predictor_for  # torch starts here, and nowhere sooner
-    from zoo_core.engine.compute.distributed import distributed_session
-    from zoo_core.store.store import Store
+    from zoo_core.api.inference import predict_each  # torch is imported here, not before
+    from zoo_core.api.models import load
 
-    with Bars() as bars:
-        store = Store.default()
-        predictor = predictor_for(target, known, store, weights=weights, precision=precision, on_event=bars)
+    predictor = load(target, weights=weights, device=device, precision=precision, progress=True, registry=known)
     eprint(f"Using {predictor.origin}")
-    images_, bad = _to_read(images)
-    with distributed_session() as world:
-        for one in predictor.predict(images_, world):
-            if isinstance(one, DataError):
-                bad.append(_complain(one))
-            elif world.is_first:
-                print(_json_line(one, top_k, predictor.origin) if json else _line(one, top_k), flush=True)
-    if bad:
-        raise DataError(f"{len(bad)} of the images could not be read", why="they are named above")
+    sources, failed = _sources(images)
+    for answer in predict_each(predictor, sources):
+        if isinstance(answer, DataError):
+            failed.append(_report(answer))
+        elif is_first_rank():
+            print(_json_line(answer, top_k, predictor.origin) if json else _line(answer, top_k), flush=True)
+    if failed:
+        raise DataError(f"{len(failed)} of the images could not be read", why="they are listed above")
 
 
-def _to_read(places: list[str]) -> tuple[list[ImageSource], list[DataError]]:
-    """List the images in all places; a place without any is told, and the others go on."""
-    from zoo_core.engine.evaluation.predictor import image_source, list_image_files
+def _sources(arguments: list[str]) -> tuple[list[ImageSource], list[DataError | UsageError]]:
+    """List the images of all arguments; one without images is reported, and the others are still used."""
+    from zoo_core.engine.evaluation.sources import image_sources
     from zoo_core.images.decode import MAX_BYTES, decode_image
 
-    found, bad = [], []
-    for place in places:
+    sources: list[ImageSource] = []
+    failed: list[DataError | UsageError] = []
+    for argument in arguments:
         try:
-            if place == "-":
-                found.append(("-", lambda: decode_image(sys.stdin.buffer.read(MAX_BYTES + 1), "-")))
+            if argument == "-":
+                sources.append(("-", lambda: decode_image(sys.stdin.buffer.read(MAX_BYTES + 1), "-")))
             else:
-                found += [image_source(path) for path in list_image_files(Path(place))]
-        except DataError as error:
-            bad.append(_complain(error))
-    return found, bad
+                sources += image_sources(Path(argument) if "://" not in argument else argument)
+        except (DataError, UsageError) as error:
+            failed.append(_report(error))
+    return sources, failed
 
 
-def _complain(error: DataError) -> DataError:
+def _report(error: DataError | UsageError) -> DataError | UsageError:
     eprint(f"{error.what}: {error.why}" if error.why else error.what)
     return error
 
 
 def _line(prediction: Prediction, top_k: int) -> str:
-    ranking = "  ".join(f"{label} {percent(probability)}" for label, probability in prediction.ranking[:top_k])
+    ranking = "  ".join(f"{printable(label)} {percent(share)}" for label, share in prediction.ranking[:top_k])
     return f"{printable(prediction.image)}  {ranking}"
 
 
 def _json_line(prediction: Prediction, top_k: int, origin: str) -> str:
     top = [{"label": label, "probability": probability} for label, probability in prediction.ranking[:top_k]]
-    told = {"image": prediction.image, **top[0], "top": top, "model": origin}
-    return json_.dumps(told, ensure_ascii=not prediction.image.isprintable())  # a name may be no text at all
+    fields = {"image": prediction.image, **top[0], "top": top, "model": origin}
+    as_ascii = not prediction.image.isprintable()  # a file's name may not be valid text
+    return json_.dumps(fields, ensure_ascii=as_ascii, allow_nan=False)

@@ -10,7 +10,7 @@ import typer
 from zoo_core import pull as pulling
 from zoo_core.cli.console import eprint
 from zoo_core.cli.options import all_names, registry
-from zoo_core.cli.progress import Bars
+from zoo_core.progress import Bars
 from zoo_core.store.store import Store
 
 

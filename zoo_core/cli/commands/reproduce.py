@@ -9,7 +9,6 @@ import typer
 
 from zoo_core.cli.console import eprint, is_first_rank, print_json, print_table
 from zoo_core.cli.options import Json, registry
-from zoo_core.cli.progress import run_with_progress
 from zoo_core.errors import CheckFailed
 from zoo_core.results import format_measured, format_metric, words
 from zoo_core.runs.directory import RunDir
@@ -23,8 +22,10 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Carry out a run's plan again, and hold every metric against the first."""
+    from zoo_core.api.training import run_plan
+
     first = RunDir.open(run)
-    result = run_with_progress(registry(context).plan_again(first.plan()), out)
+    result = run_plan(registry(context).plan_again(first.plan()), out=out, progress=True)
     if not is_first_rank():
         return
     found = compare_metrics(first, RunDir.open(result.directory))

@@ -1,22 +1,21 @@
-"""`zoo run`: fetch, train, evaluate, keep the result, and hold it against the documented figure."""
+"""`zoo run`: train a model from a recipe."""
 
 from __future__ import annotations
 
+import json as json_
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cli.console import eprint, is_first_rank, out, print_json, print_table
-from zoo_core.cli.options import Json, recipe_names, registry
-from zoo_core.cli.progress import run_with_progress
+from zoo_core.cards import Head
+from zoo_core.cli.console import eprint, is_first_rank, print_json, print_table
+from zoo_core.cli.options import DeviceOption, Json, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
 from zoo_core.recipes import Plan, PrecisionName
-from zoo_core.registry.registry import Registry
 from zoo_core.results import RunResult, format_measured, format_metric, format_reference, words
-from zoo_core.runs.directory import RunDir
-from zoo_core.runs.history import find_resumable, require_same_recipe
 
 
 def run(
@@ -24,71 +23,83 @@ def run(
     recipe: Annotated[str | None, typer.Argument(help="A recipe: see zoo list.", autocompletion=recipe_names)] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for any field; may be repeated.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
-    data: Annotated[Path | None, typer.Option(help="A folder of your own images, in place of the dataset.")] = None,
-    edition: Annotated[str | None, typer.Option(help="Of the dataset.")] = None,
-    weights: Annotated[str | None, typer.Option(help="To start from: none, pretrained, trained, or a name.")] = None,
-    precision: Annotated[PrecisionName | None, typer.Option(help="auto, float32 (the plain path), bfloat16.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A folder of images, in place of the recipe's dataset.")] = None,
+    edition: Annotated[str | None, typer.Option(help="Edition of the dataset.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights to start from: none (random), pretrained, or a name on the card.")
+    ] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(help="keep the head of these weights, or put a fresh one on their backbone.", metavar="HEAD"),
+    ] = None,
+    precision: Annotated[
+        PrecisionName | None,
+        typer.Option(help="auto, float32 (full precision) or bfloat16.", metavar="PRECISION"),
+    ] = None,
+    device: DeviceOption = "auto",
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     resume: Annotated[
-        str | None, typer.Option(help="Go on with a run that did not finish: its path, or auto (the newest, if any).")
+        str | None, typer.Option(help="Resume an unfinished run: its path, or auto (the newest, if any).")
     ] = None,
     checkpoint_every: Annotated[
-        float | None, typer.Option(min=0, help="Seconds between checkpoints. [default: 60, or what costs 5 %]")
+        float | None,
+        typer.Option(min=0, help="Seconds between checkpoints. [default: 60, or longer if saving is slow]"),
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write the metrics for TensorBoard too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and do nothing.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write the metrics for TensorBoard.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without running it.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 9 where a documented figure does not hold.")
+        bool, typer.Option("--strict", help="Exit with 9 if a metric does not match the published one.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Carry out a recipe."""
-    flags: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "optimizer.lr": lr, "seed": seed}
-    flags |= {"edition": edition, "precision": precision}
-    overrides = parse_overrides(set_ or []) | {key: value for key, value in flags.items() if value is not None}
-    if weights is not None:
-        overrides["weights"] = None if weights == "none" else weights
-    plan, unfinished = _planned(registry(context), recipe, overrides, resume, out, device=device, data=data)
+    """Train a model from a recipe."""
+    overrides = parse_overrides(set_ or []) | ({"edition": edition} if edition is not None else {})
+    known = registry(context)
+    from zoo_core.api.training import planned, run_plan
+
+    plan, unfinished = planned(
+        known,
+        recipe,
+        overrides,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        weights=weights,
+        head=head,
+        precision=precision,
+        device=device,
+        data=data,
+        out=out,
+        resume=resume,
+    )
     if dry_run:
-        return print_json(plan.model_dump(mode="json"))
-    result = run_with_progress(plan, out, tensorboard=tensorboard, resume=unfinished, checkpoint_every=checkpoint_every)
+        return _print_plan(plan, device)
+    result = run_plan(
+        plan, out=out, resume=unfinished, checkpoint_every=checkpoint_every, tensorboard=tensorboard, progress=True
+    )
     if not is_first_rank():
         return None
     print_json(_as_json(result)) if json else print_result(plan, result)
     if strict and not result.passed:
-        what = f"a documented figure of {plan.recipe.name} did not hold"
-        raise CheckFailed(what, fix=f"cat {result.directory}/result.json")
+        path = shlex.quote(f"{result.directory}/result.json")
+        raise CheckFailed(f"a metric of {plan.recipe.name} does not match the published one", fix=f"cat {path}")
     return None
 
 
-def _planned(
-    known: Registry,
-    recipe: str | None,
-    overrides: dict[str, Any],
-    resume: str | None,
-    out: Path,
-    *,
-    device: str,
-    data: Path | None,
-) -> tuple[Plan, RunDir | None]:
-    """Return what to do, and the run to do it in where one is to be gone on with."""
-    run = find_resumable(resume, out, recipe) if resume else None
-    if run is None:
-        if recipe is None:
-            raise UsageError("no recipe is named" + (" and no run is unfinished" if resume else ""), fix="zoo list")
-        return known.plan(recipe, overrides, device=device, data=data), None
-    if recipe or overrides or data or device != "auto":
-        asked = recipe or run.plan().recipe.name
-        require_same_recipe(run, known.plan(asked, overrides, device=device, data=data))
-    return known.plan_again(run.plan()), run
+def _print_plan(plan: Plan, device: str) -> None:
+    if device != "auto":
+        from zoo_core.engine.compute.devices import pick_device  # torch is imported here, not before
+
+        pick_device(device)
+    print_json(plan.model_dump(mode="json"))
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:
-    """Read KEY=VALUE pairs; values are TOML, and text where they are none.
+    """Read KEY=VALUE pairs. A value is TOML or JSON, otherwise text.
 
     Raises:
         UsageError: a pair has no equals sign, or no key.
@@ -98,50 +109,53 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
         key, sign, value = pair.partition("=")
         if not sign or not key:
             raise UsageError(f"--set {pair} is not KEY=VALUE", fix="zoo run RECIPE --set optimizer.lr=3e-4")
-        try:
-            parsed[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed[key] = value
+        parsed[key] = _value(value)
     return parsed
 
 
+def _value(text: str) -> Any:  # noqa: ANN401 - any TOML or JSON value
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return json_.loads(text) if text.startswith(("[", "{")) or text == "null" else text
+    except ValueError:
+        return text
+
+
 def _as_json(result: RunResult) -> dict[str, Any]:
-    reference = [comparison.as_json() for comparison in result.comparisons]
-    return {
-        "run": str(result.directory),
-        "metrics": dict(result.metrics),
-        "reference": reference,
-        "passed": result.passed,
-    }
+    return {key: value for key, value in result.to_dict().items() if key != "history"}
 
 
 def print_result(plan: Plan, result: RunResult) -> None:
-    """Print the documented log beside ours, then documented | measured | held."""
+    """Print the published metrics of each epoch next to ours, then published | measured | match."""
     _print_log(plan, result)
     if result.comparisons:
-        print_table(("", "documented", "measured", "held"), _compared(result), right=["documented", "measured"])
+        print_table(("", "published", "measured", "match"), _compared(result), right=["published", "measured"])
     else:
         measured = [(words(name), format_metric(name, value)) for name, value in result.metrics.items()]
         print_table(("", "measured"), measured, right=["measured"])
-    eprint(f"\nKept in {result.directory}: report.html shows it all\nTry: zoo predict {result.directory} IMAGE")
+    directory = shlex.quote(str(result.directory))
+    eprint(f"\nResults saved to {result.directory} (open report.html)\nTry: zoo predict {directory} IMAGE")
 
 
 def _compared(result: RunResult) -> list[tuple[str, str, str, str]]:
     rows = [
         (
-            words(one.metric),
-            format_reference(one.metric, one.reference),
-            format_measured(one.metric, one.measured),
-            "yes" if one.passed else "no",
+            words(comparison.metric),
+            format_reference(comparison.metric, comparison.reference),
+            format_measured(comparison.metric, comparison.measured),
+            "yes" if comparison.passed else "no",
         )
-        for one in result.comparisons
+        for comparison in result.comparisons
     ]
-    known = {one.metric for one in result.comparisons}
+    known = {comparison.metric for comparison in result.comparisons}
     return rows + [(words(n), "", format_metric(n, v), "") for n, v in result.metrics.items() if n not in known]
 
 
 def _print_log(plan: Plan, result: RunResult) -> None:
-    """Print each epoch of the source's log beside the same epoch of this run."""
+    """Print each published epoch next to the same epoch of this run."""
     log = plan.recipe.reference.log if plan.recipe.reference else {}
     if not log:
         return
@@ -152,6 +166,6 @@ def _print_log(plan: Plan, result: RunResult) -> None:
             format_metric(name, values[name]) if name in values else "" for name in log for values in (theirs, ours)
         ]
         rows.append((str(number + 1), *cells))
-    headers = [header for name in log for header in (f"{words(name)}: documented", "measured")]
+    headers = [header for name in log for header in (f"{words(name)}: published", "measured")]
     print_table(("epoch", *headers), rows, right=headers)
-    out().print()
+    print()

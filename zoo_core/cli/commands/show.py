@@ -80,7 +80,7 @@ def _print_weights(card: ModelCard) -> None:
             w.covers,
             human_bytes(w.file.size) if isinstance(w.file, File) else "on the hub",
             w.license,
-            ", ".join(percent(probe.accuracy) for probe in w.reported),
+            ", ".join(f"{percent(r.accuracy)} on {r.dataset}.{r.edition or ''}".rstrip(".") for r in w.reported),
             w.provenance,
         )
         for w in card.weights
@@ -110,10 +110,19 @@ def print_layers(card: ModelCard, figures: ModelReference, *, json: bool) -> Non
     if json:
         return print_json(asdict(model))
     rows = [
-        (one.path, one.kind, " × ".join(map(str, one.shape)), f"{one.parameters:,}", one.arithmetic)
-        for one in model.layers
+        (
+            layer.path,
+            layer.kind,
+            " × ".join(map(str, layer.shape)),
+            f"{layer.parameters:,}",
+            "" if not layer.parameters else "yes" if layer.trainable else "no",
+            layer.arithmetic,
+        )
+        for layer in model.layers
+        if layer.parameters or layer.kind != "Identity"  # which other modules put in place of what they do not use
     ]
-    print_table(("layer", "type", "output", "parameters", "arithmetic"), rows, right=["parameters"])
+    headers = ("layer", "type", "output", "parameters", "trainable", "arithmetic")
+    print_table(headers, rows, right=["parameters"])
     sizes = ", ".join(f"{what.replace('_', ' and ')} {size:.2f}" for what, size in model.megabytes.items())
     out().print(f"\n{model.parameters:,} parameters. MB for one image: {sizes}", soft_wrap=True)
     for path, slip in figures.errata.items():

@@ -59,7 +59,7 @@ def check_model(card: ModelCard, figures: ModelReference) -> Iterator[Check]:
 def check_probes(registry: Registry, card: ModelCard, store: Store, *, full: bool = False) -> Iterator[Check]:
     """Measure the accuracies again that a card declares for its weights."""
     for weights in card.weights:
-        chain = card.pick_weights(weights.name)
+        chain = card.select(weights.name).cards
         for probe in weights.reported:
             edition = registry.dataset(probe.dataset).edition(probe.edition)
             files = [*(one.file for one in chain), *edition.files.values()]

@@ -107,7 +107,7 @@ def few_images_job(plan: Plan, store: Store) -> Job:
     """
     images = drive(open_splits(plan, store), ignore_event).splits
     model = _drawn(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
-    load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head)
+    load_weights(model, plan.selection, store)
     validation = ImageSubset(images["validation"]) if "validation" in images else None
     return Job(model, ImageSubset(images["train"]), validation, plan, store, torch.device("cpu"), due=always_due)
 

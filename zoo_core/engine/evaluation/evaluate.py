@@ -1,4 +1,4 @@
-"""Evaluates a model on labelled images, batch after batch, with flat memory."""
+"""Evaluates a model on labelled images in batches, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from zoo_core.engine.compute.losses import cross_entropy as loss_of, probabiliti
 from zoo_core.engine.compute.precision import FLOAT32, Precision
 from zoo_core.engine.data.batches import inference_batch_size, iter_batches, labels_of, names_of
 from zoo_core.engine.data.preprocessing import normalize_transform
-from zoo_core.engine.models.inference import load_for_inference
+from zoo_core.engine.models.inference import optimize_for_inference
+from zoo_core.errors import IntegrityError
 from zoo_core.events import Event, Predictions
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.results import ClassResult, Evaluation
@@ -29,13 +30,19 @@ def evaluate(
     precision: Precision = FLOAT32,
     world: World = SINGLE_PROCESS,
 ) -> Generator[Event, None, Evaluation]:
-    """Send every image, clean, through the model in evaluation mode.
+    """Return the model's metrics on the images, without augmentation.
 
     Raises:
         DataError: an image is damaged.
+        IntegrityError: the model's outputs are not finite.
     """
-    network = load_for_inference(model.to(device), spec, precision)
+    network = optimize_for_inference(model.to(device), spec, precision, images=len(images))
     logits = yield from forward_all(network, images, spec, device, world=world, what="evaluating")
+    if not logits.isfinite().all():
+        raise IntegrityError(
+            "the model's outputs are not finite",
+            why="its weights contain NaN or infinity, or the precision overflows: try --precision float32",
+        )
     labels = labels_of(images)
     mean = loss_of(logits, labels).item()
     return summarise(probabilities(logits), labels, names_of(images), images.classes, loss=mean)
@@ -51,7 +58,7 @@ def forward_all(
     what: str,
     batch_size: int | None = None,
 ) -> Generator[Event, None, Tensor]:
-    """Return what a network made by `inferring` says of every image, (N, …) float32 in order; ranks share them.
+    """Return an optimized network's outputs for every image, (N, …) float32 in order; ranks share the work.
 
     Raises:
         DataError: an image is damaged.
@@ -68,10 +75,10 @@ def forward_all(
 def summarise(
     rows: Tensor, labels: Tensor, names: tuple[str, ...], classes: Sequence[str], *, loss: float
 ) -> Evaluation:
-    """Count what (N, classes) probabilities say of (N,) labels."""
+    """Return the metrics of (N, classes) probabilities for (N,) labels."""
     count = len(classes)
-    called = rows.argmax(dim=1)
-    confusion = torch.bincount(labels * count + called, minlength=count * count).reshape(count, count)
+    predicted = rows.argmax(dim=1)
+    confusion = torch.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
     return Evaluation(
         images=len(labels),
         loss=loss,
@@ -83,5 +90,6 @@ def summarise(
 
 
 def _class_result(name: str, k: int, confusion: Tensor) -> ClassResult:
-    right, is_it, called_it = confusion[k, k].item(), confusion[k].sum().item(), confusion[:, k].sum().item()
-    return ClassResult(name, int(is_it), right / called_it if called_it else None, right / is_it if is_it else None)
+    correct, images, predicted = confusion[k, k].item(), confusion[k].sum().item(), confusion[:, k].sum().item()
+    precision, recall = correct / predicted if predicted else None, correct / images if images else None
+    return ClassResult(name, int(images), precision, recall)

@@ -21,7 +21,7 @@ PREFERRED: tuple[Split, ...] = ("test", "validation", "train")
 def open_eval_data(
     registry: Registry,
     store: Store,
-    target: str,
+    target: str | Path,
     classes: tuple[str, ...],
     *,
     data: Path | None = None,
@@ -49,7 +49,7 @@ def open_eval_data(
         DataError: the split does not exist, its classes are not the model's, or images are damaged; all are listed.
     """
     if data is None and dataset is None:
-        data, dataset = _of_target(registry, target)
+        data, dataset = _of_target(registry, str(target))
     if data is not None:
         chosen, images = _open_folder(data, split, classes, on_event)
         return f"{data} ({chosen})", images
@@ -79,7 +79,7 @@ def _require_same_classes(theirs: tuple[str, ...], classes: tuple[str, ...]) -> 
         raise DataError(
             "the images have other classes than the model",
             why=f"theirs: {', '.join(theirs)}; the model's: {', '.join(classes)}",
-            fix="--data DIR with one folder for each of the model's classes",
+            fix="zoo eval TARGET --data DIR, with one folder per class of the model",
         )
 
 
@@ -92,9 +92,12 @@ def _of_target(registry: Registry, target: str) -> tuple[Path | None, str | None
 
 def _default_dataset(card: ModelCard) -> str:
     for weights in card.weights:
-        for probe in weights.reported:
-            return probe.dataset if probe.edition is None else f"{probe.dataset}.{probe.edition}"
-    raise UsageError(f"{card.name} does not name images to evaluate on", fix="--dataset NAME.EDITION, or --data DIR")
+        for reported in weights.reported:
+            return reported.dataset if reported.edition is None else f"{reported.dataset}.{reported.edition}"
+    raise UsageError(
+        f"{card.name} does not name images to evaluate on",
+        fix=f"zoo eval {card.name} --data DIR, or --dataset NAME.EDITION",
+    )
 
 
 def _edition(registry: Registry, name: str) -> tuple[DatasetCard, Edition]:

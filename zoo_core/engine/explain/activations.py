@@ -1,4 +1,4 @@
-"""What a network sees in one image: the filters, the maps after every step, and the arithmetic of their sizes."""
+"""Collects what a network computes for one image: filters, feature maps, and the arithmetic of their sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zoo_core.errors import UsageError
 from zoo_core.results import Prediction
 
 VERTICAL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))  # negative left, positive right, zero between
-MAX_STAGES = 12  # of a deep network; a small one is shown whole
+MAX_STAGES = 12  # shown of a deep network; a small one is shown completely
 KINDS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
@@ -29,44 +29,47 @@ class Stage:
     kind: str
     before: tuple[int, ...]  # the size that went in, (channels, height, width)
     maps: Tensor
-    why: str  # how the size follows from the one before
+    why: str  # how the size follows from the previous one
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Everything that a page about one image shows."""
+    """Everything that the page about one image shows."""
 
     prediction: Prediction
     image: Image.Image
     seen: Tensor  # (C, size, size) uint8, as the model sees it
-    vertical: Tensor  # (size, size): what the vertical-line filter leaves
+    vertical: Tensor  # (size - 2, size - 2): the response of the vertical-line filter
     filters: Tensor  # (N, C, h, w) of the first convolution
     first: str  # its path
     stages: tuple[Stage, ...]
 
 
 def explain(predictor: Predictor, image: Image.Image, name: str) -> Explanation:
-    """Send one image through the model, and keep what comes out of each step."""
-    (prediction,) = predictor.predict([(name, lambda: image)])
+    """Send one image through the model, and record the output of each step; raises UsageError without a convolution."""
+    (prediction,) = predictor.predict_each([(name, lambda: image)])
     assert isinstance(prediction, Prediction)
     seen = resize_transform(predictor.input)(image)
     convolutions = [(p, m) for p, m in predictor.model.named_modules() if isinstance(m, nn.Conv2d)]
     if not convolutions:
-        raise UsageError(f"{predictor.origin} has no convolution to show", fix="zoo show NAME --layers")
+        raise UsageError(
+            f"{predictor.origin} has no convolution to show", fix=f"zoo show {predictor.card.name} --layers"
+        )
     path, first = convolutions[0]
     with _recorded(predictor.model) as stages, torch.inference_mode():
-        predictor.model(preprocessing(predictor.input)(image).unsqueeze(0))
-    return Explanation(prediction, image, seen, vertical_lines(seen), first.weight.detach(), path, tuple(stages))
+        predictor.model(preprocessing(predictor.input)(image).unsqueeze(0).to(predictor.device))
+    weight = first.weight.detach().cpu()
+    return Explanation(prediction, image, seen, vertical_lines(seen), weight, path, tuple(stages))
 
 
 def vertical_lines(seen: Tensor) -> Tensor:
-    """Return what the vertical-line filter leaves of an image (C, H, W): only where left and right differ."""
+    """Return the vertical-line filter's response (H - 2, W - 2) to an image (C, H, W): where left and right differ."""
     grey = seen.float().mean(dim=0, keepdim=True).unsqueeze(0) / 255
     return F.conv2d(grey, torch.tensor(VERTICAL)[None, None])[0, 0].abs()
 
 
 def size_arithmetic(module: nn.Module, before: tuple[int, ...], after: tuple[int, ...]) -> str:
-    """Say in one line how a layer's output size follows from its input's."""
+    """Explain in one line how a layer's output size follows from its input's."""
     if not isinstance(module, KINDS):
         return f"{before[1]} → {after[1]}, inside this block"
     if isinstance(module.padding, str) or getattr(module, "dilation", 1) not in (1, (1, 1)):
@@ -91,18 +94,18 @@ def _side(value: int | tuple[int, ...]) -> int:
 
 @contextmanager
 def _recorded(model: nn.Module) -> Iterator[list[Stage]]:
-    """Collect the outputs of the modules worth a look, in the order in which they are called."""
+    """Collect the outputs of the modules worth showing, in call order."""
     stages: list[Stage] = []
 
     def keep(path: str, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         before, after = tuple(given[0].shape[1:]), tuple(output.shape[1:])
         why = size_arithmetic(module, before, after)
-        stages.append(Stage(path, type(module).__name__, before, output[0].detach(), why))
+        stages.append(Stage(path, type(module).__name__, before, output[0].detach().float().cpu(), why))
 
     def hook(path: str) -> object:
         return lambda module, given, output: keep(path, module, given, output)
 
-    chosen = _worth_a_look(model)
+    chosen = _worth_showing(model)
     handles = [module.register_forward_hook(hook(path)) for path, module in chosen]  # type: ignore[arg-type]
     try:
         yield stages
@@ -111,8 +114,8 @@ def _recorded(model: nn.Module) -> Iterator[list[Stage]]:
             handle.remove()
 
 
-def _worth_a_look(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every convolution and pooling of a small network; of a deep one, its blocks."""
+def _worth_showing(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return every convolution and pooling of a small network, and the blocks of a deep one."""
     leaves: list[tuple[str, nn.Module]] = [
         (path, module) for path, module in model.named_modules() if isinstance(module, KINDS)
     ]

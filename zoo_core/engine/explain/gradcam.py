@@ -1,4 +1,4 @@
-"""Grad-CAM (Selvaraju et al. 2017): where in an image a network saw what speaks for a class."""
+"""Grad-CAM (Selvaraju et al. 2017): which regions of an image support a class."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class _Last:
 
 
 def gradcam(model: nn.Module, inputs: Tensor, label: int) -> Tensor | None:
-    """Return how much each place of an image speaks for a class.
+    """Return how strongly each region of an image supports a class.
 
-    The last maps that still have places, weighted by the mean gradient of the class's logit over each of them.
+    The last feature maps with more than one pixel, weighted by the mean gradient of the class's logit over each map.
 
     Args:
         model: in evaluation mode; (1, C, H, W) float32 → logits (1, K).
         inputs: (1, C, H, W) float32.
-        label: the class; with one logit, class 0 is its negative.
+        label: the class; with a single logit, class 0 is its negative.
 
     Returns:
-        (H, W) in [0, 1], 1 the strongest place; None for a network without maps.
+        (H, W) in [0, 1], 1 the strongest; None for a network without feature maps.
     """
     with torch.enable_grad(), _watched(model) as last:
         logits = model(inputs)[0].float()
@@ -36,21 +36,21 @@ def gradcam(model: nn.Module, inputs: Tensor, label: int) -> Tensor | None:
     score = logits[label] if len(logits) > 1 else logits[0] * (1 if label == 1 else -1)
     (gradient,) = torch.autograd.grad(score, last.maps)
     heat = F.relu((last.maps * gradient.mean(dim=(2, 3), keepdim=True)).sum(dim=1, keepdim=True)).float()
-    whole = F.interpolate(heat.detach(), size=inputs.shape[2:], mode="bilinear")[0, 0]
-    strongest: Tensor = whole / whole.max().clamp_min(1e-12)
-    return strongest.cpu()
+    enlarged = F.interpolate(heat.detach(), size=inputs.shape[2:], mode="bilinear")[0, 0]
+    normalized: Tensor = enlarged / enlarged.max().clamp_min(1e-12)
+    return normalized.cpu()
 
 
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[_Last]:
-    """Keep the last maps that any module gives; the gradient ends at them, so that little is to be remembered."""
+    """Record the last feature maps of any module; the gradient stops there, which saves memory."""
     last = _Last()
 
     def keep(module: nn.Module, given: tuple[object, ...], output: object) -> Tensor | None:
         if not isinstance(output, Tensor) or output.ndim != 4 or min(output.shape[2:]) < 2:
             return None
         last.maps = output.detach().requires_grad_()
-        return last.maps.clone()  # so that a layer that works in place does not touch what is kept
+        return last.maps.clone()  # an in-place layer must not change the recorded maps
 
     handles = [module.register_forward_hook(keep) for module in model.modules() if module is not model]
     try:

@@ -1,9 +1,10 @@
-"""Draws an explanation: pictures by matplotlib, set into one self-contained page."""
+"""Draws an explanation: matplotlib pictures in one self-contained page."""
 
 from __future__ import annotations
 
 import base64
 import io
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,15 +17,27 @@ from torch import Tensor
 from zoo_core.disk.atomic import atomic_write
 from zoo_core.engine.explain.activations import VERTICAL, Explanation, Stage
 from zoo_core.engine.models.summary import Layers
+from zoo_core.errors import UsageError, printable
 
-FILTERS, MAPS = 64, 16  # shown of a layer at most
+FILTERS, MAPS = 64, 16  # at most, per layer
 COLUMNS = 16  # filters in a row
-MAPS_COLOURS, IMAGE_COLOURS = "magma", "gray"  # of maps, and of what has one channel by nature
+MAPS_COLOURS, IMAGE_COLOURS = "magma", "gray"  # of feature maps, and of single-channel images
 STYLE = {"font.size": 8, "axes.titlesize": 9, "image.interpolation": "nearest", "savefig.dpi": 110}
 
 
+def require_suffix(target: Path) -> Path:
+    """Return the path, if it is one that `write_page` can write; raises UsageError."""
+    if target.suffix.lower() not in (".html", ".png"):
+        raise UsageError(
+            f"{printable(str(target))} cannot be written",
+            why="an explanation is a page (.html) or a picture (.png)",
+            fix=f"zoo explain TARGET IMAGE -o {shlex.quote(str(target.with_suffix('.html')))}",
+        )
+    return target
+
+
 def write_page(explanation: Explanation, layers: Layers, title: str, target: Path) -> Path:
-    """Write an explanation as a page (.html) or as one picture (.png)."""
+    """Write an explanation as a page (.html) or as one picture (.png), and return its path."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         if target.suffix.lower() == ".png":
             return atomic_write(target, _png(_poster(explanation, title)))
@@ -54,7 +67,7 @@ def _page(explanation: Explanation, layers: Layers, title: str) -> str:
 
 
 def _poster(explanation: Explanation, title: str) -> Figure:
-    """One picture of everything: the image, its vertical lines, and a row of maps for each step."""
+    """Return one picture of everything: the image, its vertical lines, and a row of maps for each step."""
     stages = explanation.stages
     figure = Figure(figsize=(11, 2.6 + 1.5 * len(stages)), layout="constrained")
     top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.6, 1.5 * len(stages)]).flatten()
@@ -83,7 +96,7 @@ def _filters(filters: Tensor) -> Figure:
     scaled = (shown - low) / (high - low).clamp_min(1e-8)
     rows = -(-len(shown) // COLUMNS)
     figure = Figure(figsize=(9, 0.62 * rows), layout="constrained")
-    _draw(figure, [_rgb(one) for one in scaled], [], columns=COLUMNS, cmap=IMAGE_COLOURS)
+    _draw(figure, [_rgb(filter_) for filter_ in scaled], [], columns=COLUMNS, cmap=IMAGE_COLOURS)
     return figure
 
 
@@ -110,7 +123,7 @@ def _draw(
     for axis, picture in zip(axes, pictures, strict=False):
         axis.imshow(picture.numpy(), cmap=None if picture.ndim == 3 else cmap)
     for axis, name in zip(axes, names, strict=False):
-        axis.set_title(name)
+        axis.set_title(name, parse_math=False)
 
 
 def _rgb(picture: Tensor) -> Tensor:

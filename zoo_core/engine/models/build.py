@@ -1,4 +1,4 @@
-"""From a card to a module: building, weights, and the seam between backbone and head."""
+"""Builds a card's model, and takes it apart into backbone and head."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def build_model(
     Args:
         card: what to build.
         num_classes: None takes the card's.
-        options: the builder's own, by name.
+        options: passed to the builder by name.
 
     Raises:
         UsageError: the builder does not take these options.
-        PluginError: what it returns is no module.
+        PluginError: it returns something else than a module.
     """
     builder = resolve(card.builder)
     try:
@@ -41,16 +41,30 @@ def build_model(
     return model.eval()
 
 
+def remove_head(model: nn.Module, card: ModelCard) -> nn.Module:
+    """Replace the head with the identity, in place: the model then maps (N, C, H, W) to features (N, D).
+
+    Raises:
+        UsageError: the card names no head.
+    """
+    if card.head is None:
+        raise UsageError(f"{card.name} cannot be built without a head", why="its card names none")
+    model.set_submodule(card.head, nn.Identity())
+    return model
+
+
 @contextmanager
 def split_head(model: nn.Module, card: ModelCard) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Give (backbone, head): inside, the model ends where its head began; afterwards it is whole again.
+    """Yield (backbone, head): inside, the model ends where its head was; afterwards the head is back in its place.
 
     Raises:
         UsageError: the card names no head.
     """
     if card.head is None:
         raise UsageError(
-            f"{card.name} has no head to train alone", why="its card names none", fix="--set trainer=supervised"
+            f"{card.name} has no head to train alone",
+            why="its card names none",
+            fix=f"zoo run RECIPE --set model={card.name} --set trainer=supervised",
         )
     head = model.get_submodule(card.head)
     model.set_submodule(card.head, nn.Identity())
@@ -61,9 +75,9 @@ def split_head(model: nn.Module, card: ModelCard) -> Iterator[tuple[nn.Module, n
 
 
 def freeze_until(model: nn.Module, part: str) -> None:
-    """Freeze parameters in their order, up to and with the first whose name contains `part`: the source's loop.
+    """Freeze parameters in order, up to and including the first whose name contains `part`, as the notebook does.
 
-    Buffers are not frozen: in training mode, a BatchNorm goes on updating its statistics, as it does in the source.
+    Buffers are not frozen: in training mode, a BatchNorm keeps updating its statistics, as it does in the notebook.
 
     Raises:
         UsageError: no parameter's name contains it.
@@ -91,5 +105,5 @@ def state_hash(module: nn.Module) -> str:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return the number of parameters, trainable or not; buffers do not count."""
+    """Return the number of parameters, trainable or not, without buffers."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,8 +1,8 @@
-"""Reads weights out of files that PyTorch has pickled: in a process of its own, which is kept from all but that.
+"""Reads weights from files that PyTorch has pickled, in a sandboxed child process.
 
-This is the one file that unpickles, and what it unpickles can be nothing but tensors, numbers and text: PyTorch's
-restricted unpickler refuses the rest. Beside it, the process has limits of memory, time and what it may write, starts
-no program, opens no connection, and hands back one safetensors file.
+Only this module unpickles, with PyTorch's restricted unpickler, which refuses everything but tensors, numbers and text.
+In addition, the process is limited in memory, time and output, starts no program, opens no connection, and returns one
+safetensors file.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from zoo_core.engine.models.weights import load_tensors, save_tensors
 from zoo_core.errors import IntegrityError, printable
 
 SECONDS = 300.0  # for one file
-ROOM = 2 * 2**30  # bytes of memory beside four times the file's size
+BASE_MEMORY = 2 * 2**30  # bytes, in addition to four times the file's size
 PROGRAM = "from zoo_core.engine.models.unpickle import convert; convert(*sys.argv[1:])"
-WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # where trainers put the tensors
-PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before their names
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys under which trainers store the tensors
+PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile prepend to names
 FORBIDDEN = ("os.", "subprocess.", "socket.", "pty.", "shutil.", "ctypes.dlopen", "urllib.", "ftplib.", "webbrowser.")
-ALLOWED = ("os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir")  # what writing the answer takes
+ALLOWED = ("os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir")  # needed to write the result
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file that PyTorch, or safetensors, has written; nothing in it is run.
+    """Return the tensors of a file that PyTorch or safetensors wrote. No code in it is run.
 
     Raises:
-        IntegrityError: it holds anything else, is damaged, or asks for more than a process may have.
+        IntegrityError: it contains something else, is damaged, or exceeds the limits of the process.
     """
     with path.open("rb") as file:
         head = file.read(9)
@@ -48,33 +48,33 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         if code == 0 and target.is_file():
             return load_tensors(target.read_bytes(), path.name)
         raise IntegrityError(
-            f"{printable(str(path))} holds no weights that can be read",
+            f"{printable(str(path))} contains no readable weights",
             why=_reason(report) or describe_exit(code, SECONDS),
-            fix="torch.save(model.state_dict(), FILE) where it was made, or better: safetensors",
+            fix="torch.save(model.state_dict(), FILE) where it was written, or better: safetensors",
         )
 
 
 def convert(source: str, target: str, report: str) -> None:
-    """Turn one file into safetensors, in the process that is there for it."""
-    room = 4 * Path(source).stat().st_size + ROOM
-    limit_memory(room)
-    limit_cpu_and_output(SECONDS, room)
+    """Convert one file to safetensors. This is what the child process runs."""
+    limit = 4 * Path(source).stat().st_size + BASE_MEMORY
+    limit_memory(limit)
+    limit_cpu_and_output(SECONDS, limit)
     deny_audit_events(FORBIDDEN, ALLOWED)
     try:
         content = torch.load(source, map_location="cpu", weights_only=True)
         atomic_write(Path(target), save_tensors(_dense(dict(_tensors(content)))))
     except Exception as error:
-        atomic_write(Path(report), json.dumps(_told(error)).encode())
+        atomic_write(Path(report), json.dumps(_explained(error)).encode())
         sys.exit(1)
 
 
 def _tensors(content: object) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors by name, without what trainers have put around them."""
+    """Yield the tensors by name, unwrapped from what trainers store around them."""
     if not isinstance(content, Mapping):
-        raise TypeError(f"it holds a {type(content).__name__}, not tensors by name")
+        raise TypeError(f"it contains a {type(content).__name__}, not named tensors")
     for wrapper in WRAPPERS:
         inner = content.get(wrapper)
-        if isinstance(inner, Mapping) and any(isinstance(one, Tensor) for one in inner.values()):
+        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
             yield from _tensors(inner)
             return
     for name, value in content.items():
@@ -90,26 +90,26 @@ def _bare(name: str) -> str:
 
 def _dense(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if not tensors:
-        raise TypeError("it holds no tensor by name")
-    odd = [name for name, one in tensors.items() if one.layout != torch.strided or one.is_quantized or one.is_nested]
-    if odd:
-        raise TypeError(f"{odd[0]} is sparse, quantized or nested")
+        raise TypeError("it contains no named tensors")
+    unusual = [n for n, t in tensors.items() if t.layout != torch.strided or t.is_quantized or t.is_nested]
+    if unusual:
+        raise TypeError(f"{unusual[0]} is sparse, quantized or nested")
     return tensors
 
 
-def _told(error: Exception) -> str:
-    """Say in our words why a file was refused: PyTorch's own text tells how to switch the protection off."""
-    asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if asked:
-        return f"it holds more than tensors: it asks for {asked.group(1)}"
+def _explained(error: Exception) -> str:
+    """Explain why a file was refused, without PyTorch's own text, which says how to disable the protection."""
+    requested = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if requested:
+        return f"it contains more than tensors: it requests {requested.group(1)}"
     if isinstance(error, (TypeError, MemoryError, PermissionError)) and "weights_only" not in str(error):
-        return str(error) or "it needs more memory than it may have"
-    return f"it is damaged, or of a kind that is not known ({type(error).__name__})"
+        return str(error) or "it exceeds the memory limit"
+    return f"it is damaged, or in an unknown format ({type(error).__name__})"
 
 
 def _reason(report: Path) -> str:
     try:
-        told: Any = json.loads(report.read_bytes())
+        reason: Any = json.loads(report.read_bytes())
     except (OSError, ValueError):
         return ""
-    return printable(str(told))[:500]
+    return printable(str(reason))[:500]

@@ -9,58 +9,52 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from zoo_core.cards import ModelCard, WeightsCard, resolve
+from zoo_core.cards import ModelCard, WeightsCard, WeightsSelection, resolve
 from zoo_core.errors import IntegrityError, PluginError, printable
 from zoo_core.events import OnEvent, ignore_event
 from zoo_core.store.store import Store
 
-MAX_HEADER = 25_000_000  # bytes: some 300,000 tensors
+MAX_HEADER = 25_000_000  # bytes: about 300,000 tensors
 
 
 def pin_weights(card: ModelCard, weights: Sequence[WeightsCard], store: Store) -> tuple[WeightsCard, ...]:
-    """Return the weights with the hash of every file: those on the hub as the Store has pinned them.
+    """Return the weights with every file pinned to a hash; the Store resolves files on the Hub.
 
     Raises:
-        NetworkError: the hub was never asked, and cannot be now.
+        NetworkError: a hash is not known yet, and the Hub cannot be reached.
     """
-    files = [store.pinned(one.file, f"{card.name}.{one.name}") for one in weights]
-    return tuple(one.model_copy(update={"file": file}) for one, file in zip(weights, files, strict=True))
+    files = [store.pinned(w.file, f"{card.name}.{w.name}") for w in weights]
+    return tuple(w.model_copy(update={"file": file}) for w, file in zip(weights, files, strict=True))
 
 
 def load_weights(
-    model: nn.Module,
-    card: ModelCard,
-    weights: Sequence[WeightsCard],
-    store: Store,
-    *,
-    fresh_head: bool = False,
-    on_event: OnEvent = ignore_event,
+    model: nn.Module, selection: WeightsSelection, store: Store, *, on_event: OnEvent = ignore_event
 ) -> dict[str, Tensor]:
-    """Load weights into the model, backbone first, and return the tensors that were loaded.
+    """Load the selected weights into the model, backbone first, and return the tensors that were loaded.
 
-    With `fresh_head`, or with weights of a backbone, the head stays as it is, also where the file has one.
+    The head keeps its initialization unless `selection.has_head`, even where the file contains one.
 
     Raises:
         IntegrityError: a file is damaged.
         PluginError: its tensors do not fit the model.
     """
-    tensors: dict[str, Tensor] = {}
-    for one in weights:
-        found = read_weights(one, f"{card.name}.{one.name}", store, on_event)
-        tensors |= resolve(one.convert)(model, found) if one.convert else found
-    headless = fresh_head or (bool(weights) and weights[-1].covers == "backbone")
-    if headless:
+    card, tensors = selection.model, dict[str, Tensor]()
+    for weights in selection.cards:
+        content = read_weights(weights, f"{card.name}.{weights.name}", store, on_event)
+        tensors |= resolve(weights.convert)(model, content) if weights.convert else content
+    if not selection.has_head:
         tensors = {name: tensor for name, tensor in tensors.items() if not is_in_head(name, card)}
-    if weights:
-        fit_tensors(model, tensors, f"{card.name}.{weights[-1].name}", optional=card.head if headless else None)
+    if selection.cards:
+        optional = None if selection.has_head else card.head
+        fit_tensors(model, tensors, f"{card.name}.{selection.name}", optional=optional)
     return tensors
 
 
 def fit_tensors(model: nn.Module, tensors: Mapping[str, Tensor], name: str, *, optional: str | None = None) -> None:
-    """Load tensors into the model: every one must be there, save those below the module `optional`, and none beside.
+    """Load tensors into the model: none may be missing, except below the module `optional`, and none may be left over.
 
     Raises:
-        PluginError: they do not fit; the first ten faults are named.
+        PluginError: they do not fit; the first ten mismatches are listed.
     """
     try:
         result = model.load_state_dict(tensors, strict=False)
@@ -73,12 +67,12 @@ def fit_tensors(model: nn.Module, tensors: Mapping[str, Tensor], name: str, *, o
 
 
 def read_weights(weights: WeightsCard, name: str, store: Store, on_event: OnEvent = ignore_event) -> dict[str, Tensor]:
-    """Fetch one set of weights and return its tensors; the bytes that are parsed are the bytes that were hashed."""
+    """Download one set of weights and return its tensors; the bytes parsed are the bytes hashed."""
     file = store.pinned(weights.file, name)
     path = store.fetch(file, name, on_event)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise IntegrityError(f"{path} is damaged", why="its sha256 is not its name", fix="zoo cache verify")
+        raise IntegrityError(f"{path} is damaged", why="its sha256 does not match its name", fix="zoo cache verify")
     return load_tensors(content, name)
 
 
@@ -86,24 +80,31 @@ def load_tensors(content: bytes, name: str) -> dict[str, Tensor]:
     """Parse a safetensors file.
 
     Raises:
-        IntegrityError: it is none.
+        IntegrityError: it is not one.
     """
     header = int.from_bytes(content[:8], "little")
     if header > MAX_HEADER:
-        raise IntegrityError(f"{name} is no safetensors file", why=f"its header would have {header:,} bytes")
+        raise IntegrityError(f"{name} is not a safetensors file", why=f"its header claims {header:,} bytes")
     try:
         tensors: dict[str, Tensor] = load(content)
-    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:  # the others: odd dtypes
-        raise IntegrityError(f"{name} is no safetensors file", why=printable(str(error))) from error
+    except (
+        SafetensorError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # unsupported dtypes raise the others
+        raise IntegrityError(f"{name} is not a safetensors file", why=printable(str(error))) from error
     return tensors
 
 
-def save_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+def save_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
     """Return the bytes of a safetensors file."""
-    content: bytes = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    content: bytes = save(copies, dict(metadata) if metadata else None)
     return content
 
 
 def is_in_head(name: str, card: ModelCard) -> bool:
-    """Tell whether a parameter or buffer of this name belongs to the card's head."""
+    """Return whether a parameter or buffer of this name belongs to the card's head."""
     return card.head is not None and name.startswith(f"{card.head}.")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo_core.engine.data.batches import labels_of, names_of
 from zoo_core.engine.evaluation.evaluate import forward_all
 from zoo_core.engine.models.build import split_head, state_hash
-from zoo_core.engine.models.inference import load_for_inference
+from zoo_core.engine.models.inference import optimize_for_inference
 from zoo_core.engine.models.weights import load_tensors, save_tensors
 from zoo_core.engine.training.loop import TrainingLoop
 from zoo_core.engine.training.trainer import Job
@@ -59,7 +59,7 @@ class FrozenFeaturesTrainer:
             )
         with split_head(job.model, job.plan.model) as (backbone, head):
             fast = cache(
-                lambda: load_for_inference(backbone.to(job.device), job.plan.input, job.precision)
+                lambda: optimize_for_inference(backbone.to(job.device), job.plan.input, job.precision)
             )  # once, if at all
             features = yield from self._features(backbone, fast, job.train, job, "training")
             measures = {"train_accuracy": features}

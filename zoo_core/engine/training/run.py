@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.cards import resolve
+from zoo_core.engine.compute.devices import pick_device
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of
 from zoo_core.engine.compute.memory import translate_oom
 from zoo_core.engine.compute.seeding import seed_torch
@@ -25,7 +26,7 @@ from zoo_core.engine.training.interrupts import deferred_signals
 from zoo_core.engine.training.resume import ResumePoint, create_run_dir, load_resume_point, record_failure
 from zoo_core.engine.training.tensorboard import need_tensorboard, on_board
 from zoo_core.engine.training.trainer import Job
-from zoo_core.errors import Diverged, UsageError
+from zoo_core.errors import Diverged
 from zoo_core.events import Checkpoint, EpochResult, OnEvent, Predictions, drive, ignore_event
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.recipes import Plan, Recipe
@@ -84,23 +85,8 @@ def execute(
         if run.writes:
             run.checkpoints.clear()
             write_report(run)
-    return RunResult(run.path, metrics, comparisons, tuple(epoch.metrics for epoch in epochs))
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of a name; "auto": the first GPU if there is one, else the CPU.
-
-    Raises:
-        UsageError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.ones(1, device=name).item()  # "meta" is a device, but computes nothing
-        return torch.device(name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).partition("\n")[0]
-        raise UsageError(f"there is no device {name!r} here", why=why, fix="--device auto") from error
+    history = tuple({"epoch": epoch.epoch, **epoch.metrics} for epoch in epochs)
+    return RunResult(run.path, metrics, comparisons, history)
 
 
 def _prepare(
@@ -109,7 +95,7 @@ def _prepare(
     """Build the model and fetch its weights, before anything is written."""
     seed_torch(plan.recipe.seed, "build")
     model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
-    base = load_weights(model, plan.model, plan.weights, store, fresh_head=plan.fresh_head, on_event=on_event)
+    base = load_weights(model, plan.selection, store, on_event=on_event)
     return Job(model, images["train"], images.get("validation"), plan, store, device, world), base
 
 

@@ -164,9 +164,8 @@ def test_a_setting_that_does_not_fit_is_refused_before_anything_is_built(setting
     ("settings", "cause"),
     [
         ({"teacher": "fashion-cnn"}, "it tells apart T-shirt/top, Trouser"),
-        ({"teacher_weights": "pretrained"}, "its head was not trained"),
         ({"teacher_weights": "google-2015"}, "its head was not trained"),
-        ({"teacher": "horses-cnn"}, "horses-cnn has no 'trained' weights"),
+        ({"teacher": "horses-cnn"}, "horses-cnn has no 'pretrained' weights"),
         ({"teacher": "horses-incepton"}, "did you mean 'horses-inception'"),
     ],
 )

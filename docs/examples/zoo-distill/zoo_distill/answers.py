@@ -55,8 +55,8 @@ def teachers_answers(job: zoo.Job, settings: DistillationSettings) -> Generator[
 
 def _fitting(card: zoo.ModelCard, job: zoo.Job, weights: str) -> zoo.ModelCard:
     """Return the teacher's card, if it was trained to tell the data's classes apart; nothing is fetched for that."""
-    picked, data = card.pick_weights(weights), job.plan.classes
-    theirs = card.classes_for(picked) if picked[-1].covers != "backbone" and weights != "pretrained" else None
+    selection, data = card.select(weights), job.plan.classes
+    theirs = selection.classes if selection.has_head else None
     if theirs != data:
         raise zoo.UsageError(
             f"{card.name} with weights {weights!r} cannot teach {', '.join(data)}",

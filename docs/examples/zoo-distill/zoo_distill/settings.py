@@ -13,6 +13,6 @@ class DistillationSettings(FrozenModel):
     """What a recipe may set."""
 
     teacher: str = "horses-inception"  # any installed model with trained weights for the data's classes
-    teacher_weights: str = "trained"  # or a name on its card
+    teacher_weights: str = "pretrained"  # or a name on its card
     temperature: Annotated[FiniteFloat, Field(gt=0)] = 4.0  # what both models' logits are divided by; 1: nothing
     soft: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.9  # the teacher's weight in the loss; the rest is the labels'

@@ -1,0 +1,174 @@
+"""Training: a recipe, or the plan of a run again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from os.path import isdir
+from pathlib import Path
+from typing import Any
+
+from zoo_core.cards import Head
+from zoo_core.errors import UsageError, printable
+from zoo_core.events import OnEvent
+from zoo_core.progress import handled_events
+from zoo_core.recipes import Plan, PrecisionName
+from zoo_core.registry.registry import Registry, load_registry
+from zoo_core.results import RunResult
+from zoo_core.runs.directory import RunDir
+from zoo_core.runs.history import find_resumable, require_same_recipe
+from zoo_core.store.store import Store
+
+
+def run(
+    recipe: str | None = None,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    weights: str | None = None,
+    head: Head | None = None,
+    precision: PrecisionName | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data: Path | str | None = None,
+    device: str = "auto",
+    out: Path | str = "runs",
+    resume: Path | str | None = None,
+    checkpoint_every: float | None = None,
+    tensorboard: bool = False,
+    on_event: OnEvent | None = None,
+    progress: bool | None = None,
+    registry: Registry | None = None,
+    store: Store | None = None,
+) -> RunResult:
+    """Train a model from a recipe, and return its metrics and the directory with everything that was saved.
+
+    Args:
+        recipe: its name; may be left out with `resume`.
+        epochs: and the other common fields: None leaves the recipe's value.
+        batch_size: images per step.
+        lr: the optimizer's learning rate.
+        seed: random seed.
+        weights: what to start from: "none" (random), "pretrained", or a name on the model's card.
+        head: "keep" starts from the head that the weights have, "fresh" from a random one.
+        precision: "auto", "float32" (full precision) or "bfloat16".
+        overrides: any field by its dotted key: {"optimizer.weight_decay": 1e-4}.
+        data: a folder of images to train on in place of the recipe's dataset: class folders, or train/ and validation/.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
+        out: the folder of runs.
+        resume: the path of an unfinished run, or "auto": the newest, if there is one.
+        checkpoint_every: seconds between checkpoints; None: 60, or longer where saving is slow.
+        tensorboard: also write the metrics for TensorBoard.
+        on_event: is called with each event: progress, the metrics of an epoch, a saved checkpoint.
+        progress: show progress on stderr; None does so on a terminal and in a notebook.
+        registry: None loads the installed plugins.
+        store: None uses the default cache.
+
+    Raises:
+        UnknownName: there is no such recipe, or field.
+        UsageError: the values do not fit together.
+        DataError: images or labels cannot be used.
+        Diverged: the loss became NaN or infinite.
+        NetworkError: weights or data are not cached and could not be downloaded.
+    """
+    out = Path(out)
+    plan, unfinished = planned(
+        registry or load_registry(),
+        recipe,
+        overrides or {},
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        weights=weights,
+        head=head,
+        precision=precision,
+        device=device,
+        data=data,
+        out=out,
+        resume=resume,
+    )
+    return run_plan(
+        plan,
+        out=out,
+        resume=unfinished,
+        checkpoint_every=checkpoint_every,
+        tensorboard=tensorboard,
+        on_event=on_event,
+        progress=progress,
+        store=store,
+    )
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    out: Path = Path("runs"),
+    resume: RunDir | None = None,
+    checkpoint_every: float | None = None,
+    tensorboard: bool = False,
+    on_event: OnEvent | None = None,
+    progress: bool | None = None,
+    store: Store | None = None,
+) -> RunResult:
+    """Train by a plan that is complete already, such as that of a run to reproduce; see `run`."""
+    from zoo_core.engine.compute.distributed import distributed_session
+    from zoo_core.engine.training.run import execute
+
+    with distributed_session() as world, handled_events(on_event, progress) as handle:
+        return execute(
+            plan,
+            store=store or Store.default(),
+            out=out,
+            on_event=handle,
+            tensorboard=tensorboard,
+            world=world,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+        )
+
+
+def planned(
+    registry: Registry,
+    recipe: str | None,
+    overrides: Mapping[str, Any],
+    *,
+    out: Path,
+    resume: Path | str | None,
+    device: str = "auto",
+    data: Path | str | None = None,
+    lr: float | None = None,
+    **fields: Any,  # noqa: ANN401 - fields of the recipe; None leaves the recipe's value
+) -> tuple[Plan, RunDir | None]:
+    """Return the plan, and the unfinished run that it resumes, if any; see `run`."""
+    common = {"optimizer.lr": lr, **fields}
+    changed = dict(overrides) | {key: value for key, value in common.items() if value is not None}
+    folder = None if data is None else Path(data)
+    unfinished = find_resumable(str(resume), out, recipe) if resume is not None else None
+    if unfinished is None:
+        if recipe is None:
+            why = "there is no unfinished run to resume" if resume else ""
+            raise UsageError("no recipe is named", why=why, fix="zoo list")
+        _require_recipe(registry, recipe)
+        return registry.plan(recipe, changed, device=device, data=folder), None
+    if recipe or changed or data or device != "auto":
+        name = recipe or unfinished.plan().recipe.name
+        require_same_recipe(unfinished, registry.plan(name, changed, device=device, data=folder))
+    return registry.plan_again(unfinished.plan()), unfinished
+
+
+def _require_recipe(registry: Registry, name: str) -> None:
+    """Raise UsageError for what is not a recipe, but a model, a dataset or a folder."""
+    if name in registry.recipes:
+        return
+    if name in registry.models:
+        fix = f"zoo run RECIPE --set model={name} --data FOLDER"
+        raise UsageError(f"{name} is a model, not a recipe", why="a recipe trains a model on a dataset", fix=fix)
+    if name in registry.datasets:
+        recipes = [recipe.name for recipe in registry.recipes.values() if recipe.dataset == name]
+        fix = f"zoo run {recipes[0]}" if recipes else f"zoo run RECIPE --set dataset={name}"
+        raise UsageError(f"{name} is a dataset, not a recipe", why="a recipe trains a model on a dataset", fix=fix)
+    if isdir(name):  # noqa: PTH112 - a Path of a name that is too long raises
+        fix = f"zoo run RECIPE --data {shlex.quote(name)}"
+        raise UsageError(f"{printable(name)} is a folder, not a recipe", fix=fix)

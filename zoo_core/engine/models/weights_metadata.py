@@ -1,0 +1,36 @@
+"""What a file of exported weights says about itself, in the header of safetensors."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal, Self
+
+from pydantic import ValidationError
+
+from zoo_core.cards import FrozenModel, ImageInput, Name, Sha256
+
+KEY = "zoo"  # in safetensors' metadata, which maps text to text
+
+
+class WeightsMetadata(FrozenModel):
+    """The model that weights belong to, and all that is needed to use them with it."""
+
+    model: Name
+    classes: tuple[str, ...]  # in the order of the outputs
+    input: ImageInput
+    covers: Literal["all", "head"]
+    backbone: Name | None = None  # the backbone weights below a head
+    run_sha256: Sha256  # of the weights that the run saved
+
+    def as_header(self) -> dict[str, str]:
+        """Return the metadata as safetensors stores it."""
+        return {"format": "pt", KEY: self.model_dump_json()}
+
+    @classmethod
+    def read(cls, content: bytes) -> Self | None:
+        """Return the metadata of a safetensors file; None: it has none that zoo wrote."""
+        try:
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            return cls.model_validate_json(header["__metadata__"][KEY])
+        except (ValueError, LookupError, TypeError, RecursionError, ValidationError):
+            return None
