@@ -13,13 +13,19 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Zoo
+from tests.whole.test_how_to import FILE
 from zoo_core.registry.registry_file import read_registry
 
 ROOT = Path(__file__).parents[2]
 REGISTRY_PAGE = (ROOT / "docs" / "reference" / "registry-toml.md").read_text()
 README = (ROOT / "README.md").read_text()
-PAGES = [path.read_text() for name in ("tutorial", "how-to") for path in sorted((ROOT / "docs" / name).glob("*.md"))]
-BLOCKS = [block for text in (README, *PAGES) for block in re.findall(r"```(\w+)\n(.*?)```", text, flags=re.S)]
+TUTORIALS = [path.read_text() for path in sorted((ROOT / "docs" / "tutorial").glob("*.md"))]
+HOW_TO = [
+    FILE.sub("", path.read_text()) for path in sorted((ROOT / "docs" / "how-to").glob("*.md"))
+]  # files: test_how_to
+BLOCKS = [
+    block for text in (README, *TUTORIALS, *HOW_TO) for block in re.findall(r"```(\w+)\n(.*?)```", text, flags=re.S)
+]
 COMMANDS = [line.removeprefix("$ ") for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
 SNIPPETS = [text for kind, text in BLOCKS if kind == "python"]
 
