@@ -63,7 +63,7 @@ pytest tests/reliability`; none is typed by hand.
 2. **Resuming is exact.** `zoo run --resume RUN` gives the same weights, metrics and sample order, bit for bit, as an
    uninterrupted run, even after many kills within one epoch. This holds on the same machine, with the same versions
    of Python, PyTorch and plugins, and the same world size. Every random draw is a function of seed, epoch and
-   position, so no generator state has to be saved. If recorded versions have changed, the run resumes, reports the
+   position, so no generator state has to be saved. A process trains one run at a time and refuses a second. If recorded versions have changed, the run resumes, reports the
    differences and records them in `resumes.jsonl`. A different recipe is refused, and every difference is listed.
 3. **Every downloaded byte is verified** by size and SHA-256 before the file gets its final name. HTTPS is never
    downgraded to HTTP. Downloads from a URL resume where they stopped; a wheel from a package index is fetched by pip or
@@ -79,8 +79,8 @@ pytest tests/reliability`; none is typed by hand.
 7. **A diverged run stops.** A NaN or infinite loss ends it, and no checkpoint with such a loss is saved.
 8. **A broken plugin is reported and left out**: one that cannot be imported, raises, or provides invalid cards. The
    others keep working.
-9. **The first Ctrl-C or SIGTERM** finishes the current step, saves a checkpoint and prints the command that resumes.
-   The second stops immediately.
+9. **The first Ctrl-C, SIGTERM or SIGHUP** finishes the current step, saves a checkpoint and prints the command that
+   resumes. The second stops immediately.
 10. **Every failure says what happened, why, and what to do**, with an exit code for its kind.
 
 ## Exit codes
@@ -97,7 +97,7 @@ pytest tests/reliability`; none is typed by hand.
 | 7 | training diverged |
 | 8 | a plugin is broken |
 | 9 | a check failed, or with `--strict` a reference metric was missed |
-| 130, 143 | Ctrl-C, SIGTERM |
+| 129, 130, 143 | SIGHUP, Ctrl-C, SIGTERM |
 | 141 | stdout was closed |
 
 ## Limits
@@ -106,8 +106,8 @@ zoo does not promise:
 
 - protection from a plugin's code, which can change the process it runs in (working directory, threads, streams), or
   from anyone who can write to your cache;
-- the same bits on another machine or processor, with other versions, after editing a plugin's code, or for two runs in
-  threads of one process, which share PyTorch's random generator;
+- the same bits on another machine or processor, with other versions, after editing a plugin's code, or while other
+  threads of the process draw from PyTorch's random generator;
 - that a folder of your own images is unchanged when a run resumes: counts and classes are compared, not contents;
 - security between ranks on a network that is not yours, as PyTorch's rendezvous has no authentication;
 - anything on file systems where a rename is not atomic.
