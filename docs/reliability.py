@@ -63,8 +63,9 @@ pytest tests/reliability`; none is typed by hand.
 2. **Resuming is exact.** `zoo run --resume RUN` gives the same weights, metrics and sample order, bit for bit, as an
    uninterrupted run, even after many kills within one epoch. This holds on the same machine, with the same versions
    of Python, PyTorch and plugins, and the same world size. Every random draw is a function of seed, epoch and
-   position, so no generator state has to be saved. A process trains one run at a time and refuses a second. If recorded versions have changed, the run resumes, reports the
-   differences and records them in `resumes.jsonl`. A different recipe is refused, and every difference is listed.
+   position, so no generator state has to be saved. A process trains one run at a time and refuses a second. If recorded
+   versions have changed, the run resumes, reports the differences and records them in `resumes.jsonl`. A different
+   recipe is refused, and every difference is listed.
 3. **Every downloaded byte is verified** by size and SHA-256 before the file gets its final name. HTTPS is never
    downgraded to HTTP. Downloads from a URL resume where they stopped; a wheel from a package index is fetched by pip or
    uv, and starts again.
