@@ -187,7 +187,7 @@ MISTAKES = [
     "run fashion-cnn --set trainer=no-such",
     "run fashion-cnn --set schedule=linear",
     "run fashion-cnn --set model_options.width=3",
-    "run fashion-cnn --set trainer=frozen-features",
+    'run fashion-cnn --set trainer=frozen-features --set augment=[{name="horizontal-flip"}]',
     "run fashion-cnn --data no-such-folder",
     "run fashion-cnn --data no-images",
     "run fashion-cnn --data one-class",
