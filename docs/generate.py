@@ -14,9 +14,9 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
+import documented_numbers
 import performance
 import reliability
 import typer.main
@@ -25,10 +25,8 @@ from zoo_core import cards, errors, events, hookspecs, recipes, recipes as plans
 from zoo_core.cli.app import COMMANDS, app
 from zoo_core.engine.compute import seeding as order
 from zoo_core.engine.data import augmentation as augment
-from zoo_core.engine.models.summary import layers_of
 from zoo_core.engine.training import optimizers, trainer
-from zoo_core.registry.registry import Registry, load_registry
-from zoo_core.results import format_metric, words
+from zoo_core.registry.registry import load_registry
 
 HERE = Path(__file__).parent
 MEASURED = HERE / "explanation" / "measured.json"
@@ -47,7 +45,8 @@ def pages() -> dict[Path, str]:
         HERE / "explanation" / "performance.md": HEAD + "\n".join(performance.performance(performance.measured())),
         HERE / "explanation" / "scaling.md": HEAD + "\n".join(performance.scaling(performance.measured())),
         HERE / "explanation" / "reliability.md": HEAD + "\n".join(reliability.reliability(reliability.ledger())),
-        HERE / "explanation" / "documented-numbers.md": HEAD + "\n".join(_numbers(load_registry(), _measured())),
+        HERE / "explanation" / "documented-numbers.md": HEAD
+        + "\n".join(documented_numbers.numbers(load_registry(), _measured())),
     }
 
 
@@ -134,67 +133,6 @@ def _trainers() -> Iterator[str]:
 def _measured() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}
     return found
-
-
-def _numbers(registry: Registry, measured: dict[str, dict[str, Any]]) -> Iterator[str]:
-    yield "# The documented numbers\n"
-    yield "Every figure of the source document beside ours. `python docs/generate.py --runs runs` writes this page from"
-    yield "the runs that it is given; the command above each table makes such a run, and `zoo check` counts again.\n"
-    yield "## Counts, shapes and sizes\n\n| model | | documented | derived | declared | counted |"
-    yield "|---|---|---|---|---|---|"
-    for name in sorted(registry.references):
-        yield from _counts(registry, name)
-    yield "\n`zoo check` compares all of these, and output shapes besides.\n"
-    for name in registry.recipes:
-        runs = [one for one in measured.values() if one["recipe"] == name]
-        if runs:
-            yield from _recipe(registry, name, runs)
-    yield "## Errata\n\nWhere the source's text and its code disagree: [errata](errata.md).\n"
-
-
-def _counts(registry: Registry, name: str) -> Iterator[str]:
-    card, figures, layers = registry.models[name], registry.references[name], layers_of(registry.models[name])
-    documented, derived = figures.documented or recipes.ParameterCounts(), figures.derived or recipes.ParameterCounts()
-
-    def row(what: str, printed: object, follows: object, declared: object, counted: object) -> str:
-        cells = (f"{v:,}" if isinstance(v, int) else str(v or "") for v in (printed, follows, declared, counted))
-        return f"| `{name}` | {what} | {' | '.join(cells)} |"
-
-    yield row("parameters", documented.parameters, derived.parameters, card.parameters, layers.parameters)
-    counted = {layer.path: layer.parameters for layer in layers.layers}
-    for path in [*documented.layers, *derived.layers]:
-        yield row(f"`{path}`", documented.layers.get(path), derived.layers.get(path), "", counted[path])
-    for what, size in documented.megabytes.items():
-        yield row(f"MB: {what.replace('_', ' and ')}", size, "", "", f"{layers.megabytes[what]:.2f}")
-
-
-def _recipe(registry: Registry, name: str, runs: list[dict[str, Any]]) -> Iterator[str]:
-    documented = registry.recipes[name].reference
-    yield f"## {name}\n\n{registry.recipes[name].summary}. "
-    yield f"`zoo run {name} --seed N`, seeds {', '.join(str(one['seed']) for one in runs)}.\n"
-    yield "| | documented | measured: mean | least | most |\n|---|---|---|---|---|"
-    for metric in runs[0]["epochs"][-1] | runs[0]["final"]:
-        values = [(one["epochs"][-1] | one["final"])[metric] for one in runs]
-        figure = documented.metrics.get(metric) if documented else None
-        said = f"“{figure.quote}”" if figure else ""
-        spread = " | ".join(format_metric(metric, f(values)) for f in (mean, min, max))
-        yield f"| {words(metric)} | {said} | {spread} |"
-    yield ""
-    if documented and documented.log:
-        yield from _log(documented.log, runs)
-
-
-def _log(log: Any, runs: list[dict[str, Any]]) -> Iterator[str]:  # noqa: ANN401 - a mapping of tuples
-    yield "Epoch by epoch, documented | measured (mean over the seeds):\n"
-    titles = " | ".join(words(metric) for metric in log)
-    yield f"| epoch | {titles} |\n|---|{'---|' * len(log)}"
-    for number in range(len(next(iter(log.values())))):
-        cells = (
-            f"{format_metric(m, log[m][number])} \\| {format_metric(m, mean(one['epochs'][number][m] for one in runs))}"
-            for m in log
-        )
-        yield f"| {number + 1} | {' | '.join(cells)} |"
-    yield ""
 
 
 def _take_runs(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Draws the README's picture: `python docs/picture.py` runs the main job and keeps what it says, as SVG."""
+"""Draws the README's picture: `python docs/picture.py` runs the command and saves its output as SVG."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ TARGET = Path(__file__).parent / "run.svg"
 
 
 def main() -> None:
-    """Run the command and write the picture; lines of progress, which a terminal would wipe away, are left out."""
+    """Run the command and draw what it prints, without the progress lines that a terminal would erase."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
+        run = subprocess.run(
             [sys.executable, "-m", "zoo_core", *COMMAND.split()[1:]],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},  # so that both streams come in their order
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},  # keeps the lines of both streams in order
             check=True,
         )
-    said = [line.rstrip() for line in done.stdout.splitlines() if " of " not in line]
+    lines = [line.rstrip() for line in run.stdout.splitlines() if " of " not in line]
     console = Console(record=True, width=104, file=io.StringIO())
     console.print(Text(f"$ {COMMAND}", style="bold"))
-    console.print(Text("\n".join(said)))
+    console.print(Text("\n".join(lines)))
     without_web_fonts = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.S)
     console.save_svg(str(TARGET), title="zoo", code_format=without_web_fonts)
 
