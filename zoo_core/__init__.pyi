@@ -54,6 +54,7 @@ from .events import (
 )
 from .hookspecs import hookimpl as hookimpl
 from .images.image_sets import ArrayImages as ArrayImages, ImageSet as ImageSet, ZipImages as ZipImages
+from .predictions import PredictionTable as PredictionTable
 from .recipes import Plan as Plan, Recipe as Recipe
 from .registry.builtin import FrozenFeaturesSettings as FrozenFeaturesSettings, SupervisedSettings as SupervisedSettings
 from .registry.registry import Registry as Registry, list_models as list_models, load_registry as load_registry

@@ -24,6 +24,7 @@ Uri = Annotated[
     ),
 ]
 Split = Literal["train", "validation", "test"]
+Task = Literal["single-label", "multi-label"]  # classes per image: exactly one, or any number
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -267,6 +268,7 @@ class DatasetCard(FrozenModel):
     attribution: str
     source: str
     classes: tuple[str, ...]
+    task: Task = "single-label"
     editions: tuple[Edition, ...] = Field(min_length=1)  # the first is the default
     loader: Reference
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zoo_core.metrics import MetricKind
+
 if TYPE_CHECKING:  # this file is read by commands that never need torch
     from torch import Tensor
 
@@ -38,7 +40,8 @@ class EpochResult:
     epochs: int
     metrics: Mapping[str, float]
     seconds: float
-    predictions: Predictions | None = None  # over the validation images, where the trainer has them at hand
+    predictions: Predictions | None = None  # over the validation images, where the trainer has them
+    kinds: Mapping[str, MetricKind] = field(default_factory=dict)  # of metrics that `zoo_core.metrics` does not know
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from zoo_core.cards import (
     ImageInput,
     ModelCard,
     Name,
+    Task,
     TrainerCard,
     Unit,
     WeightsCard,
@@ -186,6 +187,11 @@ class Plan(FrozenModel):
     classes: tuple[str, ...]  # of the data, in label order
     device: str = "auto"
     data: Path | None = None  # a folder of the user's own images, in place of the dataset
+
+    @property
+    def task(self) -> Task:
+        """How many classes an image has: the dataset's task."""
+        return self.dataset.task
 
     @property
     def input(self) -> ImageInput:

@@ -20,7 +20,8 @@ PLUGINS = ("plugins", "docs/examples")
 
 # A package imports only from packages before it in this list. docs/explanation/architecture.md shows the same order.
 PACKAGES = [
-    *("errors", "events", "cards", "disk", "recipes", "hookspecs", "results", "store", "images", "registry", "runs"),
+    *("errors", "metrics", "events", "cards", "disk", "recipes", "hookspecs", "predictions", "results", "store"),
+    *("images", "registry", "runs"),
     *("pull", "plugin_tools", "engine.compute", "engine.data", "engine.models", "engine.evaluation", "engine.explain"),
     *("engine.training", "engine.checks", "api", "testing", "cli"),
 ]

@@ -178,7 +178,7 @@ def test_a_users_registry_adds_a_recipe_with_documented_figures(
     assert said.code == 9
     row = next(line for line in lines(said.out) if line.startswith("train accuracy"))
     assert row.split()[2:4] == ["≥", "110.00"]
-    assert row.endswith("no")
+    assert row.endswith("no match")
     assert "loss: documented" in said.out
     assert "a documented figure of pond did not hold" in said.err
     assert zoo("run", "pond").code == 0

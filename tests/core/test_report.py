@@ -10,18 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from zoo_core import DataError, Predictions, Registry
+from zoo_core import DataError, Predictions, PredictionTable, Registry
 from zoo_core.events import EpochResult
-from zoo_core.results import ClassResult, Mistake, compare
+from zoo_core.results import Mistake, compare
 from zoo_core.runs.directory import RunDir
-from zoo_core.runs.report import Judged, render, write_report
+from zoo_core.runs.report import render, write_report
 
-ROWS = [
-    ["a.png", "cat", "cat", "0.95", "0.05"],
-    ["b.png", "cat", "dog", "0.15", "0.85"],
-    ["c.png", "dog", "dog", "0.08", "0.92"],
-    ["d.png", "dog", "dog", "0.45", "0.55"],
-]
 DOT = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc00000030101"
     "00c9fe92ef0000000049454e44ae426082"
@@ -37,7 +31,7 @@ def run(pond: Registry, tmp_path: Path) -> RunDir:
     predictions = Predictions(("a.png", "b.png"), (0, 1), ((0.8, 0.1, 0.1), (0.5, 0.3, 0.2)))
     for epoch in (1, 2):
         run.record(EpochResult(epoch, 2, {"loss": 1 / epoch, "train_accuracy": 0.4 * epoch}, 1.5))
-    run.write_predictions(predictions, ("ducks", "frogs", "newts"))
+    run.write_predictions(PredictionTable.of(predictions, ("ducks", "frogs", "newts")))
     run.write_mistakes(
         [Mistake("b.png", "frogs", "ducks", 0.3, DOT, DOT), Mistake("a.png", "ducks", "ducks", 0.8, DOT, None)]
     )
@@ -57,27 +51,6 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.loads += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset")]
-
-
-def test_a_table_of_predictions_comes_to_what_one_counts() -> None:
-    judged = Judged("test", ("cat", "dog"), ROWS)
-    assert judged.accuracy == 0.75
-    assert judged.confusion == [[1, 1], [0, 2]]
-    assert list(judged.classes) == [
-        ClassResult("cat", images=2, precision=1.0, recall=0.5),
-        ClassResult("dog", images=2, precision=2 / 3, recall=1.0),
-    ]
-    assert [(round(sure, 3), right, count) for sure, right, count in judged.bins] == [
-        (0.55, 1.0, 1),
-        (0.85, 0.0, 1),
-        (0.935, 1.0, 2),
-    ]
-    assert judged.calibration_error == pytest.approx((0.45 + 0.85 + 2 * 0.065) / 4)
-
-
-def test_a_class_that_is_never_called_has_no_precision() -> None:
-    judged = Judged("test", ("cat", "dog", "owl"), ROWS)
-    assert list(judged.classes)[2] == ClassResult("owl", images=0, precision=None, recall=None)
 
 
 def test_the_page_holds_everything(run: RunDir) -> None:
@@ -113,7 +86,9 @@ def test_a_page_shows_no_file_but_the_runs_own(run: RunDir, tmp_path: Path) -> N
 
 def test_an_unfinished_run_has_a_page_too(pond: Registry, tmp_path: Path) -> None:
     run = RunDir.create(tmp_path, pond.plan("pond"), {})
-    assert "running" in render(run)
+    assert "interrupted: killed" in render(run)
+    with run.locked():
+        assert "running" in render(run)
     run.write_result("interrupted", reason="Ctrl-C")
     assert "interrupted: Ctrl-C" in render(run)
 
@@ -130,6 +105,8 @@ def test_an_unfinished_run_has_a_page_too(pond: Registry, tmp_path: Path) -> Non
         ("predictions.csv", b""),
         ("predictions.csv", b"image,label,prediction,p(a)\nx,y,z,0.5\n"),
         ("predictions.csv", b"image,label,prediction,p(a)\nx,a,a,much\n"),
+        ("result.json", b'{"metrics": 3}'),
+        ("metrics.jsonl", b'{"epoch": 1, "loss": 1, "kinds": 3}\n'),
         ("metrics.jsonl", b'{"epoch": 1, "loss": 1}\n{"epoch": 2}\n'),
         ("environment.json", b"\xff"),
     ],

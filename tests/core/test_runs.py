@@ -9,11 +9,12 @@ import pytest
 
 from zoo_core import DataError, IntegrityError, Registry
 from zoo_core.runs.directory import RunDir
-from zoo_core.runs.history import Summary, compare_metrics, differences, find_resumable, find_runs
+from zoo_core.runs.history import ENVIRONMENT, Summary, compare_metrics, differences, find_resumable, find_runs
 
 
 def made(pond: Registry, root: Path, accuracy: float, *, machine: str = "here", **overrides: object) -> RunDir:
-    run = RunDir.create(root, pond.plan("pond", overrides), {"python": "3.11", "platform": machine})
+    environment = dict.fromkeys(ENVIRONMENT, "same") | {"platform": machine}
+    run = RunDir.create(root, pond.plan("pond", overrides), environment)
     run.write_result("finished", metrics={"loss": 0.5, "train_accuracy": accuracy})
     return run
 
@@ -22,7 +23,7 @@ def test_runs_are_found_the_newest_last_and_none_twice(pond: Registry, tmp_path:
     first, second = made(pond, tmp_path, 0.5), made(pond, tmp_path, 0.6)
     assert [run.path for run in find_runs(tmp_path)] == [first.path, second.path]
     assert Summary.of(first).metrics["train_accuracy"] == 0.5
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         find_runs(tmp_path / "none")
 
 
@@ -84,5 +85,5 @@ def test_reproduce_and_runs_on_the_command_line(zoo: object, with_pond: Registry
 def test_a_damaged_run_is_listed_as_such_beside_the_others(pond: Registry, tmp_path: Path) -> None:
     whole, damaged = (RunDir.create(tmp_path, pond.plan("pond"), {}) for _ in range(2))
     (damaged.path / "result.json").write_text("{")
-    assert [Summary.listed(run).status for run in (whole, damaged)] == ["running", "damaged"]
+    assert [Summary.listed(run).status for run in (whole, damaged)] == ["interrupted", "damaged"]
     assert find_resumable("auto", tmp_path, None) == whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -46,16 +45,9 @@ def eval_(
         return
     eprint(f"Using {told.origin} on {told.images}")
     if json:
-        print_json({"model": told.origin, "images": told.images, **_as_json(told.evaluation)})
+        print_json({"model": told.origin, "images": told.images, **told.evaluation.as_json()})
     else:
         print_evaluation(told.evaluation)
-
-
-def _as_json(evaluation: Evaluation) -> dict[str, object]:
-    whole = asdict(evaluation)
-    whole["n"] = whole.pop("images")
-    del whole["predictions"]
-    return whole
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -119,7 +119,7 @@ def print_result(plan: Plan, result: RunResult) -> None:
     """Print the documented log beside ours, then documented | measured | held."""
     _print_log(plan, result)
     if result.comparisons:
-        print_table(("", "documented", "measured", "held"), _compared(result), right=["documented", "measured"])
+        print_table(("", "documented", "measured", "verdict"), _compared(result), right=["documented", "measured"])
     else:
         measured = [(words(name), format_metric(name, value)) for name, value in result.metrics.items()]
         print_table(("", "measured"), measured, right=["measured"])
@@ -132,7 +132,7 @@ def _compared(result: RunResult) -> list[tuple[str, str, str, str]]:
             words(one.metric),
             format_reference(one.metric, one.reference),
             format_measured(one.metric, one.measured),
-            "yes" if one.passed else "no",
+            one.verdict,
         )
         for one in result.comparisons
     ]

@@ -17,7 +17,8 @@ from zoo_core.engine.data.preprocessing import normalize_transform
 from zoo_core.engine.models.inference import load_for_inference
 from zoo_core.events import Event, Predictions
 from zoo_core.images.image_sets import ImageSet
-from zoo_core.results import ClassResult, Evaluation
+from zoo_core.predictions import PredictionTable
+from zoo_core.results import Evaluation
 
 
 def evaluate(
@@ -68,20 +69,6 @@ def forward_all(
 def summarise(
     rows: Tensor, labels: Tensor, names: tuple[str, ...], classes: Sequence[str], *, loss: float
 ) -> Evaluation:
-    """Count what (N, classes) probabilities say of (N,) labels."""
-    count = len(classes)
-    called = rows.argmax(dim=1)
-    confusion = torch.bincount(labels * count + called, minlength=count * count).reshape(count, count)
-    return Evaluation(
-        images=len(labels),
-        loss=loss,
-        accuracy=confusion.trace().item() / len(labels),
-        classes=tuple(_class_result(name, k, confusion) for k, name in enumerate(classes)),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-        predictions=Predictions(names, tuple(labels.tolist()), tuple(tuple(row) for row in rows.tolist())),
-    )
-
-
-def _class_result(name: str, k: int, confusion: Tensor) -> ClassResult:
-    right, is_it, called_it = confusion[k, k].item(), confusion[k].sum().item(), confusion[:, k].sum().item()
-    return ClassResult(name, int(is_it), right / called_it if called_it else None, right / is_it if is_it else None)
+    """Return the evaluation of (N, classes) probabilities against (N,) labels."""
+    predictions = Predictions(names, tuple(labels.tolist()), tuple(tuple(row) for row in rows.tolist()))
+    return Evaluation(loss, PredictionTable.of(predictions, classes))
