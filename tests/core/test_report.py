@@ -1,7 +1,8 @@
-"""The page that is made of a run's files."""
+"""The report of a run, made from its files."""
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from zoo_core import DataError, Predictions, PredictionTable, Registry
+from zoo_core.errors import printable
 from zoo_core.events import EpochResult
-from zoo_core.results import Mistake, compare
+from zoo_core.recipes import ReferenceMetric
+from zoo_core.results import Comparison, Mistake, compare
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.report import render, write_report
 
@@ -62,7 +65,7 @@ def test_the_page_holds_everything(run: RunDir) -> None:
     assert page.count("<img") == 3
 
 
-def test_the_page_needs_nothing_beside_it(run: RunDir) -> None:
+def test_the_page_is_self_contained(run: RunDir) -> None:
     page = Tags(render(run))
     assert all(one.startswith(("data:", "#")) for one in page.loads), page.loads
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
@@ -76,15 +79,15 @@ def test_names_from_outside_are_text(run: RunDir) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_a_page_shows_no_file_but_the_runs_own(run: RunDir, tmp_path: Path) -> None:
-    """What a list of mistakes says of files is not followed."""
+def test_a_page_shows_only_files_of_its_run(run: RunDir, tmp_path: Path) -> None:
+    """Paths in mistakes.json are not followed."""
     (tmp_path / "secret").write_bytes(b"secret")
     told = {"name": "x", "label": "frogs", "predicted": "frogs", "probability": 0.1, "image": "../../../secret"}
     (run.path / "mistakes.json").write_text(json.dumps({"mistakes": [told]}))
     assert "c2VjcmV0" not in render(run)
 
 
-def test_an_unfinished_run_has_a_page_too(pond: Registry, tmp_path: Path) -> None:
+def test_an_unfinished_run_has_a_page(pond: Registry, tmp_path: Path) -> None:
     run = RunDir.create(tmp_path, pond.plan("pond"), {})
     assert "interrupted: killed" in render(run)
     with run.locked():
@@ -117,10 +120,87 @@ def test_damaged_files_are_named(run: RunDir, name: str, content: bytes) -> None
         render(run)
 
 
-def test_a_process_that_does_not_write_writes_nothing(run: RunDir) -> None:
+def test_a_rank_that_does_not_write_writes_nothing(run: RunDir) -> None:
     silent = replace(run, writes=False)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     silent.write_result("failed")
     silent.write_report("page")
     silent.record(EpochResult(3, 3, {"loss": 0.1}, 1.0))
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def predictions_of(names: tuple[str, ...], classes: tuple[str, ...]) -> PredictionTable:
+    """One image per name; the first class is always predicted, and is never the label of the last image."""
+    row = tuple(1.0 if k == 0 else 0.0 for k in range(len(classes)))
+    labels = tuple(k % len(classes) for k in range(len(names)))
+    return PredictionTable.of(Predictions(names, labels, (row,) * len(names)), classes)
+
+
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["$a_$", "US$ vs CA$", "🐕", "犬", "x" * 75, "a\rb", "=1+1", "<b>", "\x1b[31m"])
+def test_any_class_and_file_name_can_be_reported(run: RunDir, name: str) -> None:
+    run.write_predictions(predictions_of((f"{name}.png", "b.png"), (name, "dogs")))
+    page = render(run)
+    assert page.count("<svg") == 4
+    assert html.escape(printable(name)) in page
+    assert "\x1b" not in page
+
+
+@pytest.mark.filterwarnings("error")
+def test_forty_classes_are_named_and_the_most_confused_listed(run: RunDir) -> None:
+    classes = tuple(f"class number {k}" for k in range(40))
+    run.write_predictions(predictions_of(tuple(f"{k}.png" for k in range(40)), classes))
+    page = render(run)
+    assert "Most confused classes class number 0" not in text_of(page)
+    assert "Most confused classes true predicted images class number 1 class number 0 1" in text_of(page)
+    (matrix,) = re.findall(r'<svg[^>]* id="confusion".*?</svg>', page, flags=re.S)
+    assert all(f">{name}<" in matrix for name in classes)
+
+
+def test_a_class_that_is_never_predicted_has_undefined_precision(run: RunDir) -> None:
+    run.write_predictions(predictions_of(("a.png", "b.png"), ("cats", "dogs")))
+    assert "dogs 1 – 0.00 %" in text_of(render(run))
+    assert "none" not in text_of(render(run)).split()
+
+
+def test_one_epoch_has_one_tick(pond: Registry, tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, pond.plan("pond", {"epochs": 1}), {})
+    run.record(EpochResult(1, 1, {"loss": 0.5}, 1.0))
+    page = render(run)
+    (curve,) = re.findall(r'<svg[^>]* id="loss".*?</svg>', page, flags=re.S)
+    axis = curve[curve.index('id="matplotlib.axis_1"') : curve.index('id="matplotlib.axis_2"')]
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", axis) == ["1", "epoch"]
+    assert "1 epoch, batch size" in text_of(page)
+
+
+def test_a_run_on_a_folder_has_a_heading_of_its_own(pond: Registry, tmp_path: Path) -> None:
+    plan = pond.plan("pond")
+    run = RunDir.create(tmp_path, plan.model_copy(update={"data": tmp_path / "pets", "classes": ("cat", "dog")}), {})
+    page = text_of(render(run))
+    assert plan.recipe.summary not in page
+    assert f"pond-net on pets 2 classes from {tmp_path / 'pets'}" in page
+
+
+def test_kinds_of_a_trainers_own_metrics_are_shown(run: RunDir) -> None:
+    (run.path / "metrics.jsonl").unlink()
+    run.record(EpochResult(1, 1, {"agreement": 0.25}, 1.0, kinds={"agreement": "fraction"}))
+    run.write_result("finished", metrics={"agreement": 0.25, "steps": 0.25})
+    assert "agreement 25.00 % steps 0.25" in text_of(render(run))
+
+
+@pytest.mark.parametrize(("chance", "verdict"), [(0.5, "not comparable"), (0.2, "match")])
+def test_a_match_at_chance_level_is_not_comparable(run: RunDir, chance: float, verdict: str) -> None:
+    published = ReferenceMetric(value=0.53, within=0.15)
+    comparison = Comparison("validation_accuracy", published, 0.5, chance)
+    run.write_result("finished", metrics={"validation_accuracy": 0.5}, comparisons=[comparison])
+    assert f"validation accuracy about 53.00 % 50.00 % {verdict}" in text_of(render(run))
+
+
+def test_terminal_escapes_of_a_foreign_run_are_not_shown(run: RunDir) -> None:
+    (run.path / "result.json").write_text(json.dumps({"schema": 1, "status": "failed", "reason": "\x1b]0;PWNED\x07"}))
+    (run.path / "environment.json").write_text(json.dumps({"schema": 1, "python": "\x1b[31m"}))
+    assert "\x1b" not in render(run)
