@@ -20,7 +20,13 @@ from zoo_core.engine.models.summary import Layers
 FILTERS, MAPS = 64, 16  # shown of a layer at most
 COLUMNS = 16  # filters in a row
 MAPS_COLOURS, IMAGE_COLOURS = "magma", "gray"  # of maps, and of what has one channel by nature
-STYLE = {"font.size": 8, "axes.titlesize": 9, "image.interpolation": "nearest", "savefig.dpi": 110}
+STYLE = {
+    "font.size": 8,
+    "text.parse_math": False,
+    "axes.titlesize": 9,
+    "image.interpolation": "nearest",
+    "savefig.dpi": 110,
+}
 
 
 def write_page(explanation: Explanation, layers: Layers, title: str, target: Path) -> Path:
