@@ -130,3 +130,9 @@ def test_a_reference_that_chance_would_match_is_not_a_match(
     (comparison,) = compare(published, metrics, {"validation": 0.5})
     assert comparison == Comparison("validation_accuracy", reference, measured, 0.5)
     assert (comparison.verdict, comparison.passed) == (verdict, verdict == "match")
+
+
+def test_an_accuracy_that_equals_its_bound_in_float32_matches() -> None:
+    assert Comparison("train_accuracy", ReferenceMetric(at_least=0.872), 0.871999979019165).passed
+    assert Comparison("train_accuracy", ReferenceMetric(value=0.9, within=0.1), 0.7999999523162842).passed
+    assert not Comparison("train_accuracy", ReferenceMetric(at_least=0.872), 0.8719).passed

@@ -82,8 +82,8 @@ def test_names_from_outside_are_text(run: RunDir) -> None:
 def test_a_page_shows_only_files_of_its_run(run: RunDir, tmp_path: Path) -> None:
     """Paths in mistakes.json are not followed."""
     (tmp_path / "secret").write_bytes(b"secret")
-    told = {"name": "x", "label": "frogs", "predicted": "frogs", "probability": 0.1, "image": "../../../secret"}
-    (run.path / "mistakes.json").write_text(json.dumps({"mistakes": [told]}))
+    entry = {"name": "x", "label": "frogs", "predicted": "frogs", "probability": 0.1, "image": "../../../secret"}
+    (run.path / "mistakes.json").write_text(json.dumps({"mistakes": [entry]}))
     assert "c2VjcmV0" not in render(run)
 
 

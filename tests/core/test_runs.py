@@ -41,10 +41,11 @@ def test_runs_are_listed_once_each_with_the_newest_last(pond: Registry, tmp_path
 
 
 def test_differences_name_every_field(pond: Registry, tmp_path: Path) -> None:
-    found = list(differences(made(pond, tmp_path, 0.5), made(pond, tmp_path, 0.6, seed=7)))
-    assert ("plan.recipe.seed", 0, 7) in found
-    assert ("result.metrics.train_accuracy", 0.5, 0.6) in found
-    assert len(found) == 2
+    first, second = made(pond, tmp_path, 0.5), made(pond, tmp_path, 0.6, seed=7)
+    assert sorted(differences(first, second)) == [
+        ("plan.recipe.seed", 0, 7),
+        ("result.metrics.train_accuracy", 0.5, 0.6),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,14 +55,14 @@ def test_differences_name_every_field(pond: Registry, tmp_path: Path) -> None:
 def test_a_repetition_is_exact_on_the_same_machine_and_close_on_another(
     pond: Registry, tmp_path: Path, machine: str, accuracy: float, passed: bool
 ) -> None:
-    found = compare_metrics(made(pond, tmp_path, 0.5), made(pond, tmp_path, accuracy, machine=machine))
-    assert {one.metric: one.passed for one in found} == {"loss": True, "train_accuracy": passed}
+    metrics = compare_metrics(made(pond, tmp_path, 0.5), made(pond, tmp_path, accuracy, machine=machine))
+    assert {metric.metric: metric.passed for metric in metrics} == {"loss": True, "train_accuracy": passed}
 
 
 def test_a_metric_that_was_not_measured_again_does_not_pass(pond: Registry, tmp_path: Path) -> None:
     first, again = made(pond, tmp_path, 0.5), made(pond, tmp_path, 0.5)
     again.write_result("failed")
-    assert not any(one.passed for one in compare_metrics(first, again))
+    assert not any(metric.passed for metric in compare_metrics(first, again))
 
 
 def test_a_plan_is_only_repeated_with_the_installed_cards(pond: Registry, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def _mistakes(run: RunDir) -> Iterator[dict[str, Any]]:
 
 def _issues(run: RunDir) -> Iterator[dict[str, Any]]:
     for issue in run.read_json("audit.json").get("findings", ()):
-        yield {**issue, "paths": [printable(path) for path in issue["paths"]]}
+        yield {"what": printable(issue["what"]), "paths": [printable(path) for path in issue["paths"]]}
 
 
 def _data_uri(content: bytes) -> str:
