@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ import torch
 
 from tests.conftest import Zoo
 from zoo_core import DataError, EpochResult, IntegrityError, Registry
+from zoo_core.recipes import RecipeReference, ReferenceMetric
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.history import (
     ENVIRONMENT,
@@ -176,3 +178,18 @@ def test_a_damaged_run_is_listed_with_the_others(pond: Registry, tmp_path: Path)
     (damaged.path / "result.json").write_text("{")
     assert [Summary.listed(run).status for run in (whole, damaged)] == ["interrupted", "damaged"]
     assert find_resumable("auto", tmp_path, None) == whole
+
+
+def test_a_published_metric_below_chance_is_not_comparable(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch, pond: Registry
+) -> None:
+    reference = RecipeReference(section="p", metrics={"train_accuracy": ReferenceMetric(at_least=0.1)})
+    recipe = pond.recipes["pond"].model_copy(update={"reference": reference})
+    published = replace(pond, recipes={"pond": recipe})
+    monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): published)
+    said = zoo("run", "pond", "--strict", "--json")
+    assert said.code == 0, said.err
+    (comparison,) = json.loads(said.out)["reference"]
+    assert (comparison["verdict"], comparison["passed"]) == ("not comparable", False)
+    assert 1 / 3 <= comparison["chance"] < 1
+    assert "not comparable" in (Path(json.loads(said.out)["run"]) / "report.html").read_text()

@@ -68,15 +68,13 @@ def _page(run: RunDir) -> str:
 
 def _heading(run: RunDir, plan: Plan) -> dict[str, str]:
     """A recipe's summary is about its dataset: a run on a folder of images gets a heading of its own."""
-    if plan.data is None:
-        title, summary = f"{plan.recipe.name}, {run.path.resolve().name}", plan.recipe.summary
-    else:
-        title, summary = (
-            f"{plan.model.name} on {printable(plan.data.name)}",
-            f"{len(plan.classes):,} classes from {plan.data}",
-        )
+    title, summary = f"{plan.recipe.name}, {run.path.resolve().name}", plan.recipe.summary
+    if plan.data is not None:
+        title = f"{plan.model.name} on {plan.data.name}"
+        summary = f"{len(plan.classes):,} classes from {plan.data}"
     status, reason = run.outcome()
-    return {"title": title, "summary": printable(summary), "status": status, "reason": printable(reason)}
+    heading = {"title": title, "summary": summary, "status": status, "reason": reason}
+    return {name: printable(text) for name, text in heading.items()}
 
 
 def _measurements(run: RunDir) -> dict[str, Any]:
@@ -108,9 +106,8 @@ def _curves(epochs: list[dict[str, float]], kinds: Mapping[str, MetricKind]) -> 
         if not _is_fraction(name, kinds):
             yield charts.curves(words(name), {name: [epoch[name] for epoch in epochs]})
     if fractions:
-        yield charts.curves(
-            "metrics, %" if len(fractions) > 1 else f"{next(iter(fractions))}, %", fractions, percent=True
-        )
+        title = "metrics" if len(fractions) > 1 else next(iter(fractions))
+        yield charts.curves(f"{title}, %", fractions, percent=True)
 
 
 def _is_fraction(name: str, kinds: Mapping[str, MetricKind]) -> bool:

@@ -81,7 +81,9 @@ def execute(
             metrics = _final_metrics(epochs, test, plan.recipe)
             run.write_weights(save_tensors(_changed_tensors(job.model, base)))
             _show_mistakes(job, images, epochs, test, run)
-            comparisons = compare(plan.recipe.reference, metrics, _chance_levels(images))
+            comparisons = compare(
+                plan.recipe.reference, metrics, _chance_levels(images) if plan.recipe.reference else {}
+            )
             run.write_result("finished", metrics=metrics, comparisons=comparisons)
         if run.writes:
             run.checkpoints.clear()
