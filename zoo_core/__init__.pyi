@@ -65,6 +65,7 @@ from .images.image_sets import (
     ImageSet as ImageSet,
     ZipImages as ZipImages,
 )
+from .predictions import PredictionTable as PredictionTable
 from .recipes import Plan as Plan, Recipe as Recipe
 from .registry.builtin import FrozenFeaturesSettings as FrozenFeaturesSettings, SupervisedSettings as SupervisedSettings
 from .registry.registry import Registry as Registry, list_models as list_models, load_registry as load_registry

@@ -25,6 +25,7 @@ Uri = Annotated[
     ),
 ]
 Split = Literal["train", "validation", "test"]
+Task = Literal["single-label", "multi-label"]  # classes per image: exactly one, or any number
 Unit = Annotated[float, Field(ge=0, le=1)]
 Head = Literal["keep", "fresh"]  # load the head that weights have, or leave it at random
 
@@ -305,6 +306,7 @@ class DatasetCard(FrozenModel):
     attribution: str
     source: str
     classes: tuple[str, ...]
+    task: Task = "single-label"
     editions: tuple[Edition, ...] = Field(min_length=1)  # the first is the default
     loader: Reference | None = None  # None: the user's own folder, which a plan names in `data`
 

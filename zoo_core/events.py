@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zoo_core.metrics import MetricKind
+
 if TYPE_CHECKING:  # this file is read by commands that never need torch
     from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of the work named `what`; who watches measures how fast."""
+    """`done` of `total` units of the work named `what`; whoever displays it measures the speed."""
 
     what: str
     done: int
@@ -23,7 +25,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities over a set of images, in its order."""
+    """Class probabilities for each image of a set, in its order."""
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
@@ -38,47 +40,48 @@ class EpochResult:
     epochs: int
     metrics: Mapping[str, float]
     seconds: float
-    predictions: Predictions | None = None  # over the validation images, where the trainer has them at hand
+    predictions: Predictions | None = None  # over the validation images, where the trainer has them
+    kinds: Mapping[str, MetricKind] = field(default_factory=dict)  # of metrics that `zoo_core.metrics` does not know
 
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where training stands: enough to go on exactly, in tensors and JSON values only.
+    """The state of training, complete enough for an exact resume, in tensors and JSON values only.
 
-    The tensors are the live ones: copy or write them before the trainer is asked for its next event.
+    The tensors are not copies: copy or write them before the trainer is asked for its next event.
     """
 
     epoch: int  # finished epochs
-    step: int  # finished steps inside the next one
+    step: int  # finished steps of the next epoch
     tensors: Mapping[str, Tensor]
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A moment at which the caller may save `state`."""
+    """A point at which the caller may save `state`."""
 
     state: TrainState
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint is on the disk, read back and right: whatever happens now, the run can go on from here."""
+    """A checkpoint was written and verified: whatever happens next, the run can be resumed from here."""
 
     run: Path  # its directory
     epoch: int  # finished epochs
-    step: int  # finished steps inside the next one
+    step: int  # finished steps of the next epoch
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run goes on from a checkpoint: the newest that is whole, or from the start where there is none."""
+    """A run resumes from its newest intact checkpoint, or from the start if it has none."""
 
     run: Path
     epoch: int
     step: int
-    damaged: tuple[str, ...]  # what is wrong with newer ones
-    changed: Mapping[str, tuple[Any, Any]]  # then and now: it goes on, but not bit for bit
+    damaged: tuple[str, ...]  # the errors of newer checkpoints
+    changed: Mapping[str, tuple[Any, Any]]  # (then, now) of the environment: the resume is not bit for bit
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,16 @@ T = TypeVar("T")
 
 
 def never_due() -> bool:
-    """Say that no checkpoint is wanted: the `due` of those who save none."""
+    """Never ask for a checkpoint: the default `due`."""
     return False
 
 
 def ignore_event(event: Event) -> None:
-    """Look away: the OnEvent of those who do not watch."""
+    """Ignore the event: the default OnEvent."""
 
 
 def drive(steps: Generator[Event, None, T], on_event: OnEvent) -> T:
-    """Run steps to their end, showing each event, and return what they return."""
+    """Run a generator to its end, pass each event to `on_event`, and return the generator's result."""
     while True:
         try:
             on_event(next(steps))

@@ -168,5 +168,5 @@ def resumed_lines(event: Resumed) -> list[str]:
 
 def epoch_line(result: EpochResult) -> str:
     """Return an epoch in one line."""
-    metrics = [f"{words(name)} {format_metric(name, value)}" for name, value in result.metrics.items()]
+    metrics = [f"{words(name)} {format_metric(name, value, result.kinds)}" for name, value in result.metrics.items()]
     return "   ".join([f"epoch {result.epoch}/{result.epochs}", *metrics, f"{result.seconds:.1f} s"])

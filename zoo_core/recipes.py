@@ -17,6 +17,7 @@ from zoo_core.cards import (
     ModelCard,
     Name,
     Split,
+    Task,
     TrainerCard,
     Unit,
     WeightsCard,
@@ -28,6 +29,7 @@ Rate = Annotated[FiniteFloat, Field(gt=0)]  # learning rate
 Decay = Annotated[FiniteFloat, Field(ge=0)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what PyTorch's generators take
+ROUNDING = 1e-6  # a mean of float32 values is this close: 0.871999979 reaches a bound of 0.872
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 
@@ -115,10 +117,10 @@ class ReferenceMetric(FrozenModel):
     def holds(self, measured: float) -> bool:
         """Tell whether a measurement agrees with the document."""
         if self.at_least is not None:
-            return measured >= self.at_least
+            return measured >= self.at_least - ROUNDING
         assert self.value is not None
         assert self.within is not None
-        return abs(measured - self.value) <= self.within
+        return abs(measured - self.value) <= self.within + ROUNDING
 
 
 class RecipeReference(FrozenModel):
@@ -200,6 +202,11 @@ class Plan(FrozenModel):
     classes: tuple[str, ...]  # of the data, in label order
     device: str = "auto"
     data: Path | None = None  # a folder of the user's own images, in place of the dataset
+
+    @property
+    def task(self) -> Task:
+        """How many classes an image has: the dataset's task."""
+        return self.dataset.task
 
     @property
     def input(self) -> ImageInput:

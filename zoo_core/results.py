@@ -1,31 +1,44 @@
-"""What training, evaluation and prediction return."""
+"""Results of training, evaluation, prediction and checks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from zoo_core.events import Predictions
+from zoo_core.metrics import MetricKind, metric_kind
+from zoo_core.predictions import ClassResult, PredictionTable
 from zoo_core.recipes import RecipeReference, ReferenceMetric
 
-TOLERANCE = 0.005  # of an accuracy: processors round differently, so an image or two may change sides
+TOLERANCE = 0.005  # of a fraction: processors round differently, so an image or two may change sides
+
+Verdict = Literal["match", "no match", "not measured", "not comparable"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One documented figure beside the measured one."""
+    """A published metric and the measured one."""
 
     metric: str
     reference: ReferenceMetric
     measured: float | None  # None: this run did not measure it
+    chance: float | None = None  # the accuracy of always predicting the most frequent class, where that is known
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether they match. A reference that a constant prediction would match as well is not comparable."""
+        if self.measured is None:
+            return "not measured"
+        if self.chance is not None and self.reference.holds(self.chance):
+            return "not comparable" if self.reference.holds(self.measured) else "no match"
+        return "match" if self.reference.holds(self.measured) else "no match"
 
     @property
     def passed(self) -> bool:
-        """Whether the figure was measured and agrees."""
-        return self.measured is not None and self.reference.holds(self.measured)
+        """Whether they match."""
+        return self.verdict == "match"
 
     def as_json(self) -> dict[str, Any]:
         """Return the comparison as commands and run directories write it."""
@@ -33,30 +46,18 @@ class Comparison:
             "metric": self.metric,
             "reference": self.reference.model_dump(),
             "measured": self.measured,
+            "chance": self.chance,
             "passed": self.passed,
+            "verdict": self.verdict,
         }
 
 
 @dataclass(frozen=True)
-class ClassResult:
-    """Metrics of one class. `precision` is None if the class was never predicted, `recall` if it has no images."""
-
-    name: str
-    images: int
-    precision: float | None
-    recall: float | None
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """A model's metrics on a set of labelled images."""
+    """The loss and the predictions of a model on a set of labelled images."""
 
-    images: int
     loss: float  # mean over images
-    accuracy: float  # fraction of 1
-    classes: tuple[ClassResult, ...]
-    confusion: tuple[tuple[int, ...], ...]  # row: true class; column: predicted class
-    predictions: Predictions = field(repr=False)
+    predictions: PredictionTable = field(repr=False)
     model: str = ""  # which weights
     data: str = ""  # which images
     precision: str = ""  # what it was computed in: "float32" or "bfloat16"
@@ -65,30 +66,59 @@ class Evaluation:
         measured = f"accuracy {100 * self.accuracy:.2f} %, loss {self.loss:.4g}"
         return f"<Evaluation of {self.model or 'a model'} on {self.images:,} images: {measured}>"
 
+    @property
+    def images(self) -> int:
+        """How many images were evaluated."""
+        return len(self.predictions)
+
+    @property
+    def accuracy(self) -> float:
+        """A fraction of 1."""
+        return self.predictions.accuracy
+
+    @property
+    def classes(self) -> tuple[ClassResult, ...]:
+        """Precision and recall of each class."""
+        return self.predictions.class_results
+
+    @property
+    def confusion(self) -> tuple[tuple[int, ...], ...]:
+        """Image counts, (true class, predicted class)."""
+        return self.predictions.confusion
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictions as plain values."""
         return {
-            **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("predictions", "classes")},
-            "classes": [vars(result) for result in self.classes],
+            "model": self.model,
+            "data": self.data,
+            "images": self.images,
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "precision": self.precision,
+            "classes": [asdict(result) for result in self.classes],
+            "confusion": self.confusion,
         }
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its directory, and what it measured at the end."""
+    """A finished run: its directory and its final metrics."""
 
     directory: Path
     metrics: Mapping[str, float]
     comparisons: tuple[Comparison, ...] = ()
     history: tuple[Mapping[str, float], ...] = ()  # the metrics of each epoch, with its number under "epoch"
+    kinds: Mapping[str, MetricKind] = field(default_factory=dict)  # of metrics that `zoo_core.metrics` does not know
 
     def __repr__(self) -> str:
-        metrics = ", ".join(f"{words(name)} {format_metric(name, value)}" for name, value in self.metrics.items())
+        metrics = ", ".join(
+            f"{words(name)} {format_metric(name, value, self.kinds)}" for name, value in self.metrics.items()
+        )
         return f"<RunResult {self.directory}: {metrics}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th>{escape(words(name))}</th><td>{escape(format_metric(name, value))}</td></tr>"
+            f"<tr><th>{escape(words(name))}</th><td>{escape(format_metric(name, value, self.kinds))}</td></tr>"
             for name, value in self.metrics.items()
         )
         return f"<table><caption>{escape(str(self.directory))}</caption>{rows}</table>"
@@ -105,13 +135,13 @@ class RunResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every documented figure held."""
-        return all(comparison.passed for comparison in self.comparisons)
+        """Whether every published metric that is comparable matches."""
+        return all(comparison.passed or comparison.verdict == "not comparable" for comparison in self.comparisons)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A model's answer for one image: every class with its probability, the most probable first."""
+    """The prediction for one image: every class with its probability, likeliest first."""
 
     image: str
     ranking: tuple[tuple[str, float], ...]
@@ -136,18 +166,18 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that a model got wrong, or was least sure of: two PNG files, as it saw it and where it looked."""
+    """One of the images with the lowest probability for their label: two PNG files, the input and its Grad-CAM."""
 
     name: str
     label: str
     predicted: str
-    probability: float  # of what it is
+    probability: float  # of the label
     image: bytes
-    overlay: bytes | None  # None: the network has no maps
+    overlay: bytes | None  # None: the network has no feature maps
 
     @property
     def right(self) -> bool:
-        """Whether it was right after all."""
+        """Whether the label was predicted."""
         return self.label == self.predicted
 
 
@@ -156,45 +186,62 @@ def words(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def format_reference(name: str, figure: ReferenceMetric) -> str:
-    """Return a documented figure: a bound, or a value to come near to."""
-    if figure.at_least is not None:
-        return f"≥ {format_metric(name, figure.at_least)}"
-    assert figure.value is not None
-    return f"about {format_metric(name, figure.value)}"
+def format_reference(name: str, reference: ReferenceMetric, kinds: Mapping[str, MetricKind] | None = None) -> str:
+    """Return a published metric: a lower bound, or an approximate value."""
+    if reference.at_least is not None:
+        return f"≥ {format_metric(name, reference.at_least, kinds)}"
+    assert reference.value is not None
+    return f"about {format_metric(name, reference.value, kinds)}"
 
 
-def format_measured(name: str, value: float | None) -> str:
-    """Return a measurement, or that there is none."""
-    return "not measured" if value is None else format_metric(name, value)
+def format_measured(name: str, value: float | None, kinds: Mapping[str, MetricKind] | None = None) -> str:
+    """Return a measured metric, or "not measured"."""
+    return "not measured" if value is None else format_metric(name, value, kinds)
 
 
-def format_metric(name: str, value: float) -> str:
-    """Return an accuracy in per cent, and anything else with four significant digits."""
-    return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4g}"
+def format_metric(name: str, value: float, kinds: Mapping[str, MetricKind] | None = None) -> str:
+    """Return a fraction in percent, any other metric with four significant digits.
+
+    `kinds` is what the trainer declares for metrics of its own.
+    """
+    return f"{100 * value:.2f} %" if metric_kind(name, kinds) == "fraction" else f"{value:.4g}"
 
 
-def compare(reference: RecipeReference | None, metrics: Mapping[str, float]) -> tuple[Comparison, ...]:
-    """Put each documented figure beside what was measured under the same name."""
-    figures = reference.metrics if reference else {}
-    return tuple(Comparison(name, figure, metrics.get(name)) for name, figure in figures.items())
+def compare(
+    reference: RecipeReference | None, metrics: Mapping[str, float], chance: Mapping[str, float] | None = None
+) -> tuple[Comparison, ...]:
+    """Compare each published metric with the measured one of the same name.
+
+    `chance` is the share of the most frequent class in each split. It applies to accuracies, by the split that a
+    metric's name begins with.
+    """
+    return tuple(
+        Comparison(name, published, metrics.get(name), _chance_of(name, chance or {}))
+        for name, published in (reference.metrics if reference else {}).items()
+    )
+
+
+def _chance_of(metric: str, chance: Mapping[str, float]) -> float | None:
+    split, _, name = metric.partition("_")
+    return chance.get(split) if name in ("accuracy", "accuracy_augmented") else None
 
 
 @dataclass(frozen=True)
 class Check:
-    """One figure that should be, and the one that is."""
+    """An expected value and the value found."""
 
     subject: str
     what: str
     expected: object
     found: object
-    tried: bool = True  # False: it could not be looked at here, and `found` says why
+    tried: bool = True  # False: it could not be checked here, and `found` says why
+    kind: MetricKind | None = None  # where the values are metrics
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against it: they agree; accuracies as far as other machines' arithmetic lets them."""
+        """Whether the two agree, or the check could not be made; fractions may differ by TOLERANCE."""
         if not self.tried:
             return True
-        if isinstance(self.expected, float) and isinstance(self.found, float):
+        if self.kind == "fraction" and isinstance(self.expected, float) and isinstance(self.found, float):
             return abs(self.expected - self.found) <= TOLERANCE
         return self.expected == self.found

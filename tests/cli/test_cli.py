@@ -186,7 +186,7 @@ def test_a_users_registry_adds_a_recipe_with_published_metrics(
     assert said.code == 9
     row = next(line for line in lines(said.out) if line.startswith("train accuracy"))
     assert row.split()[2:4] == ["≥", "110.00"]
-    assert row.endswith("no")
+    assert row.endswith("no match")
     assert "loss: published" in said.out
     assert "a metric of pond does not match the published one" in said.err
     assert zoo("run", "pond").code == 0

@@ -1,4 +1,4 @@
-"""What commit ece8b4a wrote, before documents named a schema, is still read, reported, predicted with and resumed."""
+"""Runs of commit ece8b4a, written before documents had a schema, can still be read, reported, used and resumed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from zoo_core.runs.history import find_runs
 from zoo_core.runs.legacy import upgrade
 
 OLD = Path(__file__).parents[1] / "fixtures" / "ece8b4a"
-HOME = "/home/user/photos"  # where they say that they were made
+HOME = "/home/user/photos"  # the folder that they name
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A copy of everything, with the one path inside it pointing at the copy."""
+    """A copy of all fixtures; the path inside it is changed to the copy."""
     copy = Path(shutil.copytree(OLD, tmp_path / "old"))
     for plan in copy.rglob("plan.json"):
         plan.write_text(plan.read_text().replace(HOME, str(copy)))
@@ -61,7 +61,7 @@ def test_old_runs_are_reported_predicted_with_and_evaluated(zoo: Zoo, old: Path,
     assert json.loads(said.out)["accuracy"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_an_old_run_with_reference_figures_is_reported_and_predicted_with(zoo: Zoo, old: Path) -> None:
+def test_an_old_run_with_published_metrics_is_reported_and_used(zoo: Zoo, old: Path) -> None:
     path = only(old / "runs" / "fashion-cnn")
     assert zoo("report", path).code == 0
     assert zoo("predict", path, old / "pets" / "train" / "cat" / "0.png").code == 0
@@ -115,7 +115,7 @@ def test_old_configuration_and_imported_weights_are_read(old: Path) -> None:
     assert [card.name for card in cards["fashion-cnn"]] == ["mine"]
 
 
-def test_documents_of_a_newer_schema_are_refused_by_name(zoo: Zoo, old: Path, with_pond: Registry) -> None:
+def test_documents_of_a_newer_schema_are_refused(zoo: Zoo, old: Path, with_pond: Registry) -> None:
     path = only(old / "runs" / "pond")
     plan = json.loads((path / "plan.json").read_text())
     (path / "plan.json").write_text(json.dumps({"schema": 2, **plan}))
@@ -124,7 +124,7 @@ def test_documents_of_a_newer_schema_are_refused_by_name(zoo: Zoo, old: Path, wi
     assert "schema 2" in said.err
 
 
-def test_what_is_written_names_its_schema(pond: Registry, tmp_path: Path) -> None:
+def test_every_document_has_a_schema(pond: Registry, tmp_path: Path) -> None:
     run = execute(pond.plan("pond"), store=Store(tmp_path / "store"), out=tmp_path / "runs").directory
     documents = sorted(run.rglob("*.json"))
     assert {path.name for path in documents} >= {"plan.json", "environment.json", "result.json", "mistakes.json"}

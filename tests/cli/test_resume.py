@@ -63,7 +63,7 @@ def test_another_recipe_is_refused_with_all_that_differs(zoo: Zoo, unfinished: P
     said = zoo("run", "pond", "--lr", "0.5", "--epochs", "9", "--resume", "auto")
     assert said.code == 2
     assert said.err.splitlines() == [
-        f"Error: runs/pond/{unfinished.name} began with another recipe",
+        f"Error: runs/pond/{unfinished.name} was started with another recipe",
         "  epochs: 2 in the run, 9 now",
         "  optimizer.lr: 0.001 in the run, 0.5 now",
         f"Try: zoo run --resume runs/pond/{unfinished.name}",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import zoo_pond
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from zoo_core import Registry, UnknownName, UsageError, list_models, load_registry
+from zoo_core import Plan, Registry, UnknownName, UsageError, list_models, load_registry
 from zoo_core.registry.discovery import new_manager
 from zoo_core.registry.registry_file import packaged_registry, read_registry
 
@@ -52,9 +53,31 @@ def test_what_the_library_would_refuse_is_refused_before_the_run(pond: Registry,
         pond.plan("pond", overrides)
 
 
-def test_documented_figures_go_when_the_subject_changes(installed: Registry) -> None:
-    assert installed.plan("horses-cnn", {"seed": 3}).recipe.reference is not None
-    assert installed.plan("horses-cnn", {"model": "horses-cnn-300"}).recipe.reference is None
+@pytest.mark.parametrize("override", [{"seed": 3}, {"precision": "float32"}, {"epochs": 5}])
+def test_the_same_recipe_keeps_its_published_metrics(installed: Registry, override: dict[str, Any]) -> None:
+    assert installed.plan("horses-cnn", override).recipe.reference is not None
+
+
+@pytest.mark.parametrize(
+    "override",
+    [{"model": "horses-cnn-300"}, {"epochs": 1}, {"optimizer.lr": 0.1}, {"batch_size": 4}, {"augment": []}],
+)
+def test_any_other_training_drops_the_published_metrics(installed: Registry, override: dict[str, Any]) -> None:
+    assert installed.plan("horses-cnn", override).recipe.reference is None
+
+
+def test_multi_label_datasets_cannot_be_trained_yet(pond: Registry) -> None:
+    dataset = pond.datasets["pond"]
+    assert (dataset.task, pond.plan("pond").task) == ("single-label", "single-label")
+    several = replace(pond, datasets={"pond": dataset.model_copy(update={"task": "multi-label"})})
+    with pytest.raises(UsageError, match="pond is a multi-label dataset\nmulti-label is not supported yet"):
+        several.plan("pond")
+
+
+def test_plans_written_before_tasks_existed_are_single_label(pond: Registry) -> None:
+    fields = pond.plan("pond").model_dump(mode="json")
+    del fields["dataset"]["task"]
+    assert Plan.model_validate(fields).task == "single-label"
 
 
 def test_every_bad_override_is_named_at_once_with_the_nearest_key(pond: Registry) -> None:

@@ -1,7 +1,8 @@
-"""The page that is made of a run's files."""
+"""The report of a run, made from its files."""
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -10,18 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from zoo_core import DataError, Predictions, Registry
+from zoo_core import DataError, Predictions, PredictionTable, Registry
+from zoo_core.errors import printable
 from zoo_core.events import EpochResult
-from zoo_core.results import ClassResult, Mistake, compare
+from zoo_core.recipes import ReferenceMetric
+from zoo_core.results import Comparison, Mistake, compare
 from zoo_core.runs.directory import RunDir
-from zoo_core.runs.report import Judged, render, write_report
+from zoo_core.runs.report import render, write_report
 
-ROWS = [
-    ["a.png", "cat", "cat", "0.95", "0.05"],
-    ["b.png", "cat", "dog", "0.15", "0.85"],
-    ["c.png", "dog", "dog", "0.08", "0.92"],
-    ["d.png", "dog", "dog", "0.45", "0.55"],
-]
 DOT = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc00000030101"
     "00c9fe92ef0000000049454e44ae426082"
@@ -37,7 +34,7 @@ def run(pond: Registry, tmp_path: Path) -> RunDir:
     predictions = Predictions(("a.png", "b.png"), (0, 1), ((0.8, 0.1, 0.1), (0.5, 0.3, 0.2)))
     for epoch in (1, 2):
         run.record(EpochResult(epoch, 2, {"loss": 1 / epoch, "train_accuracy": 0.4 * epoch}, 1.5))
-    run.write_predictions(predictions, ("ducks", "frogs", "newts"))
+    run.write_predictions(PredictionTable.of(predictions, ("ducks", "frogs", "newts")))
     run.write_mistakes(
         [Mistake("b.png", "frogs", "ducks", 0.3, DOT, DOT), Mistake("a.png", "ducks", "ducks", 0.8, DOT, None)]
     )
@@ -59,27 +56,6 @@ class Tags(HTMLParser):
         self.loads += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset")]
 
 
-def test_a_table_of_predictions_comes_to_what_one_counts() -> None:
-    judged = Judged("test", ("cat", "dog"), ROWS)
-    assert judged.accuracy == 0.75
-    assert judged.confusion == [[1, 1], [0, 2]]
-    assert list(judged.classes) == [
-        ClassResult("cat", images=2, precision=1.0, recall=0.5),
-        ClassResult("dog", images=2, precision=2 / 3, recall=1.0),
-    ]
-    assert [(round(sure, 3), right, count) for sure, right, count in judged.bins] == [
-        (0.55, 1.0, 1),
-        (0.85, 0.0, 1),
-        (0.935, 1.0, 2),
-    ]
-    assert judged.calibration_error == pytest.approx((0.45 + 0.85 + 2 * 0.065) / 4)
-
-
-def test_a_class_that_is_never_called_has_no_precision() -> None:
-    judged = Judged("test", ("cat", "dog", "owl"), ROWS)
-    assert list(judged.classes)[2] == ClassResult("owl", images=0, precision=None, recall=None)
-
-
 def test_the_page_holds_everything(run: RunDir) -> None:
     page = write_report(run).read_text()
     text = re.sub(r"<[^>]+>", " ", page)
@@ -89,7 +65,7 @@ def test_the_page_holds_everything(run: RunDir) -> None:
     assert page.count("<img") == 3
 
 
-def test_the_page_needs_nothing_beside_it(run: RunDir) -> None:
+def test_the_page_is_self_contained(run: RunDir) -> None:
     page = Tags(render(run))
     assert all(one.startswith(("data:", "#")) for one in page.loads), page.loads
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
@@ -103,17 +79,19 @@ def test_names_from_outside_are_text(run: RunDir) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_a_page_shows_no_file_but_the_runs_own(run: RunDir, tmp_path: Path) -> None:
-    """What a list of mistakes says of files is not followed."""
+def test_a_page_shows_only_files_of_its_run(run: RunDir, tmp_path: Path) -> None:
+    """Paths in mistakes.json are not followed."""
     (tmp_path / "secret").write_bytes(b"secret")
-    told = {"name": "x", "label": "frogs", "predicted": "frogs", "probability": 0.1, "image": "../../../secret"}
-    (run.path / "mistakes.json").write_text(json.dumps({"mistakes": [told]}))
+    entry = {"name": "x", "label": "frogs", "predicted": "frogs", "probability": 0.1, "image": "../../../secret"}
+    (run.path / "mistakes.json").write_text(json.dumps({"mistakes": [entry]}))
     assert "c2VjcmV0" not in render(run)
 
 
-def test_an_unfinished_run_has_a_page_too(pond: Registry, tmp_path: Path) -> None:
+def test_an_unfinished_run_has_a_page(pond: Registry, tmp_path: Path) -> None:
     run = RunDir.create(tmp_path, pond.plan("pond"), {})
-    assert "running" in render(run)
+    assert "interrupted: killed" in render(run)
+    with run.locked():
+        assert "running" in render(run)
     run.write_result("interrupted", reason="Ctrl-C")
     assert "interrupted: Ctrl-C" in render(run)
 
@@ -130,6 +108,8 @@ def test_an_unfinished_run_has_a_page_too(pond: Registry, tmp_path: Path) -> Non
         ("predictions.csv", b""),
         ("predictions.csv", b"image,label,prediction,p(a)\nx,y,z,0.5\n"),
         ("predictions.csv", b"image,label,prediction,p(a)\nx,a,a,much\n"),
+        ("result.json", b'{"metrics": 3}'),
+        ("metrics.jsonl", b'{"epoch": 1, "loss": 1, "kinds": 3}\n'),
         ("metrics.jsonl", b'{"epoch": 1, "loss": 1}\n{"epoch": 2}\n'),
         ("environment.json", b"\xff"),
     ],
@@ -140,10 +120,87 @@ def test_damaged_files_are_named(run: RunDir, name: str, content: bytes) -> None
         render(run)
 
 
-def test_a_process_that_does_not_write_writes_nothing(run: RunDir) -> None:
+def test_a_rank_that_does_not_write_writes_nothing(run: RunDir) -> None:
     silent = replace(run, writes=False)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     silent.write_result("failed")
     silent.write_report("page")
     silent.record(EpochResult(3, 3, {"loss": 0.1}, 1.0))
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def predictions_of(names: tuple[str, ...], classes: tuple[str, ...]) -> PredictionTable:
+    """One image per name; the first class is always predicted, and is never the label of the last image."""
+    row = tuple(1.0 if k == 0 else 0.0 for k in range(len(classes)))
+    labels = tuple(k % len(classes) for k in range(len(names)))
+    return PredictionTable.of(Predictions(names, labels, (row,) * len(names)), classes)
+
+
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["$a_$", "US$ vs CA$", "🐕", "犬", "x" * 75, "a\rb", "=1+1", "<b>", "\x1b[31m"])
+def test_any_class_and_file_name_can_be_reported(run: RunDir, name: str) -> None:
+    run.write_predictions(predictions_of((f"{name}.png", "b.png"), (name, "dogs")))
+    page = render(run)
+    assert page.count("<svg") == 4
+    assert html.escape(printable(name)) in page
+    assert "\x1b" not in page
+
+
+@pytest.mark.filterwarnings("error")
+def test_forty_classes_are_named_and_the_most_confused_listed(run: RunDir) -> None:
+    classes = tuple(f"class number {k}" for k in range(40))
+    run.write_predictions(predictions_of(tuple(f"{k}.png" for k in range(40)), classes))
+    page = render(run)
+    assert "Most confused classes class number 0" not in text_of(page)
+    assert "Most confused classes true predicted images class number 1 class number 0 1" in text_of(page)
+    (matrix,) = re.findall(r'<svg[^>]* id="confusion".*?</svg>', page, flags=re.S)
+    assert all(f">{name}<" in matrix for name in classes)
+
+
+def test_a_class_that_is_never_predicted_has_undefined_precision(run: RunDir) -> None:
+    run.write_predictions(predictions_of(("a.png", "b.png"), ("cats", "dogs")))
+    assert "dogs 1 – 0.00 %" in text_of(render(run))
+    assert "none" not in text_of(render(run)).split()
+
+
+def test_one_epoch_has_one_tick(pond: Registry, tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, pond.plan("pond", {"epochs": 1}), {})
+    run.record(EpochResult(1, 1, {"loss": 0.5}, 1.0))
+    page = render(run)
+    (curve,) = re.findall(r'<svg[^>]* id="loss".*?</svg>', page, flags=re.S)
+    axis = curve[curve.index('id="matplotlib.axis_1"') : curve.index('id="matplotlib.axis_2"')]
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", axis) == ["1", "epoch"]
+    assert "1 epoch, batch size" in text_of(page)
+
+
+def test_a_run_on_a_folder_has_a_heading_of_its_own(pond: Registry, tmp_path: Path) -> None:
+    plan = pond.plan("pond")
+    run = RunDir.create(tmp_path, plan.model_copy(update={"data": tmp_path / "pets", "classes": ("cat", "dog")}), {})
+    page = text_of(render(run))
+    assert plan.recipe.summary not in page
+    assert f"pond-net on pets 2 classes from {tmp_path / 'pets'}" in page
+
+
+def test_kinds_of_a_trainers_own_metrics_are_shown(run: RunDir) -> None:
+    (run.path / "metrics.jsonl").unlink()
+    run.record(EpochResult(1, 1, {"agreement": 0.25}, 1.0, kinds={"agreement": "fraction"}))
+    run.write_result("finished", metrics={"agreement": 0.25, "steps": 0.25})
+    assert "agreement 25.00 % steps 0.25" in text_of(render(run))
+
+
+@pytest.mark.parametrize(("chance", "verdict"), [(0.5, "not comparable"), (0.2, "match")])
+def test_a_match_at_chance_level_is_not_comparable(run: RunDir, chance: float, verdict: str) -> None:
+    published = ReferenceMetric(value=0.53, within=0.15)
+    comparison = Comparison("validation_accuracy", published, 0.5, chance)
+    run.write_result("finished", metrics={"validation_accuracy": 0.5}, comparisons=[comparison])
+    assert f"validation accuracy about 53.00 % 50.00 % {verdict}" in text_of(render(run))
+
+
+def test_terminal_escapes_of_a_foreign_run_are_not_shown(run: RunDir) -> None:
+    (run.path / "result.json").write_text(json.dumps({"schema": 1, "status": "failed", "reason": "\x1b]0;PWNED\x07"}))
+    (run.path / "environment.json").write_text(json.dumps({"schema": 1, "python": "\x1b[31m"}))
+    assert "\x1b" not in render(run)

@@ -87,7 +87,7 @@ def test_a_run_that_is_under_way_is_not_gone_on_with(tmp_path: Path) -> None:
     arguments = ["run", "--resume", str(run.directory.path)]
     second = child(zoo_programs.zoo, arguments, {"ZOO_CACHE": str(tmp_path / "cache")}, str(log))
     assert finished(second, within=60) == 2
-    assert re.search(rf"is under way\nprocess {run.process.pid} on .+\nTry: wait for its end", log.read_text())
+    assert re.search(rf"is already running\nprocess {run.process.pid} on .+ is training it", log.read_text())
     run.process.kill()
     finished(run.process, within=20)
 

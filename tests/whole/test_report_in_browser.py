@@ -1,4 +1,4 @@
-"""The report in a real browser, on a phone and on a desk: nothing overflows, every picture loads, no error is told."""
+"""The report in a real browser, at phone and desktop width: nothing overflows, every image loads, no console errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def look(page: Path, width: int, folder: Path, *flags: str) -> dict[str, Any]:
     probe.write_text(PROBE.format(width=width, page=page.as_uri()))
     quiet = ("--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync", "--no-sandbox")
     command = [str(BROWSER), "--headless", *quiet, *flags, "--allow-file-access-from-files", "--enable-logging=stderr"]
-    told = subprocess.run(
+    browser = subprocess.run(
         [
             *command,
             f"--user-data-dir={folder / 'profile'}",
@@ -56,25 +56,25 @@ def look(page: Path, width: int, folder: Path, *flags: str) -> dict[str, Any]:
         check=True,
         timeout=120,
     )
-    assert "CONSOLE" not in told.stderr, told.stderr
-    title = re.search(r"<title>(.*?)</title>", told.stdout)
-    assert title, told.stdout
-    found: dict[str, Any] = json.loads(html.unescape(title[1]))
-    return found
+    assert "CONSOLE" not in browser.stderr, browser.stderr
+    title = re.search(r"<title>(.*?)</title>", browser.stdout)
+    assert title, browser.stdout
+    measured: dict[str, Any] = json.loads(html.unescape(title[1]))
+    return measured
 
 
 @pytest.mark.parametrize("width", [400, 1280])
-def test_it_fits_and_loads(page: Path, tmp_path: Path, width: int) -> None:
-    found = look(page, width, tmp_path)
-    assert found["width"] == width
-    assert not found["scrolls"]
-    assert found["wide"] == []
-    assert found["broken"] == 0
-    assert found["pictures"] == 16
-    assert found["drawings"] == 4
+def test_the_page_fits_and_loads(page: Path, tmp_path: Path, width: int) -> None:
+    measured = look(page, width, tmp_path)
+    assert measured["width"] == width
+    assert not measured["scrolls"]
+    assert measured["wide"] == []
+    assert measured["broken"] == 0
+    assert measured["pictures"] == 16
+    assert measured["drawings"] == 4
 
 
-def test_it_is_dark_where_one_likes_it_dark(page: Path, tmp_path: Path) -> None:
+def test_the_page_follows_the_dark_theme(page: Path, tmp_path: Path) -> None:
     light = look(page, 400, tmp_path)
     dark = look(page, 400, tmp_path, "--force-dark-mode", "--blink-settings=preferredColorScheme=0")
     assert not light["dark"]

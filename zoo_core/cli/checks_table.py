@@ -35,7 +35,7 @@ def _verdict(check: Check) -> str:
 
 def _texts(check: Check) -> tuple[str, str]:
     """Return what was expected and what was found; accuracies in percent."""
-    fractions = "accuracy" in check.what
+    fractions = check.kind == "fraction"
     return _text(check.expected, fractions), _text(check.found, fractions)
 
 

@@ -29,7 +29,7 @@ from zoo_core.registry.registry_file import (
     read_registry,
 )
 
-SUBJECT = ("model", "model_options", "dataset", "trainer")  # what documented figures are about
+ALWAYS_COMPARABLE = {"summary", "seed", "precision", "reference"}  # fields that published metrics do not depend on
 T = TypeVar("T")
 
 
@@ -64,17 +64,19 @@ class Registry:
     ) -> Plan:
         """Return the plan for a recipe, with fields overridden by dotted key: {"optimizer.lr": 3e-4}.
 
-        With `data`, a folder of images takes the dataset's place, its classes become the model's, and the documented
-        figures, which are not about it, are dropped.
+        With `data`, a folder of images takes the dataset's place, and its classes become the model's. The published
+        metrics are dropped with `data`, and when any field that training depends on is overridden: they are only
+        comparable with the recipe they were published for. Another seed or precision is still the same recipe.
 
         Raises:
             UnknownName: there is no such recipe, model, dataset, edition, trainer or key.
-            UsageError: the values do not fit.
+            UsageError: the values do not fit, or the dataset is multi-label, which cannot be trained yet.
             DataError: `data` is not a folder, or cannot be listed.
         """
         original = _look_up("recipe", self.recipes, name)
         recipe = override(original, overrides or {})
-        if any(getattr(recipe, field) != getattr(original, field) for field in SUBJECT):
+        trained_by, published_for = (one.model_dump(exclude=ALWAYS_COMPARABLE) for one in (recipe, original))
+        if trained_by != published_for:
             recipe = recipe.model_copy(update={"reference": None})
         if data is not None:
             data, recipe = data.absolute(), recipe.model_copy(update={"reference": None, "edition": None})
@@ -108,6 +110,8 @@ class Registry:
         model = plain.variant(recipe.model_options)  # a plan names its weights: what else was imported is not about it
         dataset = self._installed("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
+        if dataset.task != "single-label":
+            raise UsageError(f"{dataset.name} is a {dataset.task} dataset", why=f"{dataset.task} is not supported yet")
         return Plan(
             recipe=recipe,
             model=model,

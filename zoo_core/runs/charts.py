@@ -1,8 +1,9 @@
-"""Draws the charts of a report: SVG that takes the page's own colour and fits its width."""
+"""Draws the charts of a report: SVG in the colours of the page, scaled to its width."""
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -11,10 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-INK = "#010203"  # stands for the page's own colour, dark on light or light on dark
-LARGEST_WITH_NUMBERS = 12  # classes of a confusion matrix that has its counts written in
+from zoo_core.errors import printable
+from zoo_core.predictions import CalibrationBin
+
+INK = "#010203"  # replaced by the page's text colour, in the light and the dark theme
+WIDTH = 4.6  # inches
+MOST_NAMES = 60  # classes that an axis of a confusion matrix has names for
+LONGEST_NAME = 18  # characters of a class name on an axis; the tables have all of it
 STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a class named "$a_$" is not a formula
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -24,70 +31,86 @@ STYLE = {
 
 
 def curves(title: str, lines: Mapping[str, Sequence[float]], *, percent: bool = False) -> Markup:
-    """Draw one line for each name, from epoch 1 on."""
+    """Draw one line per metric, from epoch 1 on."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure, axes = _canvas(title)
+        epochs = max(map(len, lines.values()), default=1)
         for name, values in lines.items():
-            axes.plot(
-                range(1, len(values) + 1), [100 * v if percent else v for v in values], marker="o", ms=3, label=name
-            )
+            shown = [100 * value if percent else value for value in values]
+            axes.plot(range(1, len(values) + 1), shown, marker="o", ms=3, label=name)
         axes.set_xlabel("epoch")
         if percent:
             axes.set_ylim(top=min(101, axes.get_ylim()[1]))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if epochs == 1:
+            axes.set(xlim=(0, 2), xticks=[1])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True)) if epochs > 1 else None
         if len(lines) > 1:
             axes.legend(frameon=False, fontsize=9)
         return _svg(figure, title)
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Markup:
-    """Draw what it is (rows) against what it was called (columns)."""
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, counted: bool = True) -> Markup:
+    """Draw the confusion matrix, each row in shares of its images; `counted` writes the counts into the cells."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        figure, axes = _canvas("is (row), and was called (column)", height=4.2)
+        named = len(classes) <= MOST_NAMES
+        side = max(WIDTH, 0.17 * len(classes) + 1.2) if named else 1.5 * WIDTH
+        figure, axes = _canvas("confusion matrix, by true class", width=side, height=side - 0.4)
         shares = [[count / max(1, sum(row)) for count in row] for row in counts]
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        if len(classes) <= LARGEST_WITH_NUMBERS:
+        axes.set(xlabel="predicted", ylabel="true")
+        if named:
             _name_ticks(axes, classes)
-            for row, values in enumerate(counts):
-                for column, count in enumerate(values):
-                    colour = "#ffffff" if shares[row][column] > 0.5 else "#1d2330"
-                    axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
+        if counted:
+            _write_counts(axes, counts, shares)
         return _svg(figure, "confusion")
 
 
-def calibration(bins: Sequence[tuple[float, float, int]]) -> Markup:
-    """Draw how sure it was against how often it was right, for (confidence, accuracy, images) of each bin."""
+def calibration(bins: Sequence[CalibrationBin]) -> Markup:
+    """Draw a reliability diagram: accuracy against confidence, one dot per bin, its area by the number of images."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        figure, axes = _canvas("calibration", height=4.2)
+        figure, axes = _canvas("reliability diagram", height=WIDTH - 0.4)
         axes.plot([0, 100], [0, 100], color="#888888", lw=1, ls="--")
-        most = max((images for _, _, images in bins), default=1)
-        sizes = [20 + 180 * images / most for _, _, images in bins]
-        axes.scatter([100 * sure for sure, _, _ in bins], [100 * right for _, right, _ in bins], s=sizes, alpha=0.7)
-        axes.set_xlabel("how sure, %")
-        axes.set_ylabel("how often right, %")
-        axes.set(xlim=(0, 105), ylim=(0, 105))
+        most = max((one.images for one in bins), default=1)
+        sizes = [20 + 180 * one.images / most for one in bins]
+        axes.scatter([100 * one.confidence for one in bins], [100 * one.accuracy for one in bins], s=sizes, alpha=0.7)
+        axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 105), ylim=(0, 105))
         return _svg(figure, "calibration")
 
 
-def _canvas(title: str, height: float = 3.2) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.6, height), layout="constrained")
+def _canvas(title: str, *, width: float = WIDTH, height: float = 3.2) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, fontsize=10, loc="left")
     return figure, axes
 
 
 def _name_ticks(axes: Axes, classes: Sequence[str]) -> None:
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    names = [_shortened(printable(name)) for name in classes]
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+
+
+def _shortened(name: str) -> str:
+    """Return the beginning and the end of a long name: what tells similar names apart may be at either."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 8]}…{name[-7:]}"
+
+
+def _write_counts(axes: Axes, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> None:
+    for row, values in enumerate(counts):
+        for column, count in enumerate(values):
+            colour = "#ffffff" if shares[row][column] > 0.5 else "#1d2330"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
 
 
 def _svg(figure: Figure, name: str) -> Markup:
-    """Return the drawing without its file header, in the page's colour; `name` keeps the ids of two drawings apart."""
+    """Return the drawing without its file header, in the page's colours; `name` keeps the ids of two drawings apart."""
     figure.patch.set_alpha(0)
     for axes in figure.axes:
         axes.patch.set_alpha(0)
     text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name, "svg.id": name.replace(" ", "-")}):
+    svg_id = "".join(letter if letter.isalnum() else "-" for letter in name)
+    with mpl.rc_context({"svg.hashsalt": name, "svg.id": svg_id}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has fonts for them
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     drawing = text.getvalue()
     return Markup(drawing[drawing.index("<svg") :].replace(INK, "currentColor"))

@@ -1,4 +1,4 @@
-"""The checkpoints of one run: folders named by their place in the work, each there whole or not at all."""
+"""The checkpoints of one run: folders named by epoch and step, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import IntegrityError
 
 MANIFEST = "manifest.json"
-NAME = re.compile(r"\d{6,}-\d{9,}")  # finished epochs, and finished steps of the next one: names sort as places do
-KEPT = 2  # the newest, and one to fall back on
+NAME = re.compile(r"\d{6,}-\d{9,}")  # finished epochs, steps of the next: the newest sorts last
+MOST = 2  # checkpoints per run: the newest, and one to fall back on
 
 
 class FileEntry(FrozenModel):
-    """What a manifest says of one file."""
+    """The size and hash of one file."""
 
     size: int  # bytes
     sha256: Sha256
 
 
 class Manifest(FrozenModel):
-    """What a checkpoint holds."""
+    """The files of a checkpoint."""
 
     files: Mapping[str, FileEntry]
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint as it lies on the disk: read, and found to be what was written."""
+    """A checkpoint that was read and verified."""
 
     path: Path
     files: Mapping[str, bytes]
@@ -42,34 +42,34 @@ class LoadedCheckpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """A folder of checkpoints. The order of names decides which is newest; no clock and no pointer does."""
+    """A folder of checkpoints. The newest is the last by name, whatever the clock says."""
 
     folder: Path
 
     def save(self, epoch: int, step: int, files: Mapping[str, bytes]) -> Path:
-        """Write a checkpoint of `step` steps after `epoch` epochs; older ones go once it is read back and right.
+        """Write a checkpoint of `step` steps after `epoch` epochs, verify it, and then delete older ones.
 
         Raises:
-            ResourceError: it could not be written; those before it are still there.
-            IntegrityError: it was written, but is not what is read back.
+            ResourceError: it could not be written; older checkpoints are untouched.
+            IntegrityError: what was read back differs from what was written.
         """
         path = self.folder / f"{epoch:06d}-{step:09d}"
         with suppress(IntegrityError):
-            return self._read(path).path  # measuring takes long, and changes nothing: it is saved already
-        listed = {name: FileEntry(size=len(c), sha256=sha256(c).hexdigest()) for name, c in files.items()}
-        manifest = dump_document(Manifest(files=listed).model_dump(mode="json"))
+            return self._read(path).path  # evaluation takes long and changes nothing: this state is saved already
+        entries = {name: FileEntry(size=len(c), sha256=sha256(c).hexdigest()) for name, c in files.items()}
+        manifest = dump_document(Manifest(files=entries).model_dump(mode="json"))
         write_folder(path, {**files, MANIFEST: manifest})
         self._read(path)
-        for old in [one for one in self.names() if one < path.name][: -(KEPT - 1)]:
+        for old in [name for name in self.names() if name < path.name][: -(MOST - 1)]:
             remove_folder(self.folder / old)
         return path
 
     def names(self) -> list[str]:
-        """Return the names of all checkpoints, the newest last; also of damaged ones."""
+        """Return the names of all checkpoints, including damaged ones, with the newest last."""
         return sorted(path.name for path in self.folder.glob("*") if NAME.fullmatch(path.name))
 
     def newest(self) -> tuple[LoadedCheckpoint | None, tuple[IntegrityError, ...]]:
-        """Return the newest checkpoint that is whole, if any, and what is wrong with those that are newer."""
+        """Return the newest intact checkpoint, if any, and the errors of newer ones, which are damaged."""
         damaged: list[IntegrityError] = []
         for name in reversed(self.names()):
             try:
@@ -79,21 +79,21 @@ class Checkpoints:
         return None, tuple(damaged)
 
     def forget_after(self, name: str) -> None:
-        """Delete those that are newer than a name: they were found to be damaged."""
-        for one in self.names():
-            if one > name:
-                remove_folder(self.folder / one)
+        """Delete the checkpoints after `name`, which are damaged."""
+        for later in self.names():
+            if later > name:
+                remove_folder(self.folder / later)
 
     def clear(self) -> None:
-        """Delete all, and what a killed process may have left."""
+        """Delete all checkpoints, and what a killed process may have left behind."""
         remove_folder(self.folder)
-        for left in self.folder.parent.glob(f".{self.folder.name}.*.part"):
-            remove(left)
+        for leftover in self.folder.parent.glob(f".{self.folder.name}.*.part"):
+            remove(leftover)
 
     def sweep(self) -> None:
-        """Delete what a killed process left half written or half deleted; nobody else may be saving here."""
-        for left in self.folder.glob(".*.part"):
-            remove(left)
+        """Delete what a killed process left half written or half deleted. Requires the run's lock."""
+        for leftover in self.folder.glob(".*.part"):
+            remove(leftover)
 
     def _read(self, path: Path) -> LoadedCheckpoint:
         try:
@@ -104,10 +104,10 @@ class Checkpoints:
 
 
 def _verified(path: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
-    for name, listed in manifest.files.items():
+    for name, entry in manifest.files.items():
         if Path(name).name != name:
-            raise IntegrityError(f"checkpoint {path} is damaged", why=f"{name!r} is no file in it")
+            raise IntegrityError(f"checkpoint {path} is damaged", why=f"{name!r} is not the name of a file in it")
         content = (path / name).read_bytes()
-        if sha256(content).hexdigest() != listed.sha256:
-            raise IntegrityError(f"checkpoint {path} is damaged", why=f"{name} is not what was written")
+        if sha256(content).hexdigest() != entry.sha256:
+            raise IntegrityError(f"checkpoint {path} is damaged", why=f"checksum mismatch for {name}")
         yield name, content

@@ -1,4 +1,4 @@
-"""Translates the documents of runs that were written before documents named a schema (commit ece8b4a and earlier)."""
+"""Translates run documents that were written before documents had a schema (commit ece8b4a and earlier)."""
 
 from __future__ import annotations
 

@@ -1,77 +1,27 @@
-"""A page made from a run directory: it reads files alone, so it can be made again at any time, anywhere."""
+"""The report of a run: one page made from the files of its directory, so it can be made again at any time, anywhere."""
 
 from __future__ import annotations
 
 import base64
-import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from zoo_core.errors import DataError, printable
-from zoo_core.recipes import ReferenceMetric
-from zoo_core.results import ClassResult, format_measured, format_metric, format_reference, words
+from zoo_core.metrics import MetricKind, metric_kind
+from zoo_core.predictions import PredictionTable
+from zoo_core.recipes import Plan, ReferenceMetric
+from zoo_core.results import format_measured, format_metric, format_reference, words
 from zoo_core.runs import charts
-from zoo_core.runs.directory import PREDICTIONS, TEST_PREDICTIONS, RunDir
+from zoo_core.runs.directory import RunDir
+from zoo_core.runs.files import PREDICTIONS, TEST_PREDICTIONS
+from zoo_core.runs.flatten import flatten
 
-BINS = 10  # of the probabilities, for calibration
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a table of predictions comes to. A row is an image: name, label, predicted, and each class's probability."""
-
-    what: str  # "validation" or "test"
-    names: tuple[str, ...]  # of the classes
-    rows: Sequence[Sequence[str]]
-
-    @property
-    def images(self) -> int:
-        """How many."""
-        return len(self.rows)
-
-    @cached_property
-    def accuracy(self) -> float:
-        """A fraction of 1."""
-        return sum(row[1] == row[2] for row in self.rows) / max(1, len(self.rows))
-
-    @cached_property
-    def confusion(self) -> list[list[int]]:
-        """What it is (rows) and was called (columns)."""
-        place = {name: index for index, name in enumerate(self.names)}
-        counts = [[0] * len(self.names) for _ in self.names]
-        for row in self.rows:
-            counts[place[row[1]]][place[row[2]]] += 1
-        return counts
-
-    @property
-    def classes(self) -> Iterator[ClassResult]:
-        """How each class fared."""
-        for index, name in enumerate(self.names):
-            right, is_it = self.confusion[index][index], sum(self.confusion[index])
-            called = sum(row[index] for row in self.confusion)
-            precision, recall = (right / count if count else None for count in (called, is_it))
-            yield ClassResult(name, is_it, precision, recall)
-
-    @cached_property
-    def bins(self) -> list[tuple[float, float, int]]:
-        """(mean confidence, accuracy, images) of each bin that has any, by the probability of the predicted class."""
-        sure = [(max(map(float, row[3:])), row[1] == row[2]) for row in self.rows]
-        found = []
-        for _, group in itertools.groupby(sorted(sure), key=lambda one: min(BINS - 1, int(one[0] * BINS))):
-            members = list(group)
-            count = len(members)
-            found.append((sum(s for s, _ in members) / count, sum(right for _, right in members) / count, count))
-        return found
-
-    @property
-    def calibration_error(self) -> float:
-        """The mean distance of confidence and accuracy over the images: the expected calibration error."""
-        return sum(abs(sure - right) * count for sure, right, count in self.bins) / max(1, len(self.rows))
+MOST_CONFUSED = 10  # pairs of classes that are listed
+MANY_CLASSES = 12  # with more, a confusion matrix has no counts, and the most confused pairs are listed
 
 
 def write_report(run: RunDir) -> Path:
@@ -84,88 +34,116 @@ def write_report(run: RunDir) -> Path:
 
 
 def render(run: RunDir) -> str:
-    """Return the page of a run, finished or not, from what its directory holds.
+    """Return the page of a run, finished or not.
 
     Raises:
         DataError: a file of the run is damaged.
     """
     try:
-        return _rendered(run).encode(errors="backslashreplace").decode()  # half a character is no text
+        return _page(run).encode(errors="backslashreplace").decode()  # a lone surrogate cannot be encoded
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError, UndefinedError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise DataError(f"no report can be made of {run.path}: its files are damaged", why=why) from error
+        raise DataError(f"cannot write a report of {run.path}: its files are damaged", why=why) from error
 
 
-def _rendered(run: RunDir) -> str:
-    environment = Environment(
+def _page(run: RunDir) -> str:
+    templates = Environment(
         loader=PackageLoader("zoo_core", "runs/templates"), autoescape=True, undefined=StrictUndefined
     )
-    plan, result, told = run.plan(), run.read_json("result.json"), run.read_json("environment.json")
-    judged = _judged(run)
-    return environment.get_template("report.html").render(
-        title=f"{plan.recipe.name}, {run.path.resolve().name}",
-        summary=plan.recipe.summary,
-        path=run.path,
+    templates.filters["printable"] = printable
+    plan, environment = run.plan(), run.read_json("environment.json")
+    return templates.get_template("report.html").render(
+        **_heading(run, plan),
+        **_measurements(run),
+        **_evaluation(run),
+        path=shlex.quote(printable(str(run.path))),
         plan=plan,
-        status=result.get("status", "unknown"),
-        reason=result.get("reason", ""),
-        documented=[_documented(one) for one in result.get("reference", ())],
         section=plan.recipe.reference.section if plan.recipe.reference else "",
-        metrics=[(words(name), format_metric(name, value)) for name, value in result.get("metrics", {}).items()],
-        curves=list(_curves(run.read_metrics())),
-        judged=judged,
-        confusion=charts.confusion(judged.confusion, judged.names) if judged else "",
-        calibration=charts.calibration(judged.bins) if judged else "",
         mistakes=list(_mistakes(run)),
-        findings=list(_findings(run)),
-        environment={"command": "", **told},
-        told=list(_flat(told)),
+        issues=list(_issues(run)),
+        command=str(environment.pop("command", "")),
+        environment=list(flatten(environment)),
     )
 
 
-def _judged(run: RunDir) -> Judged | None:
-    for what, name in (("test", TEST_PREDICTIONS), ("validation", PREDICTIONS)):
-        found = run.read_predictions(name)
-        if found is not None:
-            return Judged(what, *found)
-    return None
+def _heading(run: RunDir, plan: Plan) -> dict[str, str]:
+    """A recipe's summary is about its dataset: a run on a folder of images gets a heading of its own."""
+    title, summary = f"{plan.recipe.name}, {run.path.resolve().name}", plan.recipe.summary
+    if plan.data is not None:
+        title = f"{plan.model.name} on {plan.data.name}"
+        summary = f"{len(plan.classes):,} classes from {plan.data}"
+    status, reason = run.outcome()
+    heading = {"title": title, "summary": summary, "status": status, "reason": reason}
+    return {name: printable(text) for name, text in heading.items()}
 
 
-def _curves(metrics: list[dict[str, float]]) -> Iterator[str]:
-    names = [name for name in (metrics[0] if metrics else ()) if name not in ("epoch", "seconds")]
-    accuracies = {words(n): [one[n] for one in metrics] for n in names if "accuracy" in n}
+def _measurements(run: RunDir) -> dict[str, Any]:
+    result, kinds = run.read_json("result.json"), run.read_metric_kinds()
+    return {
+        "comparisons": [_comparison(entry, kinds) for entry in result.get("reference", ())],
+        "metrics": [
+            (words(name), format_metric(name, value, kinds)) for name, value in result.get("metrics", {}).items()
+        ],
+        "curves": list(_curves(run.read_metrics(), kinds)),
+    }
+
+
+def _comparison(entry: Mapping[str, Any], kinds: Mapping[str, MetricKind]) -> tuple[str, str, str, str]:
+    name, reference = entry["metric"], ReferenceMetric.model_validate(entry["reference"])
+    verdict = entry.get("verdict") or ("match" if entry["passed"] else "no match")  # older runs have no verdict
+    return (
+        words(name),
+        format_reference(name, reference, kinds),
+        format_measured(name, entry["measured"], kinds),
+        verdict,
+    )
+
+
+def _curves(epochs: list[dict[str, float]], kinds: Mapping[str, MetricKind]) -> Iterator[str]:
+    names = [name for name in (epochs[0] if epochs else ()) if name not in ("epoch", "seconds")]
+    fractions = {words(name): [epoch[name] for epoch in epochs] for name in names if _is_fraction(name, kinds)}
     for name in names:
-        if "accuracy" not in name:
-            yield charts.curves(words(name), {name: [one[name] for one in metrics]})
-    if accuracies:
-        yield charts.curves("accuracy, %", accuracies, percent=True)
+        if not _is_fraction(name, kinds):
+            yield charts.curves(words(name), {name: [epoch[name] for epoch in epochs]})
+    if fractions:
+        title = "metrics" if len(fractions) > 1 else next(iter(fractions))
+        yield charts.curves(f"{title}, %", fractions, percent=True)
 
 
-def _documented(one: dict[str, Any]) -> tuple[str, str, str, bool]:
-    name, promised = one["metric"], format_reference(one["metric"], ReferenceMetric.model_validate(one["reference"]))
-    return words(name), promised, format_measured(name, one["measured"]), one["passed"]
+def _is_fraction(name: str, kinds: Mapping[str, MetricKind]) -> bool:
+    return metric_kind(name, kinds) == "fraction"
+
+
+def _evaluation(run: RunDir) -> dict[str, Any]:
+    split, table = _table(run)
+    many = table is not None and len(table.classes) > MANY_CLASSES
+    return {
+        "split": split,
+        "table": table,
+        "many_classes": many,
+        "most_confused": table.most_confused(MOST_CONFUSED) if table and many else [],
+        "confusion": charts.confusion(table.confusion, table.classes, counted=not many) if table else "",
+        "calibration": charts.calibration(table.calibration) if table else "",
+    }
+
+
+def _table(run: RunDir) -> tuple[str, PredictionTable | None]:
+    test = run.read_predictions(TEST_PREDICTIONS)
+    return ("test", test) if test is not None else ("validation", run.read_predictions(PREDICTIONS))
 
 
 def _mistakes(run: RunDir) -> Iterator[dict[str, Any]]:
-    """Yield what is listed, with its pictures; where they lie is known, and not taken from the list."""
+    """Yield the entries of mistakes.json with their pictures, which are found by number: no path in it is followed."""
     for number, mistake in enumerate(run.read_json("mistakes.json").get("mistakes", ())):
-        pictures = (run.read(f"mistakes/{number}{which}.png") for which in ("", "-where"))
+        pictures = (run.read(f"mistakes/{number}{suffix}.png") for suffix in ("", "-where"))
         image, overlay = (_data_uri(content) if content else None for content in pictures)
         yield {**mistake, "name": printable(mistake["name"]), "image": image, "overlay": overlay}
 
 
-def _findings(run: RunDir) -> Iterator[dict[str, Any]]:
-    for finding in run.read_json("audit.json").get("findings", ()):
-        yield {**finding, "paths": [printable(path) for path in finding["paths"]]}
+def _issues(run: RunDir) -> Iterator[dict[str, Any]]:
+    for issue in run.read_json("audit.json").get("findings", ()):
+        yield {"what": printable(issue["what"]), "paths": [printable(path) for path in issue["paths"]]}
 
 
 def _data_uri(content: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
-def _flat(told: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in told.items():
-        if isinstance(value, dict):
-            yield from _flat(value, "" if name == "packages" else f"{name} ")
-        elif name != "command":
-            yield f"{prefix}{name}", str(value)

@@ -14,6 +14,6 @@ def env(json: Json = False) -> None:
     if json:
         return print_json(found)
     flat = {key: value for key, value in found.items() if not isinstance(value, dict)}
-    flat |= found["packages"] | found["variables"]
+    flat |= found["packages"] | found["plugins"] | found["variables"]
     print_table(("", ""), [(key, str(value)) for key, value in flat.items()])
     return None

@@ -1,7 +1,8 @@
-"""`zoo reproduce`: the same plan again, held against what it gave the first time."""
+"""`zoo reproduce`: train again from a run's plan, and compare the metrics."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,10 @@ import typer
 from zoo_core.cli.console import eprint, is_first_rank, print_json, print_table
 from zoo_core.cli.options import Json, registry
 from zoo_core.errors import CheckFailed
+from zoo_core.metrics import MetricKind
 from zoo_core.results import format_measured, format_metric, words
 from zoo_core.runs.directory import RunDir
-from zoo_core.runs.history import ReproducedMetric, compare_metrics
+from zoo_core.runs.history import ReproducedMetric, compare_metrics, recorded_differences
 
 
 def reproduce(
@@ -21,25 +23,34 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Carry out a run's plan again, and hold every metric against the first."""
+    """Re-run an experiment and compare its metrics with the original."""
     from zoo_core.api.training import run_plan
 
     first = RunDir.open(run)
     result = run_plan(registry(context).plan_again(first.plan()), out=out, progress=True)
     if not is_first_rank():
         return
-    found = compare_metrics(first, RunDir.open(result.directory))
+    again = RunDir.open(result.directory)
+    metrics, changed = compare_metrics(first, again), recorded_differences(first, again)
     if json:
-        print_json({"run": str(result.directory), "metrics": [{**vars(one), "passed": one.passed} for one in found]})
+        rows = [{**vars(metric), "passed": metric.passed} for metric in metrics]
+        print_json({"run": str(result.directory), "metrics": rows, "changed": changed})
     else:
-        headers = ("", "first", "again", "tolerance", "held")
-        print_table(headers, [_row(one) for one in found], right=["first", "again", "tolerance"])
-        eprint(f"\nKept in {result.directory}")
-    if not found or not all(one.passed for one in found):
-        raise CheckFailed(f"{run} was not reproduced", fix=f"zoo runs {run} {result.directory}")
+        headers = ("", "first", "again", "tolerance", "verdict")
+        print_table(headers, [_row(metric) for metric in metrics], right=["first", "again", "tolerance"])
+        for name, (then, now) in changed.items():
+            eprint(f"{name}: {then} in the original run, {now} now")
+        eprint(f"\nResults saved to {result.directory}")
+    if not metrics or not all(metric.passed for metric in metrics):
+        fix = shlex.join(["zoo", "runs", str(run), str(result.directory)])
+        raise CheckFailed(f"{run} was not reproduced", fix=fix)
 
 
-def _row(one: ReproducedMetric) -> tuple[str, ...]:
-    again = format_measured(one.metric, one.again)
-    tolerance = f"± {format_metric(one.metric, one.tolerance)}" if one.tolerance else "none: the same bits"
-    return words(one.metric), format_metric(one.metric, one.first), again, tolerance, "yes" if one.passed else "NO"
+def _row(metric: ReproducedMetric) -> tuple[str, ...]:
+    kinds: dict[str, MetricKind] = {metric.metric: metric.kind}
+    again = format_measured(metric.metric, metric.again, kinds)
+    tolerance = (
+        f"± {format_metric(metric.metric, metric.tolerance, kinds)}" if metric.tolerance else "none: the same bits"
+    )
+    first, verdict = format_metric(metric.metric, metric.first, kinds), "match" if metric.passed else "NO MATCH"
+    return words(metric.metric), first, again, tolerance, verdict

@@ -134,7 +134,7 @@ def print_result(plan: Plan, result: RunResult) -> None:
     if result.comparisons:
         print_table(("", "published", "measured", "match"), _compared(result), right=["published", "measured"])
     else:
-        measured = [(words(name), format_metric(name, value)) for name, value in result.metrics.items()]
+        measured = [(words(name), format_metric(name, value, result.kinds)) for name, value in result.metrics.items()]
         print_table(("", "measured"), measured, right=["measured"])
     directory = shlex.quote(str(result.directory))
     eprint(f"\nResults saved to {result.directory} (open report.html)\nTry: zoo predict {directory} IMAGE")
@@ -144,14 +144,16 @@ def _compared(result: RunResult) -> list[tuple[str, str, str, str]]:
     rows = [
         (
             words(comparison.metric),
-            format_reference(comparison.metric, comparison.reference),
-            format_measured(comparison.metric, comparison.measured),
-            "yes" if comparison.passed else "no",
+            format_reference(comparison.metric, comparison.reference, result.kinds),
+            format_measured(comparison.metric, comparison.measured, result.kinds),
+            comparison.verdict,
         )
         for comparison in result.comparisons
     ]
     known = {comparison.metric for comparison in result.comparisons}
-    return rows + [(words(n), "", format_metric(n, v), "") for n, v in result.metrics.items() if n not in known]
+    return rows + [
+        (words(n), "", format_metric(n, v, result.kinds), "") for n, v in result.metrics.items() if n not in known
+    ]
 
 
 def _print_log(plan: Plan, result: RunResult) -> None:

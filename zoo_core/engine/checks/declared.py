@@ -69,7 +69,7 @@ def check_probes(registry: Registry, card: ModelCard, store: Store, *, full: boo
                 steps = evaluate(predictor.model, images, predictor.input, torch.device("cpu"))
                 measured = drive(steps, ignore_event)
                 what = f"{weights.name}: accuracy on {probe.dataset}.{edition.name} ({probe.split})"
-                yield Check(card.name, what, probe.accuracy, measured.accuracy)
+                yield Check(card.name, what, probe.accuracy, measured.accuracy, kind="fraction")
                 yield Check(card.name, f"{what}: images", probe.n, measured.images)
 
 

@@ -18,7 +18,8 @@ from zoo_core.engine.models.inference import optimize_for_inference
 from zoo_core.errors import IntegrityError
 from zoo_core.events import Event, Predictions
 from zoo_core.images.image_sets import ImageSet
-from zoo_core.results import ClassResult, Evaluation
+from zoo_core.predictions import PredictionTable
+from zoo_core.results import Evaluation
 
 
 def evaluate(
@@ -75,21 +76,6 @@ def forward_all(
 def summarise(
     rows: Tensor, labels: Tensor, names: tuple[str, ...], classes: Sequence[str], *, loss: float
 ) -> Evaluation:
-    """Return the metrics of (N, classes) probabilities for (N,) labels."""
-    count = len(classes)
-    predicted = rows.argmax(dim=1)
-    confusion = torch.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
-    return Evaluation(
-        images=len(labels),
-        loss=loss,
-        accuracy=confusion.trace().item() / len(labels),
-        classes=tuple(_class_result(name, k, confusion) for k, name in enumerate(classes)),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-        predictions=Predictions(names, tuple(labels.tolist()), tuple(tuple(row) for row in rows.tolist())),
-    )
-
-
-def _class_result(name: str, k: int, confusion: Tensor) -> ClassResult:
-    correct, images, predicted = confusion[k, k].item(), confusion[k].sum().item(), confusion[:, k].sum().item()
-    precision, recall = correct / predicted if predicted else None, correct / images if images else None
-    return ClassResult(name, int(images), precision, recall)
+    """Return the evaluation of (N, classes) probabilities against (N,) labels."""
+    predictions = Predictions(names, tuple(labels.tolist()), tuple(tuple(row) for row in rows.tolist()))
+    return Evaluation(loss, PredictionTable.of(predictions, classes))

@@ -22,7 +22,13 @@ from zoo_core.errors import UsageError, printable
 FILTERS, MAPS = 64, 16  # at most, per layer
 COLUMNS = 16  # filters in a row
 MAPS_COLOURS, IMAGE_COLOURS = "magma", "gray"  # of feature maps, and of single-channel images
-STYLE = {"font.size": 8, "axes.titlesize": 9, "image.interpolation": "nearest", "savefig.dpi": 110}
+STYLE = {
+    "font.size": 8,
+    "text.parse_math": False,
+    "axes.titlesize": 9,
+    "image.interpolation": "nearest",
+    "savefig.dpi": 110,
+}
 
 
 def require_suffix(target: Path) -> Path:

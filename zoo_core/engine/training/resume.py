@@ -87,6 +87,8 @@ def _run_environment(job: Job) -> dict[str, Any]:
         "command": shlex.join(["zoo", *sys.argv[1:]]) if typed else "",
         **environment(job.store),
         "device": str(job.device),
+        "gpu": torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else "",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": job.precision.name,
         "world_size": job.world.count,
@@ -95,5 +97,5 @@ def _run_environment(job: Job) -> dict[str, Any]:
 
 def _epochs(lines: bytes, epochs: int) -> Iterator[EpochResult]:
     for line in map(json.loads, lines.splitlines()):
-        number, seconds = int(line.pop("epoch")), line.pop("seconds")
-        yield EpochResult(number, epochs, line, seconds)
+        number, seconds, kinds = int(line.pop("epoch")), line.pop("seconds"), line.pop("kinds", {})
+        yield EpochResult(number, epochs, line, seconds, kinds=kinds)

@@ -16,6 +16,7 @@ from zoo_core.engine.compute.devices import pick_device
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of
 from zoo_core.engine.compute.memory import translate_oom
 from zoo_core.engine.compute.seeding import seed_torch
+from zoo_core.engine.data.batches import labels_of
 from zoo_core.engine.data.splits import Splits, open_splits
 from zoo_core.engine.evaluation.evaluate import evaluate
 from zoo_core.engine.explain.mistakes import worst_predictions
@@ -29,9 +30,11 @@ from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import Diverged
 from zoo_core.events import Checkpoint, EpochResult, OnEvent, Predictions, drive, ignore_event
 from zoo_core.images.image_sets import ImageSet
+from zoo_core.predictions import PredictionTable
 from zoo_core.recipes import Plan, Recipe
 from zoo_core.results import Evaluation, RunResult, compare
-from zoo_core.runs.directory import TEST_PREDICTIONS, RunDir
+from zoo_core.runs.directory import RunDir
+from zoo_core.runs.files import TEST_PREDICTIONS
 from zoo_core.runs.report import write_report
 from zoo_core.store.store import Store
 
@@ -80,13 +83,15 @@ def execute(
             metrics = _final_metrics(epochs, test, plan.recipe)
             run.write_weights(save_tensors(_changed_tensors(job.model, base)))
             _show_mistakes(job, images, epochs, test, run)
-            comparisons = compare(plan.recipe.reference, metrics)
+            comparisons = compare(
+                plan.recipe.reference, metrics, _chance_levels(images) if plan.recipe.reference else {}
+            )
             run.write_result("finished", metrics=metrics, comparisons=comparisons)
         if run.writes:
             run.checkpoints.clear()
             write_report(run)
     history = tuple({"epoch": epoch.epoch, **epoch.metrics} for epoch in epochs)
-    return RunResult(run.path, metrics, comparisons, history)
+    return RunResult(run.path, metrics, comparisons, history, epochs[-1].kinds if epochs else {})
 
 
 def _prepare(
@@ -111,7 +116,7 @@ def _train(job: Job, run: RunDir, on_event: OnEvent, begun: ResumePoint, every: 
                 epochs.append(event)
                 run.record(event)
                 if event.predictions is not None:
-                    run.write_predictions(event.predictions, job.plan.classes)
+                    run.write_predictions(PredictionTable.of(event.predictions, job.plan.classes, job.plan.task))
             elif isinstance(event, Checkpoint):
                 saved = keeper.keep(event.state)
                 on_event(saved) if saved else None
@@ -127,7 +132,7 @@ def _test(job: Job, images: ImageSet | None, run: RunDir, on_event: OnEvent) -> 
         return None
     steps = evaluate(job.model, images, job.plan.input, job.device, precision=job.precision, world=job.world)
     evaluation = drive(steps, on_event)
-    run.write_predictions(evaluation.predictions, job.plan.classes, TEST_PREDICTIONS)
+    run.write_predictions(evaluation.predictions, TEST_PREDICTIONS)
     return evaluation
 
 
@@ -148,19 +153,22 @@ def _final_metrics(epochs: list[EpochResult], test: Evaluation | None, recipe: R
 
 def _show_mistakes(job: Job, images: Splits, epochs: list[EpochResult], test: Evaluation | None, run: RunDir) -> None:
     """Keep pictures of what the model got most wrong, of the test images, else of the validation images."""
-    predictions = test.predictions if test else _last_predictions(epochs, job, run)
+    predictions = test.predictions if test else _last_predictions(epochs, run)
     if predictions is not None and run.writes:
         shown = images["test" if test else "validation"]
         run.write_mistakes(worst_predictions(job.model, shown, job.plan.input, predictions, job.precision))
 
 
-def _last_predictions(epochs: list[EpochResult], job: Job, run: RunDir) -> Predictions | None:
+def _last_predictions(epochs: list[EpochResult], run: RunDir) -> Predictions | None:
     """Return the last epoch's predictions; a run that went on after it has them in predictions.csv alone."""
     if epochs and epochs[-1].predictions is not None:
         return epochs[-1].predictions
-    _, rows = run.read_predictions() or ((), [])
-    names, labels = tuple(row[0] for row in rows), tuple(job.plan.classes.index(row[1]) for row in rows)
-    return Predictions(names, labels, tuple(tuple(map(float, row[3:])) for row in rows)) if rows else None
+    return run.read_predictions()
+
+
+def _chance_levels(images: Splits) -> dict[str, float]:
+    """Return the accuracy that always predicting the most frequent class has on each split."""
+    return {split: (labels_of(one).bincount().max() / len(one)).item() for split, one in images.items() if len(one)}
 
 
 def _changed_tensors(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:

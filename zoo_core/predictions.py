@@ -1,0 +1,171 @@
+"""The predictions of a classifier over a set of labelled images: as a table, as CSV, and what they add up to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from zoo_core.cards import Task
+from zoo_core.events import Predictions
+
+BINS = 10  # equal intervals of confidence, for calibration
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # a spreadsheet would evaluate a cell that begins like this, without the "'"
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """Metrics of one class, as fractions of 1.
+
+    `precision` is None if the class was never predicted, `recall` if it has no images.
+    """
+
+    name: str
+    images: int
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """The images whose predicted class has a probability in one interval."""
+
+    confidence: float  # mean probability of the predicted class
+    accuracy: float  # fraction of 1
+    images: int
+
+
+@dataclass(frozen=True)
+class PredictionTable(Predictions):
+    """One row per image: its name, its label, the predicted class and a probability for each class."""
+
+    classes: tuple[str, ...]
+    predicted: tuple[int, ...]  # indices into classes
+    task: Task = "single-label"
+
+    @classmethod
+    def of(cls, predictions: Predictions, classes: Sequence[str], task: Task = "single-label") -> Self:
+        """Add the classes, and predict the likeliest one for each image (the first of several)."""
+        likeliest = tuple(row.index(max(row)) for row in predictions.probabilities)
+        return cls(predictions.names, predictions.labels, predictions.probabilities, tuple(classes), likeliest, task)
+
+    @classmethod
+    def from_csv(cls, content: bytes, task: Task = "single-label") -> Self:
+        """Read what `to_csv` wrote; probabilities have six decimals.
+
+        Raises:
+            ValueError: it is not such a table.
+        """
+        text = io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")
+        try:
+            header, *rows = csv.reader(text)
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+        classes = tuple(cell[2:-1] for cell in header[3:])
+        index = {name: k for k, name in enumerate(classes)}
+        if not classes or any(len(row) != len(header) for row in rows):
+            raise ValueError("it is not a table of predictions")
+        try:
+            labels, predicted = (tuple(index[_text(row[column])] for row in rows) for column in (1, 2))
+        except KeyError as error:
+            raise ValueError(f"{error} is not one of its classes") from error
+        probabilities = tuple(tuple(map(float, row[3:])) for row in rows)
+        return cls(tuple(_text(row[0]) for row in rows), labels, probabilities, classes, predicted, task)
+
+    def to_csv(self) -> bytes:
+        """Return the table as CSV: image, label, prediction, then one column p(class) for each class.
+
+        A text that a spreadsheet would evaluate as a formula is written with an apostrophe before it.
+        """
+        header = ["image", "label", "prediction", *(f"p({name})" for name in self.classes)]
+        lines = [",".join(map(_cell, header))]
+        for name, label, predicted, row in self._rows():
+            texts = (name, self.classes[label], self.classes[predicted])
+            lines.append(",".join([*map(_cell, texts), *(f"{probability:.6f}" for probability in row)]))
+        return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one dictionary per image, with the columns of the CSV: `pandas.DataFrame(table.to_records())`."""
+        columns = [f"p({name})" for name in self.classes]
+        return [
+            {
+                "image": name,
+                "label": self.classes[label],
+                "prediction": self.classes[predicted],
+                **dict(zip(columns, row, strict=True)),
+            }
+            for name, label, predicted, row in self._rows()
+        ]
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.labels)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """The fraction of images whose label is predicted."""
+        return sum(map(int.__eq__, self.labels, self.predicted)) / max(1, len(self))
+
+    @cached_property
+    def confusion(self) -> tuple[tuple[int, ...], ...]:
+        """Image counts, (true class, predicted class)."""
+        counts = Counter(zip(self.labels, self.predicted, strict=True))
+        indices = range(len(self.classes))
+        return tuple(tuple(counts[label, predicted] for predicted in indices) for label in indices)
+
+    @cached_property
+    def class_results(self) -> tuple[ClassResult, ...]:
+        """Precision and recall of each class, in label order."""
+        labels, predicted = Counter(self.labels), Counter(self.predicted)
+        correct = Counter(label for label, answer in zip(self.labels, self.predicted, strict=True) if label == answer)
+        return tuple(
+            ClassResult(name, labels[k], _ratio(correct[k], predicted[k]), _ratio(correct[k], labels[k]))
+            for k, name in enumerate(self.classes)
+        )
+
+    def most_confused(self, count: int) -> list[tuple[str, str, int]]:
+        """Return the (true class, predicted class, images) that are confused most often, at most `count` of them."""
+        wrong = Counter(pair for pair in zip(self.labels, self.predicted, strict=True) if pair[0] != pair[1])
+        return [(self.classes[label], self.classes[answer], n) for (label, answer), n in wrong.most_common(count)]
+
+    @cached_property
+    def calibration(self) -> tuple[CalibrationBin, ...]:
+        """The bins that have images, by rising confidence."""
+        bins: dict[int, list[tuple[float, bool]]] = {}
+        for _, label, predicted, row in self._rows():
+            confidence = max(row)
+            bins.setdefault(min(BINS - 1, int(confidence * BINS)), []).append((confidence, label == predicted))
+        return tuple(_calibration_bin(bins[index]) for index in sorted(bins))
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error: the mean distance of confidence and accuracy over the images."""
+        return sum(abs(one.confidence - one.accuracy) * one.images for one in self.calibration) / max(1, len(self))
+
+    def _rows(self) -> Iterator[tuple[str, int, int, tuple[float, ...]]]:
+        return zip(self.names, self.labels, self.predicted, self.probabilities, strict=True)
+
+
+def _cell(text: str) -> str:
+    """Return a text as a CSV cell. Python 3.11's csv module leaves "\\r" unquoted, and then cannot read it back."""
+    guarded = f"'{text}" if FORMULA.match(text) else text
+    return '"' + guarded.replace('"', '""') + '"' if re.search(r'[,"\r\n]', guarded) else guarded
+
+
+def _text(cell: str) -> str:
+    """Return the text that `_cell` was given."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def _ratio(part: int, total: int) -> float | None:
+    return part / total if total else None
+
+
+def _calibration_bin(members: Sequence[tuple[float, bool]]) -> CalibrationBin:
+    confidence = sum(confidence for confidence, _ in members) / len(members)
+    return CalibrationBin(confidence, sum(correct for _, correct in members) / len(members), len(members))
