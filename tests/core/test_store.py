@@ -22,9 +22,11 @@ from zoo_core import File, IntegrityError, NetworkError, ResourceError, Source, 
 from zoo_core.cards import HubFile
 from zoo_core.disk.temporary_names import NOBODY, temporary_name
 from zoo_core.events import Event, Progress
+from zoo_core.store.cache_folder import MARKER
 from zoo_core.store.http import RetryPolicy
 
 CONTENT = b"the promised bytes " * 5000
+COMMIT = "c0ffee" + "0" * 34
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -47,7 +49,11 @@ def server() -> Iterator[Server]:
         def do_HEAD(self) -> None:
             known.asked.append(self.path)
             self.send_response(200)
-            for name, value in {"ETag": f'"{SHA}"', "X-Repo-Commit": "c0ffee", "Content-Length": len(CONTENT)}.items():
+            for name, value in {
+                "ETag": f'"{SHA}"',
+                "X-Repo-Commit": COMMIT,
+                "Content-Length": len(CONTENT),
+            }.items():
                 self.send_header(name, str(value))
             self.end_headers()
 
@@ -100,11 +106,13 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store", patience=RetryPolicy(pause=0.001))
+    return Store(tmp_path / "store", retry=RetryPolicy(pause=0.001))
 
 
 def leftovers(store: Store) -> list[Path]:
-    return [path for path in store.root.rglob("*") if path.is_file() and path.parent.name != "locks"]
+    return [
+        path for path in store.root.rglob("*") if path.is_file() and path.parent.name != "locks" and path.name != MARKER
+    ]
 
 
 def test_a_file_is_fetched_once(server: Server, store: Store) -> None:
@@ -133,8 +141,8 @@ def test_the_next_source_is_tried(server: Server, store: Store, path: str) -> No
         ("/broken", NetworkError, "500"),
         ("/loop", NetworkError, "redirects"),
         ("/cut", NetworkError, "without sending complete"),
-        ("/short", IntegrityError, "94,999 bytes, 95,000 were promised"),
-        ("/long", IntegrityError, "longer than the 95,000"),
+        ("/short", IntegrityError, "94,999 bytes, expected 95,000"),
+        ("/long", IntegrityError, "longer than the expected 95,000"),
         ("/flipped", IntegrityError, "sha256 is"),
         ("/page", IntegrityError, "looks like an HTML page"),
     ],
@@ -144,7 +152,7 @@ def test_a_lying_server_is_named_and_nothing_is_kept(
 ) -> None:
     with pytest.raises(kind) as raised:
         store.fetch(server.file(path), "the-data")
-    assert "the-data could not be had" in str(raised.value)
+    assert "the-data could not be downloaded" in str(raised.value)
     assert why in str(raised.value)
     assert "zoo pull the-data --from FILE" in str(raised.value)
     assert [left.stat().st_size for left in leftovers(store)] == ([1000] if path == "/cut" else [])
@@ -159,7 +167,7 @@ def test_every_failed_source_is_named(server: Server, store: Store) -> None:
 
 def test_no_network_is_said(store: Store) -> None:
     source = Source(uri="http://127.0.0.1:1/x", size=1, sha256=SHA)
-    with pytest.raises(NetworkError, match="could not be fetched: ConnectError"):
+    with pytest.raises(NetworkError, match="could not be downloaded: ConnectError"):
         store.fetch(File(sources=(source,), size=1, sha256=SHA), "x")
 
 
@@ -266,22 +274,22 @@ def test_a_read_only_cache_is_explained(server: Server, tmp_path: Path) -> None:
 
 
 def test_features_are_kept_under_their_key_and_damaged_ones_are_forgotten(store: Store) -> None:
-    assert store.get_cached("k" * 64) is None
-    path = store.keep("k" * 64, b"features")
-    assert store.get_cached("k" * 64) == b"features"
-    assert store.get_cached("l" * 64) is None
+    assert store.get_cached("c" * 64) is None
+    path = store.put_cached("c" * 64, b"features")
+    assert store.get_cached("c" * 64) == b"features"
+    assert store.get_cached("d" * 64) is None
     path.write_bytes(b"featureS")
-    assert store.get_cached("k" * 64) is None
+    assert store.get_cached("c" * 64) is None
     assert not path.exists()
 
 
 def test_entries_are_listed_verified_and_removed(server: Server, store: Store) -> None:
     file = server.file("/good")
     store.fetch(file, "x")
-    store.keep("k" * 64, b"features")
+    store.put_cached("c" * 64, b"features")
     kept, features = store.entries()
     assert (kept.kind, kept.key, kept.size) == ("file", SHA, len(CONTENT))
-    assert (features.kind, features.key) == ("features", "k" * 64)
+    assert (features.kind, features.key) == ("features", "c" * 64)
     assert store.verify(kept)
     assert store.verify(features)
     kept.path.write_bytes(b"x" * len(CONTENT))
@@ -307,7 +315,7 @@ def test_a_cache_that_we_make_is_private_and_one_that_is_there_stays_as_it_is(se
 def test_a_lock_that_another_holds_is_said_and_not_waited_for_for_ever(
     server: Server, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = replace(store, patience=RetryPolicy(silence=0.01, lock=0.05))
+    store = replace(store, retry=RetryPolicy(silence=0.01, lock=0.05))
     (store.root / "locks").mkdir(parents=True)
     with FileLock(store.root / "locks" / SHA):
         assert store.fetch(server.file("/good"), "the-data").read_bytes() == CONTENT
@@ -347,29 +355,36 @@ def hub(server: Server, monkeypatch: pytest.MonkeyPatch) -> HubFile:
     return HubFile(repo="owner/name")
 
 
-def test_the_hub_is_asked_once_for_a_files_hash_which_holds_ever_after(
-    server: Server, store: Store, hub: HubFile
-) -> None:
+def test_a_file_on_the_hub_is_pinned_when_it_is_first_downloaded(server: Server, store: Store, hub: HubFile) -> None:
+    offline = Store(store.root, offline=True)
     assert not store.has(hub)
-    with pytest.raises(NetworkError, match="x was not asked for"):
-        Store(store.root, offline=True).pinned(hub, "x")
+    with pytest.raises(NetworkError, match="x was never downloaded"):
+        offline.pinned(hub, "x")
     pinned = store.pinned(hub, "x")
     assert (pinned.sha256, pinned.size) == (SHA, len(CONTENT))
-    assert Store(store.root, offline=True).pinned(hub, "x") == pinned
-    assert store.pins() == [pinned]
-    assert server.asked == ["/owner/name/resolve/main/model.safetensors"]
-    assert not store.has(hub)
-    store.import_file(pinned, [file_with(CONTENT, store.root / "elsewhere")])
+    assert offline.pinned(hub, "x") == pinned
+    assert offline.fetch(hub, "x").read_bytes() == CONTENT
+    assert list(store.pins().values()) == [pinned]
+    assert server.asked == [f"/owner/name/resolve/{revision}/model.safetensors" for revision in ("main", COMMIT)]
+
+
+def test_a_local_file_is_imported_for_a_file_on_the_hub(
+    server: Server, store: Store, hub: HubFile, tmp_path: Path
+) -> None:
+    assert store.import_file(hub, [file_with(b"wrong", tmp_path / "wrong")]) is None
+    assert store.pins() == {}
+    assert store.import_file(hub, [file_with(CONTENT, tmp_path / "right")]) == store.root / "files" / SHA
     assert store.has(hub)
+    assert set(server.asked) == {"/owner/name/resolve/main/model.safetensors"}  # no bytes were downloaded
 
 
 def test_a_pin_that_cannot_be_read_is_asked_for_again(server: Server, store: Store, hub: HubFile) -> None:
     pinned = store.pinned(hub, "x")
     (path,) = (store.root / "pins").iterdir()
     path.write_bytes(b"half a p")
-    assert store.pins() == []
+    assert store.pins() == {}
     assert store.pinned(hub, "x") == pinned
-    assert len(server.asked) == 2
+    assert len(server.asked) == 3  # the bytes are cached
 
 
 def file_with(content: bytes, path: Path) -> Path:
@@ -394,5 +409,5 @@ def test_zoo_cache_verify_tells_what_killed_processes_left(
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half")
     os.utime(path, (0, 0))
-    assert zoo("cache", "verify").out == "0 intact; 1 left unfinished more than a day ago, deleted\n"
+    assert zoo("cache", "verify").out == "0 intact; 1 unfinished, over a day old, deleted\n"
     assert zoo("cache", "verify").out == "0 intact\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +34,10 @@ class Children:
     def wait(self, process: int) -> int:
         """Return a process's exit code, or the negative number of the signal that ended it."""
         return self._ask(process)
+
+    def kill(self, process: int) -> None:
+        """Kill a process that nobody has waited for."""
+        os.kill(process, signal.SIGKILL)
 
     def run(self, operation: str, **options: Any) -> int:
         """Start one and await it."""

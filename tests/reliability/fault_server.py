@@ -51,6 +51,7 @@ class Asked:
     path: str
     range: str | None
     if_range: str | None
+    token: str | None  # in the Authorization header
     sent: int  # bytes of a body
 
 
@@ -62,6 +63,7 @@ class FaultServer:
     url: str = ""
     script: list[Answer] = field(default_factory=lambda: [HONEST])
     asked: list[Asked] = field(default_factory=list)
+    head: dict[str, str] = field(default_factory=dict)  # headers of the answer to HEAD, which is not counted
     closing: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     answered: int = 0
@@ -91,7 +93,14 @@ def make_handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
             with suppress(OSError):  # the other side went away
                 self.play(server.next_answer())
             with server.lock:
-                server.asked.append(Asked(self.path, self.headers["Range"], self.headers["If-Range"], self.count))
+                asked = (self.headers[name] for name in ("Range", "If-Range", "Authorization"))
+                server.asked.append(Asked(self.path, *asked, sent=self.count))
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            for name, value in server.head.items():
+                self.send_header(name, value)
+            self.end_headers()
 
         def play(self, answer: Answer) -> None:
             if answer.raw is not None:

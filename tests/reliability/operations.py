@@ -19,7 +19,7 @@ from typing import Any
 import httpx  # noqa: F401 - so that no child has to import it
 from filelock import FileLock
 
-from zoo_core.cards import File
+from zoo_core.cards import File, HubFile
 from zoo_core.disk.atomic import append_line, atomic_write, scratch_folder
 from zoo_core.errors import ZooError
 from zoo_core.store.archives import extract
@@ -27,21 +27,30 @@ from zoo_core.store.http import RetryPolicy
 from zoo_core.store.store import Store
 
 NOT_WHOLE = 99  # the exit code of a child that was given other bytes than it was promised
-KEY = "k" * 64
+KEY = "c" * 64
 
 
-def store_at(root: str, patience: dict[str, Any] | None = None) -> Store:
-    return Store(Path(root), patience=RetryPolicy(pause=0.001, **(patience or {})))
+def store_at(root: str, retry: dict[str, Any] | None = None) -> Store:
+    return Store(Path(root), retry=RetryPolicy(pause=0.001, **(retry or {})))
 
 
-def fetch(root: str, file: dict[str, Any], patience: dict[str, Any] | None = None, after: str | None = None) -> None:
+def fetch(root: str, file: dict[str, Any], retry: dict[str, Any] | None = None, after: str | None = None) -> None:
     """Fetch a file, as soon as there is a file `after`."""
     wanted = File.model_validate(file)
     while after is not None and not Path(after).exists():
         time.sleep(0.001)
-    found = store_at(root, patience).fetch(wanted, "x").read_bytes()
+    found = store_at(root, retry).fetch(wanted, "x").read_bytes()
     if hashlib.sha256(found).hexdigest() != wanted.sha256:
         os._exit(NOT_WHOLE)
+
+
+def fetch_hub(root: str, file: dict[str, Any], endpoint: str) -> None:
+    """Fetch a file from a hub that is at `endpoint`."""
+    from huggingface_hub import constants
+
+    constants.ENDPOINT = endpoint
+    constants.HUGGINGFACE_CO_URL_TEMPLATE = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    store_at(root).fetch(HubFile.model_validate(file), "x")
 
 
 def adopt(root: str, file: dict[str, Any], candidates: list[str]) -> None:
@@ -52,7 +61,7 @@ def adopt(root: str, file: dict[str, Any], candidates: list[str]) -> None:
 def keep(root: str, content: str) -> None:
     store = store_at(root)
     if store.get_cached(KEY) is None:  # a damaged copy is forgotten
-        store.keep(KEY, content.encode())
+        store.put_cached(KEY, content.encode())
     if store.get_cached(KEY) != content.encode():
         os._exit(NOT_WHOLE)
 
@@ -87,7 +96,7 @@ def hold(path: str) -> None:
 
 
 OPERATIONS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (fetch, adopt, keep, clear, unpack, replace, scratch, append, hold)
+    one.__name__: one for one in (fetch, fetch_hub, adopt, keep, clear, unpack, replace, scratch, append, hold)
 }
 
 

@@ -99,7 +99,7 @@ def lies() -> Iterator[Case]:
         yield Case(f"endless chunks, {count}", (Answer(endless=True, length="chunked"),), IntegrityError, "", 1, count)
     for length in (None, "chunked"):
         short = Answer(body=CONTENTS[1_000][:-1], length=length)
-        yield Case(f"shorter, {length}", (short,), IntegrityError, "it has 999 bytes, 1,000 were promised", 1)
+        yield Case(f"shorter, {length}", (short,), IntegrityError, "it has 999 bytes, expected 1,000", 1)
     for length in (None, "chunked", "none"):
         for body in (PAGE, b"\n <HTML>\n", PAGE * 99, PAGE.ljust(1_000)):
             page = Answer(body=body, length=length, headers={"Content-Type": "text/html"})
@@ -177,7 +177,7 @@ def server(servers: dict[int, FaultServer]) -> FaultServer:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store", patience=QUICK)
+    return Store(tmp_path / "store", retry=QUICK)
 
 
 def file_of(server: FaultServer) -> File:
@@ -227,7 +227,7 @@ def test_every_fault_ends_as_it_must_and_an_honest_server_heals_it(
     wrong = {}
     for number, case in enumerate(CASES):
         try:
-            judge(case, servers[case.size], Store(tmp_path / str(number), patience=QUICK))
+            judge(case, servers[case.size], Store(tmp_path / str(number), retry=QUICK))
         except (AssertionError, ZooError) as error:
             wrong[case.name] = f"{type(error).__name__}: {error}"[:400]
     ledger.record("HTTP fault cases", tried=len(CASES), wrong=len(wrong))
@@ -243,7 +243,7 @@ def test_random_faults_one_after_another_never_publish_a_wrong_byte(
         faults = [draw.choice(draw.choice(CASES).script) for _ in range(draw.randint(1, 8))]
         server = servers[draw.choice(SIZES)]
         server.plays(*[inside(fault, len(server.content)) for fault in faults], HONEST)
-        store = Store(tmp_path / str(number), patience=QUICK)
+        store = Store(tmp_path / str(number), retry=QUICK)
         try:
             healed += fetched(store, file_of(server)) is None
             server.plays(HONEST)
@@ -271,7 +271,7 @@ def test_only_the_rest_is_transferred_and_the_server_is_asked_whether_it_is_the_
 
 
 def test_a_later_process_goes_on_where_an_earlier_one_gave_up(server: FaultServer, store: Store) -> None:
-    impatient = Store(store.root, patience=replace(QUICK, tries=1))
+    impatient = Store(store.root, retry=replace(QUICK, tries=1))
     server.plays(Answer(cut=200_000))
     assert isinstance(fetched(impatient, file_of(server)), NetworkError)
     assert [path.stat().st_size for path in left(store)] == [200_000]
@@ -335,7 +335,7 @@ def test_the_longest_pause_holds_whatever_a_server_asks_for(server: FaultServer,
 def test_a_pause_that_a_server_asks_for_is_made(server: FaultServer, tmp_path: Path) -> None:
     server.plays(Answer(status=503, headers={"Retry-After": "1"}), HONEST)
     began = time.monotonic()
-    assert fetched(Store(tmp_path / "s", patience=replace(QUICK, longest_pause=60)), file_of(server)) is None
+    assert fetched(Store(tmp_path / "s", retry=replace(QUICK, longest_pause=60)), file_of(server)) is None
     assert time.monotonic() - began >= 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from zoo_core.disk.failpoints import failpoint
 
 PROGRAM = """
-from zoo_core.failpoints import failpoint
+from zoo_core.disk.failpoints import failpoint
 for name in ("a", "b.x", "b.y"):
     failpoint(name)
     print(name, flush=True)

@@ -25,17 +25,18 @@ from tests.reliability.ledger import FULL, Ledger
 from zoo_core import File, Source
 from zoo_core.disk.atomic import DAY, atomic_write, hash_of
 from zoo_core.disk.temporary_names import NOBODY, temporary_name
+from zoo_core.store.cache_folder import MARKER
 from zoo_core.store.store import Store
 
 CONTENT = bytes(range(256)) * 40  # it arrives in one piece, so that the places come in the same order each time
 SHA = hashlib.sha256(CONTENT).hexdigest()
 PACKED = gzip.compress(CONTENT)
 MEMBERS = {"a/b.bin": CONTENT, "c.txt": b"c"}
-KEY = "k" * 64
+KEY = "c" * 64
 BROKEN = Answer(cut=5_000)
 RESOURCES = 6  # the exit code of a ResourceError
 MOST = 500  # places in one operation; more would be an endless loop
-FILES = ("downloads", "files", "partials", "sources", "store")
+FILES = ("disk/atomic", *(f"store/{name}" for name in ("cache_folder", "http", "partial_download", "store")))
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,9 @@ OPERATIONS = [
 
 
 def files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks"]
+    return [
+        path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks" and path.name != MARKER
+    ]
 
 
 def torn(folder: Path) -> list[Path]:
@@ -198,8 +201,8 @@ def try_all(operation: Operation, action: str, root: Path, server: FaultServer, 
         before = len(unfinished(folder))
         arguments = operation.arguments(folder, server)
         server.plays(*operation.script)
-        patience = {"patience": {"tries": 1}} if operation.does == "fetch" else {}
-        code = forked.run(operation.does, failpoint=f"*:{number}:{action}", **arguments, **patience)
+        retry = {"retry": {"tries": 1}} if operation.does == "fetch" else {}
+        code = forked.run(operation.does, failpoint=f"*:{number}:{action}", **arguments, **retry)
         said = forked.heard()
         reached = re.search(r"^failpoint ([\w.-]+):", said, re.MULTILINE)
         if reached is None:

@@ -147,10 +147,11 @@ def test_the_command_line_fetches_ahead_and_lists_what_it_keeps(hub: Hub, tmp_pa
     label, path = zoo_says("pull", NAME).split()
     assert label == f"{NAME}.hub"
     assert Path(path).read_bytes() == hub.files[NAME]
-    assert [one["name"] for one in json.loads(zoo_says("cache", "ls", "--json"))] == [NAME]
+    listed = [(entry["name"], entry["kind"]) for entry in json.loads(zoo_says("cache", "ls", "--json"))]
+    assert listed == [(NAME, "file"), (NAME, "pin")]
     assert zoo_says("pull", NAME, ZOO_OFFLINE="1").split() == [label, path]
-    assert zoo_says("cache", "verify") == "1 intact\n"
-    assert zoo_says("cache", "rm", NAME).startswith("1 deleted")
+    assert zoo_says("cache", "verify") == "2 intact\n"
+    assert zoo_says("cache", "rm", NAME).startswith("2 deleted")
 
 
 def test_progress_is_told(hub: Hub, store: Store) -> None:
@@ -173,12 +174,12 @@ def test_bytes_that_are_not_those_of_the_hash_are_refused(hub: Hub, store: Store
 def test_a_file_without_a_sha256_is_refused(hub: Hub, store: Store) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
     hub.large = False
-    with pytest.raises(IntegrityError, match="the hub gives no size and sha256"):
+    with pytest.raises(IntegrityError, match="the hub gives no commit, size and sha256"):
         zoo.create_model(NAME, weights="trained", store=store)
 
 
 def test_a_file_that_the_hub_has_not_is_told_with_what_to_do(hub: Hub, store: Store) -> None:
-    with pytest.raises(NetworkError, match=r"(?s)timm/test_resnet.*could not be had.*404.*HF_ENDPOINT"):
+    with pytest.raises(NetworkError, match=r"(?s)timm/test_resnet.*could not be downloaded.*404.*HF_ENDPOINT"):
         zoo.create_model(NAME, weights="trained", store=store)
 
 

@@ -17,13 +17,15 @@ from zoo_core.store.store import Store
 MAX_HEADER = 25_000_000  # bytes: some 300,000 tensors
 
 
-def pin_weights(card: ModelCard, weights: Sequence[WeightsCard], store: Store) -> tuple[WeightsCard, ...]:
-    """Return the weights with the hash of every file: those on the hub as the Store has pinned them.
+def pin_weights(
+    card: ModelCard, weights: Sequence[WeightsCard], store: Store, on_event: OnEvent = ignore_event
+) -> tuple[WeightsCard, ...]:
+    """Return the weights with the hash of every file; files on the hub are downloaded first, unless they are cached.
 
     Raises:
-        NetworkError: the hub was never asked, and cannot be now.
+        NetworkError: a file was never downloaded, and cannot be now.
     """
-    files = [store.pinned(one.file, f"{card.name}.{one.name}") for one in weights]
+    files = [store.pinned(one.file, f"{card.name}.{one.name}", on_event) for one in weights]
     return tuple(one.model_copy(update={"file": file}) for one, file in zip(weights, files, strict=True))
 
 
@@ -74,7 +76,7 @@ def fit_tensors(model: nn.Module, tensors: Mapping[str, Tensor], name: str, *, o
 
 def read_weights(weights: WeightsCard, name: str, store: Store, on_event: OnEvent = ignore_event) -> dict[str, Tensor]:
     """Fetch one set of weights and return its tensors; the bytes that are parsed are the bytes that were hashed."""
-    file = store.pinned(weights.file, name)
+    file = store.pinned(weights.file, name, on_event)
     path = store.fetch(file, name, on_event)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != file.sha256:

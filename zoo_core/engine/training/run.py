@@ -63,7 +63,7 @@ def execute(
     """
     if tensorboard:
         need_tensorboard()
-    plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store)})
+    plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
     device = pick_device(device_of(plan.device))
     images, findings = drive(open_splits(plan, store, on_event), on_event)
     job, base = _prepare(plan, images, store, device, on_event, world)
