@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,15 @@ def test_removing_all_from_an_empty_cache_succeeds(zoo: Zoo, monkeypatch: pytest
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "new"))
     said = zoo("cache", "rm", "all")
     assert (said.code, said.out) == (0, "0 deleted, 0 B\n")
+
+
+def test_a_full_disk_under_the_cache_says_how_to_free_space(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(ResourceError, match=r"(?s)disk is full.*zoo cache rm NAME frees space.*Try: zoo cache ls"):
+        store.put_cached(KEY, b"features")
 
 
 def test_a_cache_that_cannot_be_written_names_zoo_cache(tmp_path: Path) -> None:

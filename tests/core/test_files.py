@@ -76,6 +76,7 @@ def test_a_disk_that_refuses_is_explained(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ResourceError) as raised:
         atomic_write(tmp_path / "a", b"new", size=3)
     assert str(tmp_path / "a") in raised.value.what
+    assert "cache" not in str(raised.value).lower().replace(str(tmp_path).lower(), "")  # it may be a run directory
     assert raised.value.exit_code == 6
     assert (tmp_path / "a").read_bytes() == b"old"
     assert left_in(tmp_path) == ["a"]
