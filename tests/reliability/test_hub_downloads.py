@@ -174,7 +174,7 @@ def test_a_pin_stays_when_the_hub_changes_its_mind(hub: FaultServer, store: Stor
     assert store.fetch(FILE, "x").read_bytes() == CONTENT
 
 
-def test_bytes_that_no_longer_match_their_pin_name_the_command_that_forgets_it(
+def test_bytes_that_do_not_match_their_pin_say_how_to_forget_it(
     hub: FaultServer, store: Store, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.pinned(FILE, "x")

@@ -1,4 +1,4 @@
-"""Many processes fetch one file at once, half of them are killed: with locks, and with locks that do nothing."""
+"""Many processes fetch a file at once and half of them are killed, with locks and with locks that do nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def file(server: FaultServer) -> File:
 
 
 class Round:
-    """One round: processes that are started together, half of which are killed at random moments."""
+    """Processes that are started together, half of which are killed at random moments."""
 
     def __init__(self, forked: Children, file: File, root: Path, draw: random.Random) -> None:
         self.file, self.path, self.torn, self.ends = file, root / "files" / SHA, 0, dict[int, int]()
@@ -53,13 +53,13 @@ class Round:
             while time.monotonic() - began < moment:
                 self.look()
                 time.sleep(0.005)
-            os.kill(process, signal.SIGKILL)  # our own child, which nobody has awaited yet
+            os.kill(process, signal.SIGKILL)  # our own child, which nobody has waited for yet
         self.ends = {process: forked.wait(process) for process in started}
         self.look()
         self.killed = sum(code == -signal.SIGKILL for code in self.ends.values())
 
     def look(self) -> None:
-        """Whenever the file is there, it is whole."""
+        """Count it if the file exists and is not complete."""
         self.torn += self.path.exists() and self.path.read_bytes() != CONTENT
 
     @property
@@ -68,7 +68,7 @@ class Round:
 
 
 @pytest.mark.parametrize("locks", [True, False], ids=["locks", "locks that do nothing"])
-def test_survivors_have_the_right_bytes_however_many_are_killed_beside_them(
+def test_survivors_get_the_right_bytes_while_others_are_killed(
     locks: bool, server: FaultServer, file: File, tmp_path: Path, ledger: Ledger
 ) -> None:
     draw, rounds, transfers = random.Random(SEED), [], []
@@ -90,9 +90,7 @@ def test_survivors_have_the_right_bytes_however_many_are_killed_beside_them(
         assert all(count <= one.killed + 1 for count, one in zip(transfers, rounds, strict=True))
 
 
-def test_what_killed_processes_left_is_gone_when_one_has_succeeded(
-    server: FaultServer, file: File, tmp_path: Path
-) -> None:
+def test_a_success_cleans_up_after_killed_processes(server: FaultServer, file: File, tmp_path: Path) -> None:
     scratch = tmp_path / "store" / "scratch"
     with children(tmp_path / "said") as forked:
         for number in (1, 2, 3):
@@ -111,11 +109,11 @@ def test_what_killed_processes_left_is_gone_when_one_has_succeeded(
 def longest_in(folder: Path) -> int:
     try:
         return max((path.stat().st_size for path in folder.glob(".*")), default=0)
-    except FileNotFoundError:  # it got another name just now
+    except FileNotFoundError:  # it was renamed just now
         return 0
 
 
-def test_a_process_that_hangs_with_the_lock_is_named_and_not_waited_for_for_ever(
+def test_a_hung_lock_holder_is_reported_and_not_waited_for_forever(
     server: FaultServer, file: File, tmp_path: Path
 ) -> None:
     server.plays(HONEST)
@@ -133,7 +131,7 @@ def test_a_process_that_hangs_with_the_lock_is_named_and_not_waited_for_for_ever
         assert "x is being fetched by another process; waiting for it" in forked.heard()
 
 
-def test_where_locks_do_nothing_nobody_waits(server: FaultServer, file: File, tmp_path: Path) -> None:
+def test_nobody_waits_where_locks_do_nothing(server: FaultServer, file: File, tmp_path: Path) -> None:
     server.plays(HONEST)
     store = tmp_path / "store"
     (store / "locks").mkdir(parents=True)
@@ -148,7 +146,7 @@ def test_where_locks_do_nothing_nobody_waits(server: FaultServer, file: File, tm
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A folder that other users reach, too; with a store in it that will be made read-only."""
+    """A path for a store that will be read-only, in a folder that other users can reach."""
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder, "store")
@@ -156,7 +154,7 @@ def read_only() -> Iterator[Path]:
             path.chmod(0o755)
 
 
-def test_a_cache_that_cannot_be_written_is_read_and_what_is_missing_is_explained(
+def test_a_read_only_cache_is_used_and_a_missing_file_explained(
     server: FaultServer, file: File, read_only: Path
 ) -> None:
     server.plays(HONEST)
