@@ -333,10 +333,10 @@ def test_a_scratch_folder_is_private_and_gone_afterwards(tmp_path: Path) -> None
 
 
 def test_rezip_gives_the_same_bytes_for_the_same_files(tmp_path: Path) -> None:
-    one = zipped(tmp_path / "1.zip", {"b/": b"", "b/y": b"yy", "a": b"x"}, date=1999)
-    two = zipped(tmp_path / "2.zip", {"a": b"x", "b/y": b"yy"}, date=2024)
-    assert b"".join(rezip(one)) == b"".join(rezip(two))
-    (tmp_path / "3.zip").write_bytes(b"".join(rezip(one)))
+    first = zipped(tmp_path / "1.zip", {"b/": b"", "b/y": b"yy", "a": b"x"}, date=1999)
+    second = zipped(tmp_path / "2.zip", {"a": b"x", "b/y": b"yy"}, date=2024)
+    assert b"".join(rezip(first)) == b"".join(rezip(second))
+    (tmp_path / "3.zip").write_bytes(b"".join(rezip(first)))
     with zipfile.ZipFile(tmp_path / "3.zip") as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {"a": b"x", "b/y": b"yy"}
 
@@ -345,5 +345,5 @@ def test_gunzip_reads_compressed_and_uncompressed_files(tmp_path: Path) -> None:
     import gzip
 
     (tmp_path / "packed").write_bytes(gzip.compress(b"content"))
-    (tmp_path / "plain").write_bytes(b"content")
-    assert b"".join(gunzip(tmp_path / "packed")) == b"".join(gunzip(tmp_path / "plain")) == b"content"
+    (tmp_path / "unpacked").write_bytes(b"content")
+    assert b"".join(gunzip(tmp_path / "packed")) == b"".join(gunzip(tmp_path / "unpacked")) == b"content"

@@ -139,7 +139,7 @@ def half_lies() -> Iterator[Case]:
         yield Case(f"a Range {name}", (cut, answer, HONEST), requests=3 if name == "answered in part" else 2)
     for etag in (None, 'W/"weak"', '"' + "long" * 50 + '"', '"a/b.c\\é"', "unquoted"):
         yield Case(f"ETag {etag and etag[:20]}", (replace(cut, etag=etag), Answer(etag=etag)), requests=2)
-    yield Case("206 to a plain request", (Answer(status=206, content_range="bytes 0-999/1000"), HONEST), requests=2)
+    yield Case("206 without a Range", (Answer(status=206, content_range="bytes 0-999/1000"), HONEST), requests=2)
     yield Case(
         "206 always", (Answer(status=206, content_range="bytes 0-9/10"),), NetworkError, "206 with bytes 0-9/10", 2
     )
@@ -156,12 +156,12 @@ def redirects() -> Iterator[Case]:
     yield Case("a loop", (here,), NetworkError, "redirects more than 5 times", 6)
     yield Case("a redirect with an endless body", (replace(here, endless=True, length="none"), HONEST), requests=2)
     yield Case("a redirect to nowhere", (Answer(status=302, body=b""),), NetworkError, "HTTP 302", 1)
-    for place in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1"):
-        away = replace(here, headers={"Location": place})
-        yield Case(f"a redirect to {place}", (away, HONEST), IntegrityError, "redirects from http to", 1)
-    for place in ("javascript:alert(1)", "data:,x", "http://[", "http://127.0.0.1:99999/", "\u00a0"):
-        away = replace(here, headers={"Location": place})
-        yield Case(f"a redirect to {place!r}", (away, Answer(status=404)), NetworkError)
+    for target in ("file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1"):
+        away = replace(here, headers={"Location": target})
+        yield Case(f"a redirect to {target}", (away, HONEST), IntegrityError, "redirects from http to", 1)
+    for target in ("javascript:alert(1)", "data:,x", "http://[", "http://127.0.0.1:99999/", "\u00a0"):
+        away = replace(here, headers={"Location": target})
+        yield Case(f"a redirect to {target!r}", (away, Answer(status=404)), NetworkError)
     yield Case("a redirect, then cut", (here, Answer(cut=500), here, HONEST), requests=4)
 
 
@@ -200,7 +200,8 @@ def fetched(store: Store, file: File) -> ZooError | None:
     path = store.path_of(file)
     assert path.exists() == (error is None)
     assert error is not None or hash_of(path) == file.sha256
-    assert [one.name for one in path.parent.glob("*") if not one.name.startswith(".")] == [path.name] * (error is None)
+    published = [entry.name for entry in path.parent.glob("*") if not entry.name.startswith(".")]
+    assert published == [path.name] * (error is None)
     return error
 
 
@@ -279,7 +280,9 @@ def test_a_later_process_resumes_where_an_earlier_one_gave_up(server: FaultServe
     assert [path.stat().st_size for path in left(store)] == [200_000]
     server.plays(HONEST)
     assert fetched(store, file_of(server)) is None
-    assert [(one.range, one.if_range, one.sent) for one in server.asked] == [("bytes=200000-", '"one"', 100_000)]
+    assert [(request.range, request.if_range, request.sent) for request in server.asked] == [
+        ("bytes=200000-", '"one"', 100_000)
+    ]
     assert left(store) == []
 
 

@@ -79,15 +79,15 @@ def test_survivors_get_the_right_bytes_while_others_are_killed(
             transfers.append(server.answered)
             assert Store(tmp_path / str(number)).fetch(file, "x").read_bytes() == CONTENT
         said = forked.heard()
-    figures = {"tried": PROCESSES * ROUNDS, "killed": sum(one.killed for one in rounds), "transfers": sum(transfers)}
-    torn, wrong = sum(one.torn for one in rounds), sum(one.wrong for one in rounds)
+    counts = {"tried": PROCESSES * ROUNDS, "killed": sum(each.killed for each in rounds), "transfers": sum(transfers)}
+    torn, wrong = sum(each.torn for each in rounds), sum(each.wrong for each in rounds)
     ledger.record(
-        f"processes on one file, {'locks work' if locks else 'locks do nothing'}", **figures, torn=torn, wrong=wrong
+        f"processes on one file, {'locks work' if locks else 'locks do nothing'}", **counts, torn=torn, wrong=wrong
     )
-    assert figures["killed"] > 0
+    assert counts["killed"] > 0
     assert torn == wrong == 0, said
     if locks:
-        assert all(count <= one.killed + 1 for count, one in zip(transfers, rounds, strict=True))
+        assert all(count <= each.killed + 1 for count, each in zip(transfers, rounds, strict=True))
 
 
 def test_a_success_cleans_up_after_killed_processes(server: FaultServer, file: File, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_success_cleans_up_after_killed_processes(server: FaultServer, file: F
     left = longest_in(scratch)
     server.plays(HONEST)
     Store(tmp_path / "store").fetch(file, "x")
-    assert [one.sent for one in server.asked] == [len(CONTENT) - left]
+    assert [request.sent for request in server.asked] == [len(CONTENT) - left]
     assert list(scratch.iterdir()) == []
 
 

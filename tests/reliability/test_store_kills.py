@@ -47,7 +47,7 @@ class Operation:
     does: str
     arguments: Callable[[Path, FaultServer], dict[str, Any]]
     prepare: Callable[[Path], None] = lambda folder: None
-    whole: Callable[[Path], bool] = lambda folder: True  # after it succeeded
+    complete: Callable[[Path], bool] = lambda folder: True  # after it succeeded
     script: tuple[Answer, ...] = (HONEST,)  # of the server, the first time
     ends: int = 0  # the exit code of the first time, without a fault
 
@@ -109,9 +109,9 @@ def with_something_to_replace(folder: Path) -> None:
 
 
 OPERATIONS = [
-    Operation("fetch over HTTP", "fetch", from_server, whole=has_file),
+    Operation("fetch over HTTP", "fetch", from_server, complete=has_file),
     Operation("fetch the rest over HTTP", "fetch", from_server, with_partial, has_file),
-    Operation("fetch from a server that fails", "fetch", from_server, whole=has_file, script=(BROKEN,), ends=4),
+    Operation("fetch from a server that fails", "fetch", from_server, complete=has_file, script=(BROKEN,), ends=4),
     Operation("fetch a file through a reader", "fetch", from_file, with_packed, has_file),
     Operation(
         "adopt",
@@ -162,7 +162,7 @@ def files_below(folder: Path) -> list[Path]:
 def torn(folder: Path) -> list[Path]:
     """Return the finished files whose content does not match their names."""
     store = Store(folder / "store")
-    damaged = [one.path for one in store.entries() if not store.verify(one) and one.path.read_bytes() != b"damaged"]
+    damaged = [e.path for e in store.entries() if not store.verify(e) and e.path.read_bytes() != b"damaged"]
     unpacked = {folder / "out" / name: content for name, content in MEMBERS.items()}
     return damaged + [path for path, content in unpacked.items() if path.exists() and path.read_bytes() != content]
 
@@ -220,7 +220,7 @@ def try_all(operation: Operation, action: str, root: Path, server: FaultServer, 
         if operation.does == "replace" and (folder / "replaced").read_bytes() not in (b"old", b"new"):
             tried.wrong.append(f"{where}: neither the old content nor the new one is there")
         again = forked.run(operation.does, **arguments)
-        if again or not operation.whole(folder) or torn(folder):
+        if again or not operation.complete(folder) or torn(folder):
             tried.wrong.append(f"{where}: the second try ends with {again}: {forked.heard()}")
     raise AssertionError
 
@@ -248,7 +248,7 @@ def test_a_kill_anywhere_tears_nothing_and_the_next_try_succeeds(
     operation: Operation, folders: list[Path], server: FaultServer, forked: Children, ledger: Ledger, hit: set[str]
 ) -> None:
     tried = [try_all(operation, "kill", root, server, forked) for root in folders]
-    wrong = [one for each in tried for one in each.wrong]
+    wrong = [message for each in tried for message in each.wrong]
     hit.update(name for each in tried for name in each.reached)
     ledger.record(f"kills: {operation.name}", tried=sum(len(each.reached) for each in tried), damaged=len(wrong))
     assert all(each.reached for each in tried)
@@ -259,8 +259,8 @@ def test_a_kill_anywhere_tears_nothing_and_the_next_try_succeeds(
 def test_a_disk_error_anywhere_is_explained_and_leaves_nothing(
     action: str, folders: list[Path], server: FaultServer, forked: Children, ledger: Ledger
 ) -> None:
-    tried = [try_all(one, action, root, server, forked) for one in OPERATIONS for root in folders]
-    wrong = [one for each in tried for one in each.wrong]
+    tried = [try_all(operation, action, root, server, forked) for operation in OPERATIONS for root in folders]
+    wrong = [message for each in tried for message in each.wrong]
     ledger.record(f"{action} in the Store", tried=sum(len(each.reached) for each in tried), wrong=len(wrong))
     assert not wrong, "\n".join(wrong)
 
