@@ -1,5 +1,16 @@
-"""`python -m zoo_core` is `zoo`."""
+"""`python -m zoo_core` is `zoo`: also under `torchrun -m zoo_core`, nothing is imported from the current folder."""
 
-from zoo_core.cli import main
+import sys
+from pathlib import Path
 
-main()
+
+def run() -> None:
+    """Run the command line."""
+    if not sys.flags.safe_path and sys.path[:1] in ([""], [str(Path.cwd())]):
+        del sys.path[0]  # `-m` puts the current folder first: plugins would be found in any folder of data
+    from zoo_core.cli import main  # after that
+
+    main()
+
+
+run()

@@ -21,7 +21,7 @@ Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_
 Uri = Annotated[
     str,
     StringConstraints(
-        pattern=r"^((https?|file|package):\S+|index:[A-Za-z0-9][\w.-]*==[\w.!+]+#\S+|hub:[\w.-]+/[\w.-]+@[\w.-]+#\S+)$"
+        pattern=r"^((https?|file|package):\S+|index:[A-Za-z0-9][\w.-]*==[\w.!+]+#\S+|hub:[\w.-]+/[\w.-]+@[0-9a-f]{40}#\S+)$"
     ),
 ]
 Split = Literal["train", "validation", "test"]
@@ -76,7 +76,7 @@ class HubFile(FrozenModel):
 
     def is_source_of(self, content: File) -> bool:
         """Tell whether a File says of itself that it was here, at some commit."""
-        place = re.fullmatch(r"hub:(.+)@[\w.-]+#(.+)", content.sources[0].uri)
+        place = re.fullmatch(r"hub:(.+)@[0-9a-f]{40}#(.+)", content.sources[0].uri)
         return len(content.sources) == 1 and place is not None and place.groups() == (self.repo, self.filename)
 
 

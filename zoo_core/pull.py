@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from zoo_core.cards import DatasetCard, File, HubFile, ModelCard
 from zoo_core.errors import DataError, UnknownName
@@ -13,32 +14,36 @@ from zoo_core.store.store import Store
 
 
 def files_of(registry: Registry, target: str) -> dict[str, File | HubFile]:
-    """Return the files of NAME (a model's weights, a dataset's first edition, all that a recipe starts from),
-    NAME.WEIGHTS or NAME.EDITION, each with a label for people.
+    """Return the files of a name, each with a label for people.
+
+    `target` is NAME (a model's weights, a dataset's first edition, everything that a recipe starts from),
+    NAME.WEIGHTS or NAME.EDITION.
 
     Raises:
-        UnknownName: nothing has this name.
+        UnknownName: there is no such model, dataset or recipe.
     """
     name, part = _parse(registry, target)
-    found: dict[str, File | HubFile] = {}
+    files: dict[str, File | HubFile] = {}
     if name in registry.models:
-        found |= _weights(registry.model(name), part)
+        files |= _weights(registry.model(name), part)
     if name in registry.datasets:
-        found |= _edition(registry.datasets[name], part)
+        files |= _edition(registry.datasets[name], part)
     if name in registry.recipes and part is None:
         plan = registry.plan(name)
-        found |= {f"{plan.model.name}.{one.name}": one.file for one in plan.weights}
-        found |= _edition(plan.dataset, plan.edition.name)
-    return found
+        files |= {f"{plan.model.name}.{weights.name}": weights.file for weights in plan.weights}
+        files |= _edition(plan.dataset, plan.edition.name)
+    return files
 
 
 def labels(registry: Registry, store: Store) -> dict[str, str]:
-    """Return a label for the hash of every file that any card names, and of those that were fetched from the hub."""
-    every = [_weights(card, None) for card in registry.models.single.values()]
-    every += [{f"{name}.{one.name}": one.file for one in more} for name, more in registry.imported_weights.items()]
-    every += [_edition(card, edition.name) for card in registry.datasets.values() for edition in card.editions]
-    hub = {pin.sha256: pin.sources[0].uri.removeprefix("hub:").partition("@")[0] for pin in store.pins()}
-    return hub | {file.sha256: label for files in every for label, file in files.items() if isinstance(file, File)}
+    """Return a label for the hash of every file that a card names or that was downloaded from the hub, and for pins."""
+    groups = [_weights(card, None) for card in registry.models.single.values()]
+    groups += [{f"{name}.{card.name}": card.file for card in more} for name, more in registry.imported_weights.items()]
+    groups += [_edition(card, edition.name) for card in registry.datasets.values() for edition in card.editions]
+    hub: dict[str, str] = {}
+    for key, pin in store.pins().items():
+        hub[key] = hub[pin.sha256] = pin.sources[0].uri.removeprefix("hub:").partition("@")[0]
+    return hub | {file.sha256: label for files in groups for label, file in files.items() if isinstance(file, File)}
 
 
 def pull(
@@ -47,32 +52,33 @@ def pull(
     """Get every file, from its sources or, with `origin`, from that local file or folder; yield label and path.
 
     Raises:
-        DataError: no local file has the content that is looked for.
+        DataError: no local file has the expected content.
     """
     for label, file in files.items():
         if origin is None:
             yield label, store.fetch(file, label, on_event)
         else:
-            yield label, _adopt(store.pinned(file, label), label, store, origin)
+            yield label, _import(file, label, store, origin)
 
 
-def _adopt(file: File, label: str, store: Store, origin: Path) -> Path:
+def _import(file: File | HubFile, label: str, store: Store, origin: Path) -> Path:
     if not origin.exists():
         raise DataError(f"{origin} does not exist")
-    wanted = {source.uri.rpartition("/")[2] for source in file.sources}
-    found = [origin] if origin.is_file() else [path for path in sorted(origin.rglob("*")) if path.is_file()]
-    adopted = store.import_file(file, sorted(found, key=lambda path: path.name not in wanted))
-    if adopted is None:
+    candidates = [origin] if origin.is_file() else [path for path in sorted(origin.rglob("*")) if path.is_file()]
+    names = {source.uri.rpartition("/")[2] for source in file.sources} if isinstance(file, File) else {file.filename}
+    path = store.import_file(file, sorted(candidates, key=lambda candidate: candidate.name not in names))
+    if path is None:
+        sha256 = f" sha256 {file.sha256}" if isinstance(file, File) else " the hash that the hub gives"
         raise DataError(
-            f"{label}: nothing in {origin} has its content",
-            why=f"{len(found)} file(s) were looked at, packed and unpacked; sha256 {file.sha256} was in none",
-            fix=f"zoo pull {label.partition(' ')[0]}",
+            f"{label}: no file in {origin} has its content",
+            why=f"{len(candidates)} file(s) were examined, packed and unpacked; none has{sha256}",
+            fix=f"zoo pull {quote(label.partition(' ')[0])}",
         )
-    return adopted
+    return path
 
 
 def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
-    """Split at the last dot, unless the whole is a name: names may hold dots themselves."""
+    """Split at the last dot, unless all of it is a name: names may contain dots themselves."""
     names = {*registry.models, *registry.datasets, *registry.recipes}
     name, dot, part = target.rpartition(".")
     if target in names:
@@ -83,8 +89,8 @@ def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
 
 
 def _weights(card: ModelCard, part: str | None) -> dict[str, File | HubFile]:
-    picked = card.weights if part is None else card.select(part).cards
-    return {f"{card.name}.{one.name}": one.file for one in picked}
+    chosen = card.weights if part is None else card.select(part).cards
+    return {f"{card.name}.{weights.name}": weights.file for weights in chosen}
 
 
 def _edition(card: DatasetCard, part: str | None) -> dict[str, File | HubFile]:

@@ -53,7 +53,7 @@ RAW_CALLS = {
     "exec",
 }
 RAW_METHODS = {"write_text", "write_bytes", "extractall", "mktemp"}
-RAW_HOMES = {"disk.sandbox", "store.http", "disk.atomic", "store.partial_download", "store.sources"}
+RAW_HOMES = {"disk.sandbox", "store.http", "disk.atomic", "store.partial_download", "store.hub", "store.package_index"}
 UNPICKLES = {
     "zoo_core.engine.models.unpickle": "torch.load(source, map_location='cpu', weights_only=True)"
 }  # in a child

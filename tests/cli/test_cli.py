@@ -132,7 +132,7 @@ def test_plugins_say_who_brings_what(zoo: Zoo) -> None:
         (("predict", "runs/nothing", "x.png"), 2, "no model or run named 'runs/nothing'"),
         (("pull", "pond.drwn"), 2, "no edition of pond named 'drwn'; did you mean 'drawn'?"),
         (("pull", "pnd"), 2, "did you mean 'pond'?"),
-        (("cache", "rm", "nothing"), 2, "no kept file named 'nothing'"),
+        (("cache", "rm", "nothing"), 2, "no cached file named 'nothing'"),
         (("frobnicate",), 2, "No such command 'frobnicate'"),
         (("check", "pond-nett"), 2, "did you mean 'pond-net'"),
     ],
@@ -265,7 +265,7 @@ def test_pull_from_the_wrong_place_says_what_it_looked_for(zoo: Zoo) -> None:
     Path("empty").mkdir()
     said = zoo("pull", "pond", "--from", "empty")
     assert said.code == 3
-    assert "pond.drawn (pond): nothing in empty has its content" in said.err
+    assert "pond.drawn (pond): no file in empty has its content" in said.err
     assert zoo("pull", "pond", "--from", "nowhere").code == 3
 
 
@@ -279,7 +279,7 @@ def test_pull_cache_ls_verify_and_rm(zoo: Zoo, tmp_path: Path, monkeypatch: pyte
     Path(listed["path"]).write_bytes(b"pomd\n")
     said = zoo("cache", "verify")
     assert said.code == 5
-    assert "1 of 1 were damaged and are deleted" in said.err
+    assert "1 of 1 were damaged and have been deleted" in said.err
     zoo("pull", "pond", "--from", "repacked")
     assert zoo("cache", "rm", "pond").out == "1 deleted, 5 B\n"
     assert zoo("cache", "ls").out == ""

@@ -89,7 +89,7 @@ def test_a_process_that_does_not_end_is_named(zoo: Zoo, site: Path) -> None:
     install(site, "zoo-lingers", "import threading, time\nthreading.Thread(target=time.sleep, args=(99,)).start()\n")
     said = zoo("plugins", "doctor", "--timeout", "5")
     assert said.code == 8
-    assert "zoo-lingers is broken: after it was imported it was not done after 5 s" in said.err
+    assert "zoo-lingers is broken: after it was imported it did not finish within 5 s" in said.err
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])

@@ -1,8 +1,10 @@
-"""Processes to be killed: the near side of operations.py."""
+"""Processes to be killed: the client of operations.py."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,18 +15,18 @@ from typing import Any
 
 PROGRAM = Path(__file__).with_name("operations.py")
 START = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
-NO_LOCKS = "import fcntl; fcntl.flock = lambda *_: None; "  # as on file systems where they do nothing
+NO_LOCKS = "import fcntl; fcntl.flock = lambda *_: None; "  # as on file systems without locks
 
 
 @dataclass(frozen=True)
 class Children:
-    """Starts and awaits processes; what they print to stderr is in `said`."""
+    """Starts processes and waits for them; their stderr goes to the file `said`."""
 
     parent: subprocess.Popen[str]
     said: Path
 
     def start(self, operation: str, *, failpoint: str = "", user: int | None = None, **arguments: Any) -> int:
-        """Let a new process do an operation, and return its number."""
+        """Start a process that does an operation, and return its ID."""
         environment = {"ZOO_FAILPOINT": failpoint} if failpoint else {}
         job = {"operation": operation, "arguments": arguments, "environment": environment, "user": user}
         return self._ask({**job, "said": str(self.said)})
@@ -33,12 +35,16 @@ class Children:
         """Return a process's exit code, or the negative number of the signal that ended it."""
         return self._ask(process)
 
+    def kill(self, process: int) -> None:
+        """Kill a process that nobody has waited for."""
+        os.kill(process, signal.SIGKILL)
+
     def run(self, operation: str, **options: Any) -> int:
-        """Start one and await it."""
+        """Start a process and wait for it."""
         return self.wait(self.start(operation, **options))
 
     def heard(self) -> str:
-        """Return what the processes have said since this was last asked."""
+        """Return what the processes have printed since the last call."""
         text = self.said.read_text() if self.said.exists() else ""
         self.said.unlink(missing_ok=True)
         return text
@@ -53,7 +59,7 @@ class Children:
 
 @contextmanager
 def children(said: Path, *, locks: bool = True) -> Iterator[Children]:
-    """Give a parent of processes; without `locks`, those of their files do nothing."""
+    """Provide a parent of processes; without `locks`, file locks do nothing in them."""
     command = [sys.executable, "-c", START if locks else NO_LOCKS + START, str(PROGRAM)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as parent:

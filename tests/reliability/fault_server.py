@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that fails as it is told to, answer by answer, and counts what it was asked and sent."""
+"""A loopback HTTP server with scripted failures, which records its requests and how much it sent."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ RESET = struct.pack("ii", 1, 0)  # close without waiting: the other side sees a 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; without anything, what an honest server says.
+    """One answer; by default, that of an honest server.
 
     `cut` is where the body stops (a byte of this answer's body), and `then` what happens there. `flip` is a byte of the
-    whole content that is sent wrong. `told` is sent in place of the Content-Range, `length` in place of the
-    Content-Length ("none": the end is where the connection ends).
+    whole content that is sent wrong. `content_range` and `length` replace the headers Content-Range and
+    Content-Length ("none": the body ends with the connection).
     """
 
     status: int | None = None  # None: 200, or 206 to a Range
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None  # None: the content, or the rest that was asked for
-    ranges: bool = True  # False: a Range is not heeded
+    body: bytes | None = None  # None: the content, or the requested rest
+    ranges: bool = True  # False: a Range is ignored
     etag: str | None = '"one"'
-    told: str | None = None
+    content_range: str | None = None
     length: int | Literal["none", "chunked"] | None = None
     cut: int | None = None
     then: Literal["close", "reset", "stall", "drip"] = "close"
     flip: int | None = None
     endless: bool = False
     pace: float = 0  # seconds after each piece
-    raw: bytes | None = None  # these bytes and nothing else: no HTTP at all
+    raw: bytes | None = None  # only these bytes, which are not HTTP
 
 
 HONEST = Answer()
@@ -46,34 +46,36 @@ HONEST = Answer()
 
 @dataclass(frozen=True)
 class Asked:
-    """One request, and what was sent to it."""
+    """One request, and how much was sent in response."""
 
     path: str
     range: str | None
     if_range: str | None
+    token: str | None  # in the Authorization header
     sent: int  # bytes of a body
 
 
 @dataclass
 class FaultServer:
-    """What the server holds, what it is to answer (the last answer for ever), and what it was asked."""
+    """The server's content, its script (the last answer repeats), and its requests."""
 
     content: bytes
     url: str = ""
     script: list[Answer] = field(default_factory=lambda: [HONEST])
     asked: list[Asked] = field(default_factory=list)
+    head: dict[str, str] = field(default_factory=dict)  # headers of the answer to HEAD, which is not counted
     closing: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     answered: int = 0
 
     def plays(self, *script: Answer) -> None:
-        """Answer so from now on."""
+        """Set the answers from now on."""
         self.script, self.answered, self.asked = list(script), 0, []
 
     @property
     def sent(self) -> int:
-        """Bytes of all bodies."""
-        return sum(one.sent for one in self.asked)
+        """Bytes in all bodies."""
+        return sum(request.sent for request in self.asked)
 
     def next_answer(self) -> Answer:
         with self.lock:
@@ -88,10 +90,17 @@ def make_handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self.close_connection = True
             self.count = 0
-            with suppress(OSError):  # the other side went away
+            with suppress(OSError):  # the client has disconnected
                 self.play(server.next_answer())
             with server.lock:
-                server.asked.append(Asked(self.path, self.headers["Range"], self.headers["If-Range"], self.count))
+                asked = (self.headers[name] for name in ("Range", "If-Range", "Authorization"))
+                server.asked.append(Asked(self.path, *asked, sent=self.count))
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            for name, value in server.head.items():
+                self.send_header(name, value)
+            self.end_headers()
 
         def play(self, answer: Answer) -> None:
             if answer.raw is not None:
@@ -107,16 +116,16 @@ def make_handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
             self.send_body(answer, body)
 
         def start_of(self, answer: Answer) -> int:
-            asked = self.headers["Range"]
+            wanted = self.headers["Range"]
             same = self.headers["If-Range"] in (None, answer.etag)
-            wanted = answer.ranges and asked and same and answer.status in (None, 206)
-            return int(asked.removeprefix("bytes=").rstrip("-")) if wanted else 0
+            partial = answer.ranges and wanted and same and answer.status in (None, 206)
+            return int(wanted.removeprefix("bytes=").rstrip("-")) if partial else 0
 
         def send_headers(self, answer: Answer, start: int, length: int) -> None:
             total = len(server.content)
-            told = answer.told or (f"bytes {start}-{total - 1}/{total}" if start else "")
-            if told and told != "none":
-                self.send_header("Content-Range", told)
+            content_range = answer.content_range or (f"bytes {start}-{total - 1}/{total}" if start else "")
+            if content_range and content_range != "none":
+                self.send_header("Content-Range", content_range)
             if answer.etag:
                 self.send_header("ETag", answer.etag)
             if answer.length == "chunked":
@@ -157,7 +166,7 @@ def make_handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
                 self.connection.close()
             elif answer.then == "stall":
                 self.connection.settimeout(10)
-                self.connection.recv(1)  # until the other side gives up
+                self.connection.recv(1)  # until the client gives up
             elif answer.then == "drip":
                 for byte in rest:
                     self.send_piece(answer, bytes([byte]))
@@ -165,29 +174,29 @@ def make_handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
                         return
 
         def log_message(self, *_: object) -> None:
-            """Be quiet."""
+            """Log nothing."""
 
     return Handler
 
 
 def flipped(content: bytes, at: int | None) -> bytes:
-    """Return the content with one bit of one byte turned over."""
+    """Return the content with one bit of a byte flipped."""
     return content if at is None else content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
 class Quiet(ThreadingHTTPServer):
-    """A server that does not print what a client that goes away does to it."""
+    """A server that does not print errors when a client disconnects."""
 
     daemon_threads = True
     request_queue_size = 256
 
     def handle_error(self, *_: object) -> None:
-        """Be quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving(content: bytes, secure: Callable[[socket.socket], ssl.SSLSocket] | None = None) -> Iterator[FaultServer]:
-    """Serve a content on loopback; `secure` makes https of it."""
+    """Serve a content on loopback; `secure` wraps the socket for https."""
     server = FaultServer(content)
     listening = Quiet(("127.0.0.1", 0), make_handler(server))
     if secure:

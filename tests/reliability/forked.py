@@ -1,4 +1,4 @@
-"""Processes to be killed: forked from a server that has imported torch once, so that a kill costs no import."""
+"""Processes to be killed: forked from a server that has imported torch once, which saves time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-KILLED = -9  # how the exit code of a process that was killed reads
+KILLED = -9  # the exit code of a killed process
 
 
 def child(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """Start a process that does some work of zoo_programs."""
+    """Start a process that runs a function of zoo_programs."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["zoo_core.engine.training.run", "zoo_core.cli.commands.run", "zoo_core.api"])
     process = server.Process(target=work, args=arguments, daemon=True)
@@ -20,7 +20,7 @@ def child(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
 
 
 def finished(process: ForkServerProcess, *, within: float) -> int:
-    """Wait for a process's end, and return its exit code; one that hangs is a failure."""
+    """Wait for a process to end, and return its exit code; fail if it hangs."""
     process.join(within)
-    assert process.exitcode is not None, f"it was not done after {within} s"
+    assert process.exitcode is not None, f"it did not finish within {within} s"
     return process.exitcode

@@ -1,6 +1,6 @@
-"""What a process does that may be killed: each line of stdin starts or awaits a child that does one of these.
+"""Operations for processes that will be killed: each line of stdin starts a child, or waits for one.
 
-The children are forked from a process that has imported everything: so hundreds of kills take seconds.
+The children are forked from a process that has imported everything, so that hundreds of kills take seconds.
 """
 
 from __future__ import annotations
@@ -19,42 +19,51 @@ from typing import Any
 import httpx  # noqa: F401 - so that no child has to import it
 from filelock import FileLock
 
-from zoo_core.cards import File
+from zoo_core.cards import File, HubFile
 from zoo_core.disk.atomic import append_line, atomic_write, scratch_folder
 from zoo_core.errors import ZooError
 from zoo_core.store.archives import extract
 from zoo_core.store.http import RetryPolicy
 from zoo_core.store.store import Store
 
-NOT_WHOLE = 99  # the exit code of a child that was given other bytes than it was promised
-KEY = "k" * 64
+WRONG_BYTES = 99  # the exit code of a child that got unexpected bytes
+KEY = "c" * 64
 
 
-def store_at(root: str, patience: dict[str, Any] | None = None) -> Store:
-    return Store(Path(root), patience=RetryPolicy(pause=0.001, **(patience or {})))
+def store_at(root: str, retry: dict[str, Any] | None = None) -> Store:
+    return Store(Path(root), retry=RetryPolicy(pause=0.001, **(retry or {})))
 
 
-def fetch(root: str, file: dict[str, Any], patience: dict[str, Any] | None = None, after: str | None = None) -> None:
-    """Fetch a file, as soon as there is a file `after`."""
+def fetch(root: str, file: dict[str, Any], retry: dict[str, Any] | None = None, after: str | None = None) -> None:
+    """Fetch a file, as soon as the file `after` exists."""
     wanted = File.model_validate(file)
     while after is not None and not Path(after).exists():
         time.sleep(0.001)
-    found = store_at(root, patience).fetch(wanted, "x").read_bytes()
-    if hashlib.sha256(found).hexdigest() != wanted.sha256:
-        os._exit(NOT_WHOLE)
+    content = store_at(root, retry).fetch(wanted, "x").read_bytes()
+    if hashlib.sha256(content).hexdigest() != wanted.sha256:
+        os._exit(WRONG_BYTES)
 
 
-def adopt(root: str, file: dict[str, Any], candidates: list[str]) -> None:
+def fetch_hub(root: str, file: dict[str, Any], endpoint: str) -> None:
+    """Fetch a file from a hub that is at `endpoint`."""
+    from huggingface_hub import constants
+
+    constants.ENDPOINT = endpoint
+    constants.HUGGINGFACE_CO_URL_TEMPLATE = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    store_at(root).fetch(HubFile.model_validate(file), "x")
+
+
+def import_file(root: str, file: dict[str, Any], candidates: list[str]) -> None:
     if store_at(root).import_file(File.model_validate(file), map(Path, candidates)) is None:
-        os._exit(NOT_WHOLE)
+        os._exit(WRONG_BYTES)
 
 
-def keep(root: str, content: str) -> None:
+def put_cached(root: str, content: str) -> None:
     store = store_at(root)
-    if store.get_cached(KEY) is None:  # a damaged copy is forgotten
-        store.keep(KEY, content.encode())
+    if store.get_cached(KEY) is None:  # a damaged copy is deleted
+        store.put_cached(KEY, content.encode())
     if store.get_cached(KEY) != content.encode():
-        os._exit(NOT_WHOLE)
+        os._exit(WRONG_BYTES)
 
 
 def clear(root: str) -> None:
@@ -87,12 +96,13 @@ def hold(path: str) -> None:
 
 
 OPERATIONS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (fetch, adopt, keep, clear, unpack, replace, scratch, append, hold)
+    function.__name__: function
+    for function in (fetch, fetch_hub, import_file, put_cached, clear, unpack, replace, scratch, append, hold)
 }
 
 
 def start(job: dict[str, Any]) -> int:
-    """Fork a child that does one operation, and return its process number."""
+    """Fork a child that does one operation, and return its process ID."""
     if child := os.fork():
         return child
     code = 1
@@ -114,7 +124,7 @@ def start(job: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    """Answer each line: a process number when a child was started, an exit code when one was awaited."""
+    """Answer each line: with a process ID after starting a child, with an exit code after waiting for one."""
     for line in sys.stdin:
         job = json.loads(line)
         if isinstance(job, int):

@@ -1,4 +1,4 @@
-"""Many processes fetch one file at once, half of them are killed: with locks, and with locks that do nothing."""
+"""Many processes fetch a file at once and half of them are killed, with locks and with locks that do nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def file(server: FaultServer) -> File:
 
 
 class Round:
-    """One round: processes that are started together, half of which are killed at random moments."""
+    """Processes that are started together, half of which are killed at random moments."""
 
     def __init__(self, forked: Children, file: File, root: Path, draw: random.Random) -> None:
         self.file, self.path, self.torn, self.ends = file, root / "files" / SHA, 0, dict[int, int]()
@@ -53,13 +53,13 @@ class Round:
             while time.monotonic() - began < moment:
                 self.look()
                 time.sleep(0.005)
-            os.kill(process, signal.SIGKILL)  # our own child, which nobody has awaited yet
+            os.kill(process, signal.SIGKILL)  # our own child, which nobody has waited for yet
         self.ends = {process: forked.wait(process) for process in started}
         self.look()
         self.killed = sum(code == -signal.SIGKILL for code in self.ends.values())
 
     def look(self) -> None:
-        """Whenever the file is there, it is whole."""
+        """Count it if the file exists and is not complete."""
         self.torn += self.path.exists() and self.path.read_bytes() != CONTENT
 
     @property
@@ -68,7 +68,7 @@ class Round:
 
 
 @pytest.mark.parametrize("locks", [True, False], ids=["locks", "locks that do nothing"])
-def test_survivors_have_the_right_bytes_however_many_are_killed_beside_them(
+def test_survivors_get_the_right_bytes_while_others_are_killed(
     locks: bool, server: FaultServer, file: File, tmp_path: Path, ledger: Ledger
 ) -> None:
     draw, rounds, transfers = random.Random(SEED), [], []
@@ -79,20 +79,18 @@ def test_survivors_have_the_right_bytes_however_many_are_killed_beside_them(
             transfers.append(server.answered)
             assert Store(tmp_path / str(number)).fetch(file, "x").read_bytes() == CONTENT
         said = forked.heard()
-    figures = {"tried": PROCESSES * ROUNDS, "killed": sum(one.killed for one in rounds), "transfers": sum(transfers)}
-    torn, wrong = sum(one.torn for one in rounds), sum(one.wrong for one in rounds)
+    counts = {"tried": PROCESSES * ROUNDS, "killed": sum(each.killed for each in rounds), "transfers": sum(transfers)}
+    torn, wrong = sum(each.torn for each in rounds), sum(each.wrong for each in rounds)
     ledger.record(
-        f"processes on one file, {'locks work' if locks else 'locks do nothing'}", **figures, torn=torn, wrong=wrong
+        f"processes on one file, {'locks work' if locks else 'locks do nothing'}", **counts, torn=torn, wrong=wrong
     )
-    assert figures["killed"] > 0
+    assert counts["killed"] > 0
     assert torn == wrong == 0, said
     if locks:
-        assert all(count <= one.killed + 1 for count, one in zip(transfers, rounds, strict=True))
+        assert all(count <= each.killed + 1 for count, each in zip(transfers, rounds, strict=True))
 
 
-def test_what_killed_processes_left_is_gone_when_one_has_succeeded(
-    server: FaultServer, file: File, tmp_path: Path
-) -> None:
+def test_a_success_cleans_up_after_killed_processes(server: FaultServer, file: File, tmp_path: Path) -> None:
     scratch = tmp_path / "store" / "scratch"
     with children(tmp_path / "said") as forked:
         for number in (1, 2, 3):
@@ -104,18 +102,18 @@ def test_what_killed_processes_left_is_gone_when_one_has_succeeded(
     left = longest_in(scratch)
     server.plays(HONEST)
     Store(tmp_path / "store").fetch(file, "x")
-    assert [one.sent for one in server.asked] == [len(CONTENT) - left]
+    assert [request.sent for request in server.asked] == [len(CONTENT) - left]
     assert list(scratch.iterdir()) == []
 
 
 def longest_in(folder: Path) -> int:
     try:
         return max((path.stat().st_size for path in folder.glob(".*")), default=0)
-    except FileNotFoundError:  # it got another name just now
+    except FileNotFoundError:  # it was renamed just now
         return 0
 
 
-def test_a_process_that_hangs_with_the_lock_is_named_and_not_waited_for_for_ever(
+def test_a_hung_lock_holder_is_reported_and_not_waited_for_forever(
     server: FaultServer, file: File, tmp_path: Path
 ) -> None:
     server.plays(HONEST)
@@ -125,22 +123,22 @@ def test_a_process_that_hangs_with_the_lock_is_named_and_not_waited_for_for_ever
         holder = forked.start("hold", path=str(store / "locks" / SHA))
         time.sleep(0.2)
         os.kill(holder, signal.SIGSTOP)
-        patience = {"silence": 0.05, "lock": 0.2}
-        code = forked.run("fetch", root=str(store), file=file.model_dump(), patience=patience)
+        retry = {"silence": 0.05, "lock": 0.2}
+        code = forked.run("fetch", root=str(store), file=file.model_dump(), retry=retry)
         os.kill(holder, signal.SIGKILL)
         forked.wait(holder)
         assert code == 0
         assert "x is being fetched by another process; waiting for it" in forked.heard()
 
 
-def test_where_locks_do_nothing_nobody_waits(server: FaultServer, file: File, tmp_path: Path) -> None:
+def test_nobody_waits_where_locks_do_nothing(server: FaultServer, file: File, tmp_path: Path) -> None:
     server.plays(HONEST)
     store = tmp_path / "store"
     (store / "locks").mkdir(parents=True)
     with children(tmp_path / "said", locks=False) as forked:
         holder = forked.start("hold", path=str(store / "locks" / SHA))
         time.sleep(0.2)
-        assert forked.run("fetch", root=str(store), file=file.model_dump(), patience={"silence": 0.05}) == 0
+        assert forked.run("fetch", root=str(store), file=file.model_dump(), retry={"silence": 0.05}) == 0
         os.kill(holder, signal.SIGKILL)
         forked.wait(holder)
         assert forked.heard() == ""
@@ -148,7 +146,7 @@ def test_where_locks_do_nothing_nobody_waits(server: FaultServer, file: File, tm
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A folder that other users reach, too; with a store in it that will be made read-only."""
+    """A path for a store that will be read-only, in a folder that other users can reach."""
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder, "store")
@@ -156,7 +154,7 @@ def read_only() -> Iterator[Path]:
             path.chmod(0o755)
 
 
-def test_a_cache_that_cannot_be_written_is_read_and_what_is_missing_is_explained(
+def test_a_read_only_cache_is_used_and_a_missing_file_explained(
     server: FaultServer, file: File, read_only: Path
 ) -> None:
     server.plays(HONEST)
@@ -167,5 +165,6 @@ def test_a_cache_that_cannot_be_written_is_read_and_what_is_missing_is_explained
     nobody = 65534 if os.geteuid() == 0 else None  # root may write everywhere
     with children(read_only.parent / "said") as forked:
         assert forked.run("fetch", user=nobody, root=str(read_only), file=file.model_dump()) == 0
-        assert forked.run("fetch", user=nobody, root=str(read_only), file=other.model_dump()) == 6
-        assert "set ZOO_CACHE" in forked.heard()
+        code = forked.run("fetch", user=nobody, root=str(read_only), file=other.model_dump())
+        assert code == 6, forked.heard()
+        assert "ZOO_CACHE moves it to another folder" in forked.heard()

@@ -1,4 +1,4 @@
-"""Every place at which the Store may be killed, or the disk may fail: nothing torn, and the next try succeeds."""
+"""Kills and disk errors at every failpoint of the Store: nothing is torn, and the next try succeeds."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ from tests.reliability.ledger import FULL, Ledger
 from zoo_core import File, Source
 from zoo_core.disk.atomic import DAY, atomic_write, hash_of
 from zoo_core.disk.temporary_names import NOBODY, temporary_name
+from zoo_core.store.cache_folder import MARKER
 from zoo_core.store.store import Store
 
-CONTENT = bytes(range(256)) * 40  # it arrives in one piece, so that the places come in the same order each time
+CONTENT = bytes(range(256)) * 40  # it arrives in one piece, so that the failpoints have the same order every time
 SHA = hashlib.sha256(CONTENT).hexdigest()
 PACKED = gzip.compress(CONTENT)
 MEMBERS = {"a/b.bin": CONTENT, "c.txt": b"c"}
-KEY = "k" * 64
+KEY = "c" * 64
 BROKEN = Answer(cut=5_000)
 RESOURCES = 6  # the exit code of a ResourceError
-MOST = 500  # places in one operation; more would be an endless loop
-FILES = ("downloads", "files", "partials", "sources", "store")
+MOST = 500  # failpoints in one operation; more would be an endless loop
+FILES = ("disk/atomic", *(f"store/{name}" for name in ("cache_folder", "http", "partial_download", "store")))
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done, on what, and what must be there at the end."""
+    """What is done, with what, and what must exist at the end."""
 
     name: str
     does: str
     arguments: Callable[[Path, FaultServer], dict[str, Any]]
     prepare: Callable[[Path], None] = lambda folder: None
-    whole: Callable[[Path], bool] = lambda folder: True  # after it ended well
+    complete: Callable[[Path], bool] = lambda folder: True  # after it succeeded
     script: tuple[Answer, ...] = (HONEST,)  # of the server, the first time
-    ends: int = 0  # the exit code of the first time, if nothing is done to it
+    ends: int = 0  # the exit code of the first time, without a fault
 
 
 def promised(uri: str, content: bytes, reader: str | None = None) -> dict[str, Any]:
@@ -108,20 +109,20 @@ def with_something_to_replace(folder: Path) -> None:
 
 
 OPERATIONS = [
-    Operation("fetch over HTTP", "fetch", from_server, whole=has_file),
+    Operation("fetch over HTTP", "fetch", from_server, complete=has_file),
     Operation("fetch the rest over HTTP", "fetch", from_server, with_partial, has_file),
-    Operation("fetch from a server that fails", "fetch", from_server, whole=has_file, script=(BROKEN,), ends=4),
+    Operation("fetch from a server that fails", "fetch", from_server, complete=has_file, script=(BROKEN,), ends=4),
     Operation("fetch a file through a reader", "fetch", from_file, with_packed, has_file),
     Operation(
         "adopt",
-        "adopt",
+        "import_file",
         lambda folder, server: {**from_file(folder, server), "candidates": [str(folder / "x.gz")]},
         with_packed,
         has_file,
     ),
     Operation(
         "keep features",
-        "keep",
+        "put_cached",
         lambda folder, _: {"root": str(folder / "store"), "content": "features"},
         with_damaged_features,
         lambda folder: Store(folder / "store").get_cached(KEY) == b"features",
@@ -153,38 +154,40 @@ OPERATIONS = [
 
 
 def files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks"]
+    return [
+        path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks" and path.name != MARKER
+    ]
 
 
 def torn(folder: Path) -> list[Path]:
-    """Return the files with final names whose content is not what their names promise."""
+    """Return the finished files whose content does not match their names."""
     store = Store(folder / "store")
-    damaged = [one.path for one in store.entries() if not store.verify(one) and one.path.read_bytes() != b"damaged"]
+    damaged = [e.path for e in store.entries() if not store.verify(e) and e.path.read_bytes() != b"damaged"]
     unpacked = {folder / "out" / name: content for name, content in MEMBERS.items()}
     return damaged + [path for path, content in unpacked.items() if path.exists() and path.read_bytes() != content]
 
 
 def unfinished(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob(".*.part") if path.stat().st_mtime > DAY]  # the old ones were there before
+    return [path for path in folder.rglob(".*.part") if path.stat().st_mtime > DAY]  # the old ones existed before
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Iterator[list[Path]]:
-    """A folder on each file system that is to be tried."""
+    """A folder on each file system to test."""
     if not FULL:
         yield [tmp_path]
         return
     if not os.path.ismount("/dev/shm"):
-        pytest.skip("/dev/shm is no file system of its own")
+        pytest.skip("/dev/shm is not a separate file system")
     with TemporaryDirectory(dir="/dev/shm") as other:
         yield [tmp_path, Path(other)]
 
 
 @dataclass
 class Tried:
-    """What came of one operation, with a fault at each of its places in turn."""
+    """The outcome of one operation, with a fault at each of its failpoints in turn."""
 
-    reached: list[str] = field(default_factory=list)  # names of the places at which the fault came
+    reached: list[str] = field(default_factory=list)  # names of the failpoints at which the fault happened
     wrong: list[str] = field(default_factory=list)
 
 
@@ -198,8 +201,8 @@ def try_all(operation: Operation, action: str, root: Path, server: FaultServer, 
         before = len(unfinished(folder))
         arguments = operation.arguments(folder, server)
         server.plays(*operation.script)
-        patience = {"patience": {"tries": 1}} if operation.does == "fetch" else {}
-        code = forked.run(operation.does, failpoint=f"*:{number}:{action}", **arguments, **patience)
+        retry = {"retry": {"tries": 1}} if operation.does == "fetch" else {}
+        code = forked.run(operation.does, failpoint=f"*:{number}:{action}", **arguments, **retry)
         said = forked.heard()
         reached = re.search(r"^failpoint ([\w.-]+):", said, re.MULTILINE)
         if reached is None:
@@ -211,14 +214,14 @@ def try_all(operation: Operation, action: str, root: Path, server: FaultServer, 
         if code not in expected:
             tried.wrong.append(f"{where}: it ended with {code}: {said}")
         if action != "kill" and reached[1] != "files.remove" and code == RESOURCES and len(unfinished(folder)) > before:
-            tried.wrong.append(f"{where}: {unfinished(folder)} is left")
+            tried.wrong.append(f"{where}: {unfinished(folder)} remains")
         server.plays(HONEST)
         tried.wrong += [f"{where}: {path} is torn" for path in torn(folder)]
         if operation.does == "replace" and (folder / "replaced").read_bytes() not in (b"old", b"new"):
             tried.wrong.append(f"{where}: neither the old content nor the new one is there")
         again = forked.run(operation.does, **arguments)
-        if again or not operation.whole(folder) or torn(folder):
-            tried.wrong.append(f"{where}: tried again, it ends with {again}: {forked.heard()}")
+        if again or not operation.complete(folder) or torn(folder):
+            tried.wrong.append(f"{where}: the second try ends with {again}: {forked.heard()}")
     raise AssertionError
 
 
@@ -236,16 +239,16 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
 
 @pytest.fixture(scope="module")
 def hit() -> set[str]:
-    """The places at which some operation was killed."""
+    """The failpoints at which some operation was killed."""
     return set()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_killed_anywhere_it_leaves_nothing_torn_and_the_next_try_succeeds(
+def test_a_kill_anywhere_tears_nothing_and_the_next_try_succeeds(
     operation: Operation, folders: list[Path], server: FaultServer, forked: Children, ledger: Ledger, hit: set[str]
 ) -> None:
     tried = [try_all(operation, "kill", root, server, forked) for root in folders]
-    wrong = [one for each in tried for one in each.wrong]
+    wrong = [message for each in tried for message in each.wrong]
     hit.update(name for each in tried for name in each.reached)
     ledger.record(f"kills: {operation.name}", tried=sum(len(each.reached) for each in tried), damaged=len(wrong))
     assert all(each.reached for each in tried)
@@ -253,16 +256,16 @@ def test_killed_anywhere_it_leaves_nothing_torn_and_the_next_try_succeeds(
 
 
 @pytest.mark.parametrize("action", ["ENOSPC", "EIO"])
-def test_a_disk_that_fails_anywhere_is_explained_and_nothing_is_left(
+def test_a_disk_error_anywhere_is_explained_and_leaves_nothing(
     action: str, folders: list[Path], server: FaultServer, forked: Children, ledger: Ledger
 ) -> None:
-    tried = [try_all(one, action, root, server, forked) for one in OPERATIONS for root in folders]
-    wrong = [one for each in tried for one in each.wrong]
+    tried = [try_all(operation, action, root, server, forked) for operation in OPERATIONS for root in folders]
+    wrong = [message for each in tried for message in each.wrong]
     ledger.record(f"{action} in the Store", tried=sum(len(each.reached) for each in tried), wrong=len(wrong))
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_place_in_the_source_was_killed_at(hit: set[str]) -> None:
+def test_every_failpoint_in_the_source_was_reached(hit: set[str]) -> None:
     if not hit:
         pytest.skip("the kills did not run before this")
     root = Path(zoo_core.__file__).parent

@@ -16,15 +16,15 @@ LIMIT = 6.0  # seconds for one plugin
 
 # what ends, or stops, any process that imports it, with what the doctor says of it
 DEADLY = {
-    "exits-at-once": ("import os; os._exit(3)", "it ended its process, with exit code 3"),
-    "exits-quietly": ("import os; os._exit(0)", "it ended its process, with exit code 0"),
+    "exits-at-once": ("import os; os._exit(3)", "it exited with code 3"),
+    "exits-quietly": ("import os; os._exit(0)", "it exited with code 0"),
     "segfaults": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "signal 11, Segmentation fault"),
     "aborts": ("import os; os.abort()", "signal 6, Aborted"),
     "is-killed": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9, Killed"),
-    "hangs": ("import time; time.sleep(1000)", "it was not done after 6 s"),
+    "hangs": ("import time; time.sleep(1000)", "it did not finish within 6 s"),
     "hangs-deaf": (
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: pass",
-        "it was not done after 6 s",
+        "it did not finish within 6 s",
     ),
     "types-ctrl-c": ("raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
     "eats-memory": ("eaten = bytearray(2**33)", "raised MemoryError"),

@@ -1,4 +1,4 @@
-"""Every write to disk: whole or not at all, and only where it belongs."""
+"""Every write to disk: files and folders appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zoo_core.disk.failpoints import failpoint
-from zoo_core.disk.temporary_names import is_gone, temporary_name
+from zoo_core.disk.temporary_names import is_gone, is_temporary, temporary_name
 from zoo_core.errors import IntegrityError, ResourceError
 
 CHUNK = 1 << 20  # bytes read or written at a time
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSALS = (errno.ELOOP, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
-DAY = 24 * 60 * 60  # seconds: what was left unfinished longer ago than this is swept
+DAY = 24 * 60 * 60  # seconds: unfinished files older than this are swept
+BUSY_PAUSES = (0.05, 0.1, 0.2, 0.4)  # seconds between attempts to replace a file that another program has open
 
 
 def atomic_write(
     path: Path, content: bytes | Iterable[bytes], *, size: int | None = None, sha256: str | None = None
 ) -> Path:
-    """Write `content` to a temporary file beside `path`, sync it, and rename it: `path` is never seen half written.
+    """Write `content` to a temporary file next to `path`, sync it, and rename it, so `path` is never incomplete.
 
-    With `size` and `sha256`, content that does not match them never gets the name, and content that goes on past
-    `size` is cut off at once.
+    With `size` and `sha256`, content that does not match never gets the name, and reading stops as soon as there is
+    more than `size`.
 
     Raises:
-        IntegrityError: the content is not what was promised.
-        ResourceError: the disk is full, read-only, or not ours to write.
+        IntegrityError: the content does not match `size` and `sha256`.
+        ResourceError: the disk is full or read-only, or permission is denied.
     """
     temporary = path.parent / temporary_name(path.name)
     with disk_errors(path, size):
@@ -46,7 +47,7 @@ def atomic_write(
                 file.flush()
                 os.fsync(file.fileno())
             failpoint("files.rename")
-            temporary.replace(path)
+            _replace(temporary, path)
         finally:
             with suppress(OSError):  # after the rename there is nothing left to remove
                 temporary.unlink()
@@ -56,27 +57,27 @@ def atomic_write(
 
 
 def verified(chunks: Iterable[bytes], name: str, size: int | None, sha256: str | None) -> Iterator[bytes]:
-    """Pass chunks on, and raise IntegrityError as soon as they cannot be the promised content any more."""
+    """Pass chunks on, and raise IntegrityError as soon as they cannot match `size` and `sha256` any more."""
     digest, count = hashlib.sha256(), 0
     for chunk in chunks:
         count += len(chunk)
         if size is not None and count > size:
-            raise _not_as_promised(name, f"it is longer than the {size:,} bytes that were promised")
+            raise _mismatch(name, f"it is longer than the expected {size:,} bytes")
         digest.update(chunk)
         yield chunk
     if size is not None and count != size:
-        raise _not_as_promised(name, f"it has {count:,} bytes, {size:,} were promised")
+        raise _mismatch(name, f"it has {count:,} bytes, expected {size:,}")
     if sha256 is not None and digest.hexdigest() != sha256:
-        raise _not_as_promised(name, f"sha256 is {digest.hexdigest()}, {sha256} was promised")
+        raise _mismatch(name, f"sha256 is {digest.hexdigest()}, expected {sha256}")
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files into a temporary folder beside `path`, and rename it: `path` is never seen with some of them.
+    """Write files into a temporary folder next to `path`, and rename it, so `path` is never incomplete.
 
-    A folder that has the name already is replaced.
+    An existing folder of that name is replaced.
 
     Raises:
-        ResourceError: the disk is full, read-only, or not ours to write.
+        ResourceError: the disk is full or read-only, or permission is denied.
     """
     temporary = path.parent / temporary_name(path.name)
     with disk_errors(path, sum(map(len, files.values()))):
@@ -94,38 +95,38 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder, if it is there: it loses its name first, so that it is never seen with some of its files.
+    """Delete a folder if it exists; it is renamed first, so that it is never seen with only some of its files.
 
     Raises:
-        ResourceError: it is not ours to delete.
+        ResourceError: permission is denied.
     """
-    going = path.parent / temporary_name(path.name)
+    doomed = path.parent / temporary_name(path.name)
     with disk_errors(path), suppress(FileNotFoundError):
         failpoint("folder.forget")
-        path.rename(going)
+        path.rename(doomed)
         failpoint("folder.remove")
-        shutil.rmtree(going)
+        shutil.rmtree(doomed)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a text file and hand it to the system, so that a kill of this process does not lose it."""
-    with disk_errors(path), open(path, "a", encoding="utf-8", opener=_not_through_links) as file:
+    """Append a line to a text file and flush it, so that killing this process does not lose it."""
+    with disk_errors(path), open(path, "a", encoding="utf-8", opener=_open_without_links) as file:
         failpoint("files.append")
         file.write(line + "\n")
 
 
 def sweep(folder: Path) -> int:
-    """Delete the unfinished files and folders that were left in a folder more than a day ago; return how many.
+    """Delete the temporary files and folders that were abandoned in a folder over a day ago; return how many.
 
-    What a living process is at work on stays, and so does what cannot be deleted.
+    Those of a running process stay, and so does every file whose name `temporary_name` did not make.
     """
-    long_ago = time.time() - DAY
-    old = [path for path in folder.glob(".*.part") if is_gone(path) is not False and _last_change(path) < long_ago]
-    return sum(remove(path) for path in old)
+    cutoff = time.time() - DAY
+    unfinished = [path for path in folder.glob(".*.part") if is_temporary(path) and is_gone(path) is not False]
+    return sum(remove(path) for path in unfinished if _last_change(path) < cutoff)
 
 
 def remove(path: Path) -> bool:
-    """Delete a temporary file, or a folder with all that is in it; tell whether that was possible."""
+    """Delete a temporary file, or a folder with everything in it; return whether that was possible."""
     with suppress(OSError):
         failpoint("files.remove")
         if path.is_dir():
@@ -138,7 +139,7 @@ def remove(path: Path) -> bool:
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Give a folder for this process alone; it is gone afterwards."""
+    """Provide a folder that only this process uses, and delete it afterwards."""
     folder = parent / temporary_name("fetch")
     with disk_errors(parent):
         failpoint("files.scratch")
@@ -150,7 +151,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
-    """Read a file piece by piece."""
+    """Read a file chunk by chunk."""
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             yield chunk
@@ -166,29 +167,38 @@ def hash_of(path: Path) -> str:
 
 @contextmanager
 def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn the system's refusals to write into a ResourceError that says what to do."""
+    """Turn the system's refusals to write `path` into a ResourceError; `needed` is in bytes.
+
+    What to do about it depends on what `path` is for: whoever knows that adds the advice.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise ResourceError(
-                f"the disk is full: {path} was not written",
-                why=_space(path, needed),
-                fix="zoo cache ls, then zoo cache rm NAME; or set ZOO_CACHE to a folder on another disk",
-            ) from error
+            why = f"{_space(path, needed)}; delete something there, or choose another disk"
+            raise ResourceError(f"the disk is full: {path} was not written", why=why) from error
         if error.errno in REFUSALS:
-            raise ResourceError(
-                f"{path} cannot be written",
-                why=f"{error.strerror or error}",
-                fix="set ZOO_CACHE (downloads), ZOO_CONFIG (settings) or --out (runs) to a folder of yours",
-            ) from error
+            raise ResourceError(f"{path} cannot be written", why=f"{error.strerror or error}") from error
         raise
 
 
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a file over another one. Windows refuses that while a program has it open, mostly for a moment."""
+    for pause in (*BUSY_PAUSES, None):
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError as error:
+            if pause is None:
+                why = f"{error.strerror}; if another program has it open, close it there"
+                raise ResourceError(f"{path} cannot be replaced", why=why) from error
+            time.sleep(pause)
+
+
 def _last_change(path: Path) -> float:
-    """Return when a file, or anything in a folder, was last written; if it goes meanwhile, that was now."""
+    """Return when a file, or anything in a folder, was last written; now, if it is being deleted."""
     try:
-        return max(one.lstat().st_mtime for one in (path, *path.rglob("*")))
+        return max(entry.lstat().st_mtime for entry in (path, *path.rglob("*")))
     except OSError:
         return time.time()
 
@@ -199,16 +209,16 @@ def _space(path: Path, needed: int | None) -> str:
     return free if needed is None else f"{needed:,} bytes are needed, {free}"
 
 
-def _not_as_promised(name: str, why: str) -> IntegrityError:
-    return IntegrityError(f"{name} is not the promised file", why=why)
+def _mismatch(name: str, why: str) -> IntegrityError:
+    return IntegrityError(f"{name} is not the expected file", why=why)
 
 
-def _not_through_links(path: str, flags: int) -> int:
+def _open_without_links(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself last, where the system lets a folder be opened."""
+    """Make the rename itself durable, where the system lets a folder be opened."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

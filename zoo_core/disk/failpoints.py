@@ -1,9 +1,9 @@
-"""Places at which a test may let this process fail, one by one: before every write, sync, rename and removal.
+"""Points at which a test can make this process fail: before every write, sync, rename and removal.
 
-    ZOO_FAILPOINT=files.rename:2:kill      the second time that a file is about to get its name: SIGKILL
-    ZOO_FAILPOINT='*:17:ENOSPC'            at the 17th place that is passed, whichever it is: the disk is full
+    ZOO_FAILPOINT=files.rename:2:kill      SIGKILL the second time that a file is about to be renamed
+    ZOO_FAILPOINT='*:17:ENOSPC'            a full disk at the 17th failpoint, whichever it is
 
-Without the variable, passing such a place does nothing.
+Without the variable, a failpoint does nothing.
 """
 
 from __future__ import annotations
@@ -14,28 +14,27 @@ import signal
 from fnmatch import fnmatchcase
 from itertools import count
 
-_PASSED = count(1)  # of the places that ZOO_FAILPOINT names, how many this process has passed
+_PASSED = count(1)  # how many failpoints that match ZOO_FAILPOINT this process has passed
 
 
 def failpoint(name: str) -> None:
-    """Fail as ZOO_FAILPOINT=NAME:COUNT:ACTION says, if this is the COUNT-th place passed whose name matches NAME.
+    """Fail as ZOO_FAILPOINT=NAME:COUNT:ACTION says, if this is the COUNT-th failpoint whose name matches NAME.
 
-    ACTION is `kill` (SIGKILL), `int`, `term` (a signal to this process), or the name of a system error such as
-    ENOSPC, which is raised as an OSError.
+    ACTION is a signal (`kill`, `int` or `term`), or the name of a system error such as ENOSPC, which is raised as an
+    OSError.
     """
-    asked = os.environ.get("ZOO_FAILPOINT")
-    if asked is None:
+    setting = os.environ.get("ZOO_FAILPOINT")
+    if setting is None:
         return
-    pattern, number, action = asked.split(":")
+    pattern, number, action = setting.split(":")
     if fnmatchcase(name, pattern) and next(_PASSED) == int(number):
         os.write(2, f"failpoint {name}: {action}\n".encode())
         _fail(action)
 
 
 def _fail(action: str) -> None:
-    signals = {"kill": signal.SIGKILL, "int": signal.SIGINT, "term": signal.SIGTERM}
-    if action in signals:
-        os.kill(os.getpid(), signals[action])
+    if action in ("kill", "int", "term"):
+        os.kill(os.getpid(), signal.Signals[f"SIG{action.upper()}"])
     else:
         code = getattr(errno, action)
         raise OSError(code, os.strerror(code))

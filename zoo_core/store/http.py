@@ -1,6 +1,6 @@
-"""Downloads over HTTP: they go on where they were cut, try again within limits, and are not led to a worse place.
+"""Downloads over HTTP: resumed where they were interrupted, retried within limits, and never downgraded from https.
 
-Nothing that a server says is believed, beyond what saves bytes: size and sha256 of the whole decide at the end.
+Nothing that a server claims is trusted: the size and sha256 of the complete file decide at the end.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -24,32 +24,41 @@ from zoo_core.store.partial_download import Partial
 if TYPE_CHECKING:  # a quarter of the time that `zoo list` takes, and only a download needs it
     import httpx
 
-BUSY = (408, 425, 429)  # as any 5xx: the same question may be answered later
+BUSY = (408, 425, 429)  # like any 5xx: the same request may succeed later
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
-STRONG = re.compile(r'"[!#-~]*"')  # a weak one, W/"…", does not promise the same bytes
+STRONG = re.compile(r'"[!#-~]*"')  # a weak one, W/"…", does not promise identical bytes
 PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a download is tried, and how long others are waited for; times are in seconds."""
+    """How often a download is tried, and how long anything is waited for; times are in seconds."""
 
     tries: int = 6
     connect: float = 10.0
-    read: float = 10.0  # without a byte, or with fewer than `slowest` for each second
+    read: float = 10.0  # without a byte, or with fewer than `slowest` per second
     slowest: int = 100  # bytes per second
-    pause: float = 0.5  # before the second try; doubled before each one that follows
-    longest_pause: float = 60.0  # also where a server asks for more
+    pause: float = 0.5  # before the second try; doubled before each further one
+    longest_pause: float = 60.0  # even if a server asks for more
     redirects: int = 5
-    silence: float = 10.0  # for another process that fetches the same file; then we say so
-    lock: float = 600.0  # for that process in all; then we fetch too: a lock saves bandwidth, correctness needs none
+    client_stall: float = 120.0  # without a new byte from the user's package client, which retries on its own
+    silence: float = 10.0  # for another process that fetches the same file, before saying so
+    lock: float = 600.0  # for that process in total, before fetching it too: the lock only saves bandwidth
 
 
-OnBytes = Callable[[int, int], None]  # called with (bytes so far, bytes in all)
+OnBytes = Callable[[int, int], None]  # called with (bytes so far, bytes in total)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to ask for: a URL, and headers. httpx drops `Authorization` when a redirect leads to another host."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a token
 
 
 class _Retry(Exception):
-    """A try failed in a way in which the next one need not; `pause` is what the server asks for."""
+    """A try failed in a way that may not happen again; `pause` is what the server asks for, in seconds."""
 
     def __init__(self, cause: str, pause: float | None = None) -> None:
         super().__init__(cause)
@@ -57,7 +66,7 @@ class _Retry(Exception):
 
 
 class _RestartFromZero(Exception):
-    """What is here is not the beginning of what comes; `error` is what to say if that happens twice."""
+    """The partial file is not the beginning of what the server sends; `error` is raised if that happens twice."""
 
     def __init__(self, error: ZooError) -> None:
         super().__init__(error)
@@ -65,22 +74,24 @@ class _RestartFromZero(Exception):
 
 
 @contextmanager
-def downloaded(source: Source, scratch: Path, on_bytes: OnBytes, patience: RetryPolicy) -> Iterator[Path]:
-    """Give a path to what lies at an http(s) address, whole and verified; it is gone afterwards.
+def downloaded(
+    source: Source, request: Request, scratch: Path, on_bytes: OnBytes, retry: RetryPolicy
+) -> Iterator[Path]:
+    """Download what `request` asks for, and provide a path to it, complete and verified; it is deleted afterwards.
 
-    What came before the connection failed, or this process was stopped, is left in `scratch` for the next try.
+    If the connection fails or this process is stopped, the partial file is left in `scratch` for the next try.
 
     Raises:
         NetworkError: the server could not be reached, refused, or failed too often.
-        IntegrityError: what it gives is not the promised file, or it leads from https to elsewhere.
-        ResourceError: the disk is full, read-only, or not ours to write.
+        IntegrityError: the content does not match the source, or the server redirects from https to something else.
+        ResourceError: the disk is full or read-only, or permission is denied.
     """
     with disk_errors(scratch, source.size):
         partial = Partial(scratch, source.sha256, source.size)
     try:
         with disk_errors(scratch, source.size):
             partial.resume()
-            _Download(source, partial, on_bytes, patience).run()
+            _Download(source, request, partial, on_bytes, retry).run()
         yield partial.path
     except (IntegrityError, ResourceError):
         partial.drop()
@@ -96,55 +107,57 @@ class _Download:
     """One source on its way into a Partial."""
 
     source: Source
+    request: Request
     partial: Partial
     on_bytes: OnBytes
-    patience: RetryPolicy
+    retry: RetryPolicy
     failures: int = 0
 
     def run(self) -> None:
-        """Get and verify all of it."""
+        """Download and verify all of it."""
         import httpx
 
         try:
-            timeout = httpx.Timeout(self.patience.read, connect=self.patience.connect)
-            with httpx.Client(timeout=timeout, headers={"Accept-Encoding": "identity"}) as client:
-                self._until_whole(client)
+            timeout = httpx.Timeout(self.retry.read, connect=self.retry.connect)
+            headers = {**self.request.headers, "Accept-Encoding": "identity"}
+            with httpx.Client(timeout=timeout, headers=headers) as client:
+                self._until_complete(client)
         except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:  # the last two: proxy settings
             raise self._failed(_cause(error)) from error
 
-    def _until_whole(self, client: httpx.Client) -> None:
-        anew = 0
+    def _until_complete(self, client: httpx.Client) -> None:
+        restarts = 0
         while True:
             try:
                 self._get_rest(client)
                 return self._verify()
-            except _RestartFromZero as broken:
-                anew += 1
-                if anew > 1:
-                    raise broken.error from None
+            except _RestartFromZero as restart:
+                restarts += 1
+                if restarts > 1:
+                    raise restart.error from None
                 self.partial.restart(None)
             except _Retry as failure:
                 self._pause(failure)
 
     def _pause(self, failure: _Retry) -> None:
-        if self.failures + 1 >= self.patience.tries:
+        if self.failures + 1 >= self.retry.tries:
             raise self._failed(failure.cause) from failure.__cause__
-        pause = self.patience.pause * 2**self.failures * random.uniform(0.5, 1)
+        pause = self.retry.pause * 2**self.failures * random.uniform(0.5, 1)
         self.failures += 1
-        time.sleep(min(pause if failure.pause is None else failure.pause, self.patience.longest_pause))
+        time.sleep(min(pause if failure.pause is None else failure.pause, self.retry.longest_pause))
 
     def _get_rest(self, client: httpx.Client) -> None:
-        """Ask for what is missing, and take it."""
+        """Request the missing bytes, and receive them."""
         import httpx
 
         if self.partial.count == self.source.size:
             return
         try:
             with self._answer(client) as response:
-                self._admit(response)
-                self._take(response)
+                self._accept(response)
+                self._receive(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            if self.failures == 0:  # nobody is there: that is said at once
+            if self.failures == 0:  # nobody listens there: report it at once
                 raise
             raise _Retry(_cause(error)) from error
         except httpx.TransportError as error:
@@ -152,102 +165,102 @@ class _Download:
 
     @contextmanager
     def _answer(self, client: httpx.Client) -> Iterator[httpx.Response]:
-        """Give the answer at the end of all redirects; of the others nothing is read."""
-        request = client.build_request("GET", self.source.uri, headers=self._headers())
-        for _ in range(self.patience.redirects + 1):
+        """Provide the response after all redirects; the bodies of the redirects are not read."""
+        request = client.build_request("GET", self.request.url, headers=self._range_headers())
+        for _ in range(self.retry.redirects + 1):
             with closing(client.send(request, stream=True)) as response:
                 if response.next_request is None:
                     yield response
                     return
-                self._refuse_worse(request.url.scheme, response.next_request.url.scheme)
+                self._refuse_downgrade(request.url.scheme, response.next_request.url.scheme)
                 request = response.next_request
-        raise self._failed(f"it redirects more than {self.patience.redirects} times")
+        raise self._failed(f"it redirects more than {self.retry.redirects} times")
 
-    def _refuse_worse(self, here: str, there: str) -> None:
-        if there not in ("https", here):
-            why = "from https only https is followed, and nothing but http and https at all"
-            raise IntegrityError(f"{self.source.uri} redirects from {here} to {there}", why=why)
+    def _refuse_downgrade(self, before: str, after: str) -> None:
+        if after not in ("https", before):
+            why = "https may only redirect to https, and http only to http or https"
+            raise IntegrityError(f"{self.source.uri} redirects from {before} to {after}", why=why)
 
-    def _headers(self) -> dict[str, str]:
+    def _range_headers(self) -> dict[str, str]:
         if self.partial.count == 0:
             return {}
         etag = _strong(self.partial.etag)
         return {"Range": f"bytes={self.partial.count}-"} | ({"If-Range": etag} if etag else {})
 
-    def _admit(self, response: httpx.Response) -> None:
-        """Let a body pass that is the whole, or the rest that was asked for."""
+    def _accept(self, response: httpx.Response) -> None:
+        """Accept a body that is the complete file, or the rest that was requested."""
         status = response.status_code
         if status == 200:
             self.partial.restart(_strong(response.headers.get("ETag")))
         elif status == 206 and self._is_rest(response):
             self.partial.joined = True
         elif status in (206, 416):
-            told = response.headers.get("Content-Range", "no Content-Range")
-            raise _RestartFromZero(self._failed(f"asked for the rest, it answers {status} with {told}"))
+            content_range = response.headers.get("Content-Range", "no Content-Range")
+            raise _RestartFromZero(self._failed(f"asked for the rest, it answers {status} with {content_range}"))
         elif status in BUSY or status >= 500:
             raise _Retry(_status(response), _asked_pause(response.headers.get("Retry-After", "")))
         else:
             raise self._failed(_status(response))
 
     def _is_rest(self, response: httpx.Response) -> bool:
-        told = RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        content_range = RANGE.fullmatch(response.headers.get("Content-Range", ""))
         etag = _strong(response.headers.get("ETag"))
         return (
-            told is not None
-            and int(told[1]) == self.partial.count > 0
-            and told[2] in ("*", str(self.source.size))
+            content_range is not None
+            and int(content_range[1]) == self.partial.count > 0
+            and content_range[2] in ("*", str(self.source.size))
             and etag in ("", self.partial.etag or etag)
             and response.headers.get("Content-Encoding", "identity") == "identity"
         )
 
-    def _take(self, response: httpx.Response) -> None:
-        for chunk in self._lively(response.iter_raw()):
+    def _receive(self, response: httpx.Response) -> None:
+        for chunk in self._at_speed(response.iter_raw()):
             room = self.source.size - self.partial.count
             self.partial.add(chunk[:room])
             if len(chunk) > room:
-                self._refuse(f"it is longer than the {self.source.size:,} bytes that were promised")
+                self._refuse(f"it is longer than the expected {self.source.size:,} bytes")
             self.on_bytes(self.partial.count, self.source.size)
         if self.partial.count == self.source.size:
             return
         ended = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
         if response.status_code == 200 and (ended or PAGE.match(self.partial.head)):
-            self._refuse(f"it has {self.partial.count:,} bytes, {self.source.size:,} were promised")
+            self._refuse(f"it has {self.partial.count:,} bytes, expected {self.source.size:,}")
         raise _Retry("the connection ended early")
 
-    def _lively(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Pass chunks on, and give up on a server that sends next to nothing."""
+    def _at_speed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass chunks on, and give up on a server that sends too slowly."""
         began, count = time.monotonic(), 0
         for chunk in chunks:
             yield chunk
             count += len(chunk)
-            if (passed := time.monotonic() - began) > self.patience.read:
-                if count < self.patience.slowest * passed:
+            if (passed := time.monotonic() - began) > self.retry.read:
+                if count < self.retry.slowest * passed:
                     raise _Retry(f"it sent {count:,} bytes in {passed:.0f} s")
                 began, count = time.monotonic(), 0
 
     def _verify(self) -> None:
-        if (found := self.partial.complete()) != self.source.sha256:
-            self._refuse(f"sha256 is {found}, {self.source.sha256} was promised")
+        if (sha256 := self.partial.complete()) != self.source.sha256:
+            self._refuse(f"sha256 is {sha256}, expected {self.source.sha256}")
 
     def _refuse(self, why: str) -> NoReturn:
-        """Say that this is not the promised file; if it came in several pieces, it gets another chance in one."""
+        """Raise that this is not the expected file; if it came in several pieces, download it again in one."""
         page = " It looks like an HTML page: a login or an error page?" if PAGE.match(self.partial.head) else ""
-        error = IntegrityError(f"{self.source.uri} is not the promised file", why=f"{why}.{page}" if page else why)
+        error = IntegrityError(f"{self.source.uri} is not the expected file", why=f"{why}.{page}" if page else why)
         raise _RestartFromZero(error) if self.partial.joined else error
 
     def _failed(self, cause: str) -> NetworkError:
-        got = f"{self.partial.count:,} of {self.source.size:,} bytes"
+        received = f"{self.partial.count:,} of {self.source.size:,} bytes"
         tries = "1 try" if self.failures == 0 else f"{self.failures + 1} tries"
-        return NetworkError(f"{self.source.uri} could not be fetched", why=f"{cause}; {got} after {tries}")
+        return NetworkError(f"{self.source.uri} could not be downloaded", why=f"{cause}; {received} after {tries}")
 
 
 def _strong(etag: str | None) -> str:
-    """Return an ETag that promises the same bytes, or nothing."""
+    """Return an ETag if it promises identical bytes, else an empty text."""
     return etag if etag and STRONG.fullmatch(etag) else ""
 
 
 def _asked_pause(header: str) -> float | None:
-    """Return the seconds of a Retry-After, which may also be a date; None: it says nothing."""
+    """Return the seconds of a Retry-After header, which may also be a date; None if it is neither."""
     with suppress(ValueError, TypeError, OverflowError):
         return max(0.0, float(int(header)))
     with suppress(ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Readers: from how a file is offered to how the Store keeps it, so that one content has one hash."""
+"""Readers convert a file from how it is published to how the Store saves it, so equal content has equal hashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ENTRIES = 1_000_000
 
 
 def gunzip(path: Path) -> Iterator[bytes]:
-    """Yield what a .gz file holds; a file that is not compressed is passed on as it is."""
+    """Yield the decompressed content of a .gz file; a file that is not compressed is passed through."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     with gzip.open(path) if compressed else path.open("rb") as content:
@@ -26,7 +26,7 @@ def gunzip(path: Path) -> Iterator[bytes]:
 def rezip(path: Path) -> Iterator[bytes]:
     """Yield a zip of the same regular files: uncompressed, sorted by name, without dates.
 
-    Archives of the same files become the same bytes, whoever packed them.
+    Archives of the same files become the same bytes, whichever program packed them.
     """
     target = _Pieces()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
@@ -41,7 +41,7 @@ def rezip(path: Path) -> Iterator[bytes]:
 
 
 class _Pieces(io.RawIOBase):
-    """A file to write to whose content is taken away piece by piece."""
+    """A writable file whose content is consumed piece by piece."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

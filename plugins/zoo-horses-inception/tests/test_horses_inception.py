@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -81,3 +82,15 @@ def test_preprocessing_of_a_backbone_is_timms() -> None:
 def test_a_misspelt_backbone_is_answered_with_the_nearest() -> None:
     with pytest.raises(zoo.UnknownName, match="no timm model named 'resnt18'; did you mean 'resnet18'"):
         horses_inception(2, backbone="resnt18")
+
+
+def test_an_archive_that_unpacks_to_far_too_much_is_refused_first(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("out_jit_module/data/0", bytes(50_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="unpacks to 50,000,000 bytes, expected 3,456"):
+            list(read(tmp_path / "bomb.pt"))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Weights of timm's models, from a server on loopback that answers as the Hugging Face Hub does."""
+"""Weights of timm's models, from a loopback server that answers like the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """What the server holds, by repository, what it was asked, and whether it sends other bytes than it promised."""
+    """The server's files by repository, its requests, and whether it sends wrong bytes."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     lies: bool = False
-    large: bool = True  # a large file's ETag is its sha256; a small one's is git's own
+    large: bool = True  # a large file's ETag is its sha256; a small one has git's hash
 
     def holds(self, name: str, tensors: dict[str, Tensor]) -> None:
         self.files[f"timm/{name}"] = save({key: tensor.contiguous() for key, tensor in tensors.items()})
@@ -59,12 +59,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             self.answer(body=True)
 
         def answer(self, *, body: bool) -> None:
-            known.asked.append(f"{self.command} {self.path}")
+            state.asked.append(f"{self.command} {self.path}")
             repository, _, rest = self.path.strip("/").partition("/resolve/")
-            content = known.files.get(repository) if rest.endswith("/model.safetensors") else None
+            content = state.files.get(repository) if rest.endswith("/model.safetensors") else None
             if content is None:
                 return self.missing()
-            etag = hashlib.sha256(content).hexdigest() if known.large else COMMIT
+            etag = hashlib.sha256(content).hexdigest() if state.large else COMMIT
             self.send_response(200)
             for key, value in {"ETag": f'"{etag}"', "X-Linked-Etag": f'"{etag}"', "X-Repo-Commit": COMMIT}.items():
                 self.send_header(key, value)
@@ -72,7 +72,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if body:
-                self.wfile.write(bytes(len(content)) if known.lies else content)
+                self.wfile.write(bytes(len(content)) if state.lies else content)
 
         def missing(self) -> None:
             self.send_response(404)
@@ -84,16 +84,16 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    known = Hub(f"http://127.0.0.1:{server.server_port}")
+    state = Hub(f"http://127.0.0.1:{server.server_port}")
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    point_at(known.url, monkeypatch)
-    yield known
+    point_at(state.url, monkeypatch)
+    yield state
     server.shutdown()
     server.server_close()
 
 
 def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What HF_ENDPOINT and HF_HUB_DISABLE_TELEMETRY do; the hub's client reads them when it is imported."""
+    """Do what HF_ENDPOINT and HF_HUB_DISABLE_TELEMETRY do; the hub's client reads them only at import."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
     template = url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -117,7 +117,7 @@ def random_model(name: str) -> torch.nn.Module:
     return timm.create_model(name, pretrained=False).eval()
 
 
-def test_a_prediction_is_timms_own_and_needs_no_network_twice(hub: Hub, store: Store, photo: Path) -> None:
+def test_a_prediction_matches_timm_and_is_offline_the_second_time(hub: Hub, store: Store, photo: Path) -> None:
     model = random_model(TINY)
     hub.holds(TINY, model.state_dict())
     (prediction,) = zoo.predict(NAME, photo, store=store, precision="float32")
@@ -135,7 +135,7 @@ def test_a_prediction_is_timms_own_and_needs_no_network_twice(hub: Hub, store: S
     assert hub.asked == []
 
 
-def test_the_command_line_fetches_ahead_and_lists_what_it_keeps(hub: Hub, tmp_path: Path) -> None:
+def test_the_command_line_downloads_ahead_and_lists_the_cache(hub: Hub, tmp_path: Path) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
     variables = {**os.environ, "HF_ENDPOINT": hub.url, "ZOO_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path)}
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -147,20 +147,21 @@ def test_the_command_line_fetches_ahead_and_lists_what_it_keeps(hub: Hub, tmp_pa
     label, path = zoo_says("pull", NAME).split()
     assert label == f"{NAME}.hub"
     assert Path(path).read_bytes() == hub.files[NAME]
-    assert [one["name"] for one in json.loads(zoo_says("cache", "ls", "--json"))] == [NAME]
+    listed = [(entry["name"], entry["kind"]) for entry in json.loads(zoo_says("cache", "ls", "--json"))]
+    assert listed == [(NAME, "file"), (NAME, "pin")]
     assert zoo_says("pull", NAME, ZOO_OFFLINE="1").split() == [label, path]
-    assert zoo_says("cache", "verify") == "1 intact\n"
-    assert zoo_says("cache", "rm", NAME).startswith("1 deleted")
+    assert zoo_says("cache", "verify") == "2 intact\n"
+    assert zoo_says("cache", "rm", NAME).startswith("2 deleted")
 
 
-def test_progress_is_told(hub: Hub, store: Store) -> None:
+def test_progress_is_reported(hub: Hub, store: Store) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
     seen: list[Event] = []
     store.fetch(REGISTRY.model(NAME).weights[0].file, "x", seen.append)
     assert seen[-1] == Progress("fetching", len(hub.files[NAME]), len(hub.files[NAME]), "B")
 
 
-def test_bytes_that_are_not_those_of_the_hash_are_refused(hub: Hub, store: Store) -> None:
+def test_bytes_that_do_not_match_the_hash_are_refused(hub: Hub, store: Store) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
     hub.lies = True
     with pytest.raises(IntegrityError, match="sha256"):
@@ -173,16 +174,16 @@ def test_bytes_that_are_not_those_of_the_hash_are_refused(hub: Hub, store: Store
 def test_a_file_without_a_sha256_is_refused(hub: Hub, store: Store) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
     hub.large = False
-    with pytest.raises(IntegrityError, match="the hub gives no size and sha256"):
+    with pytest.raises(IntegrityError, match="the hub gives no commit, size and sha256"):
         zoo.create_model(NAME, weights="pretrained", store=store)
 
 
-def test_a_file_that_the_hub_has_not_is_told_with_what_to_do(hub: Hub, store: Store) -> None:
-    with pytest.raises(NetworkError, match=r"(?s)timm/test_resnet.*could not be had.*404.*HF_ENDPOINT"):
+def test_a_file_missing_on_the_hub_says_what_to_do(hub: Hub, store: Store) -> None:
+    with pytest.raises(NetworkError, match=r"(?s)timm/test_resnet.*could not be downloaded.*404.*HF_ENDPOINT"):
         zoo.create_model(NAME, weights="pretrained", store=store)
 
 
-def test_without_a_network_it_ends_soon(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_it_fails_soon(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     point_at("http://127.0.0.1:9", monkeypatch)
     started = time.monotonic()
     with pytest.raises(NetworkError, match="Connect"):
@@ -190,14 +191,14 @@ def test_without_a_network_it_ends_soon(store: Store, monkeypatch: pytest.Monkey
     assert time.monotonic() - started < 10
 
 
-def test_offline_nothing_is_asked(hub: Hub, store: Store) -> None:
+def test_offline_sends_no_request(hub: Hub, store: Store) -> None:
     with pytest.raises(NetworkError, match=rf"ZOO_OFFLINE is set\nTry: ZOO_OFFLINE=0 zoo pull {NAME}"):
         zoo.create_model(NAME, weights="pretrained", store=Store(store.root, offline=True))
     assert hub.asked == []
 
 
 def test_weights_under_older_names_go_through_timm(hub: Hub, store: Store) -> None:
-    """Here a patch embedding as a matrix, as older files have it: timm makes a convolution of it."""
+    """Older files have the patch embedding as a matrix; timm converts it to a convolution."""
     name = "test_vit.r160_in1k"
     state = random_model(name).state_dict()
     matrix = {"patch_embed.proj.weight": state["patch_embed.proj.weight"].flatten(1)}
@@ -214,7 +215,7 @@ def test_weights_of_another_model_are_refused(hub: Hub, store: Store) -> None:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Bright ones and dark ones."""
+    """Class folders with bright and dark images."""
     for kind, shade in (("bright", 220), ("dark", 30)):
         for number in range(10):
             path = tmp_path / "pictures" / kind / f"{number}.png"
@@ -234,7 +235,7 @@ def test_a_new_head_is_trained_and_the_run_predicts(hub: Hub, store: Store, pict
     assert set(load_file(result.directory / "weights.safetensors")) == {"fc.weight", "fc.bias"}
     later = Store(tmp_path / "elsewhere")
     hub.holds(TINY, {key: tensor + 1 for key, tensor in state.items()})
-    with pytest.raises(IntegrityError, match="they differ in: hub"):  # here it is other bytes by now
+    with pytest.raises(IntegrityError, match="they differ in: hub"):  # the file on the hub has changed
         zoo.predict(result.directory, pictures / "dark" / "0.png", store=later)
     plan = result.directory / "plan.json"
     plan.write_text(plan.read_text().replace(f'"model": "{TINY}"', '"model": "test_vit.r160_in1k"'))
@@ -248,7 +249,7 @@ def test_a_backbone_without_classes_says_what_to_do(store: Store, photo: Path) -
         zoo.predict("timm/vit_small_patch14_dinov2.lvd142m", photo, store=store)
 
 
-def test_a_backbones_own_head_is_passed_over(hub: Hub, store: Store) -> None:
+def test_a_backbones_own_head_is_ignored(hub: Hub, store: Store) -> None:
     """An image tower's last layer gives an embedding, not classes."""
     name = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
     state = random_model(name).state_dict()

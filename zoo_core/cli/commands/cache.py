@@ -1,4 +1,4 @@
-"""`zoo cache`: what the Store holds."""
+"""`zoo cache`: list, verify and delete what the Store has cached."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from zoo_core.cli.options import Json, registry
 from zoo_core.errors import IntegrityError, UnknownName
 from zoo_core.pull import labels
 from zoo_core.registry.registry import Registry
-from zoo_core.store.store import Entry, Store
+from zoo_core.store.cache_folder import Entry
+from zoo_core.store.store import Store
 
 SHORTEST_KEY = 6  # characters of a key
 
 app = typer.Typer(
-    help="List, verify and delete what is kept: weights, data, features.", no_args_is_help=True, add_completion=False
+    help="List, verify and delete cached weights, data and features.", no_args_is_help=True, add_completion=False
 )
 
 
 @app.command()
 def ls(context: typer.Context, json: Json = False) -> None:
-    """List what is kept."""
+    """List cached files."""
     store = Store.default()
     entries = _labelled(registry(context), store)
     if json:
         rows = [{"name": n, "kind": e.kind, "key": e.key, "size": e.size, "path": str(e.path)} for n, e in entries]
         return print_json(rows)
     if entries:
-        print_table(("name", "key", "size"), [(n, e.key[:12], human_bytes(e.size)) for n, e in entries], right=["size"])
+        lines = [(name, entry.kind, entry.key[:12], human_bytes(entry.size)) for name, entry in entries]
+        print_table(("name", "kind", "key", "size"), lines, right=["size"])
     eprint(f"{human_bytes(sum(entry.size for _, entry in entries))} in {store.root}")
     return None
 
@@ -39,14 +41,12 @@ def rm(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A name or key that ls lists, features, or all.")],
 ) -> None:
-    """Delete from what is kept; it is fetched or computed again when needed."""
+    """Delete cached files; they are downloaded or computed again when needed."""
     store = Store.default()
     entries = _labelled(registry(context), store)
-    by_key = len(name) >= SHORTEST_KEY
-    chosen = [e for label, e in entries if name in ("all", label) or (by_key and e.key.startswith(name))]
-    chosen = chosen or [e for label, e in entries if name and label.startswith(f"{name}.")]
-    if not chosen:
-        raise UnknownName("kept file", name, [label for label, _ in entries], fix="zoo cache ls")
+    chosen = _chosen(name, entries)
+    if not chosen and name != "all":
+        raise UnknownName("cached file", name, [label for label, _ in entries], fix="zoo cache ls")
     for entry in chosen:
         store.remove(entry)
     print(f"{len(chosen)} deleted, {human_bytes(sum(entry.size for entry in chosen))}")
@@ -54,19 +54,26 @@ def rm(
 
 @app.command()
 def verify(context: typer.Context) -> None:
-    """Hash everything that is kept; delete what is damaged, and what killed processes left unfinished."""
+    """Hash all cached files; delete damaged ones, and temporary files left by killed processes."""
     store = Store.default()
-    left = store.sweep()
+    swept = store.sweep()
     entries = _labelled(registry(context), store)
     damaged = [(label, entry) for label, entry in entries if not store.verify(entry)]
     for _, entry in damaged:
         store.remove(entry)
     if damaged:
         names = ", ".join(label for label, _ in damaged)
-        raise IntegrityError(f"{len(damaged)} of {len(entries)} were damaged and are deleted", why=names)
-    print(f"{len(entries)} intact" + (f"; {left} left unfinished more than a day ago, deleted" if left else ""))
+        raise IntegrityError(f"{len(damaged)} of {len(entries)} were damaged and have been deleted", why=names)
+    print(f"{len(entries)} intact" + (f"; {swept} unfinished, over a day old, deleted" if swept else ""))
 
 
 def _labelled(known: Registry, store: Store) -> list[tuple[str, Entry]]:
-    named = labels(known, store)
-    return [(named.get(entry.key, entry.kind), entry) for entry in store.entries()]
+    names = labels(known, store)
+    return [(names.get(entry.key, entry.kind), entry) for entry in store.entries()]
+
+
+def _chosen(name: str, entries: list[tuple[str, Entry]]) -> list[Entry]:
+    """Return the entries that a name, a key or its first characters stand for; else those whose name it begins."""
+    by_key = len(name) >= SHORTEST_KEY
+    chosen = [e for label, e in entries if name in ("all", label) or (by_key and e.key.startswith(name))]
+    return chosen or [e for label, e in entries if name and label.startswith(f"{name}.")]

@@ -1,4 +1,4 @@
-"""`zoo pull`: fetch ahead, or import local files."""
+"""`zoo pull`: download ahead of time, or import local files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from zoo_core.store.store import Store
 def pull(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="NAME, NAME.WEIGHTS or NAME.EDITION.", autocompletion=all_names)],
-    from_: Annotated[Path | None, typer.Option("--from", help="A local file or folder to import from.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Import from this local file or folder instead.")] = None,
 ) -> None:
-    """Fetch weights or data ahead of time."""
+    """Download weights or data ahead of time."""
     files = pulling.files_of(registry(context), name)
     if not files:
-        eprint(f"{name} has nothing to fetch.")
+        eprint(f"{name} has nothing to download.")
     with Bars() as bars:
         for label, path in pulling.pull(files, Store.default(), origin=from_, on_event=bars):
             print(f"{label}  {path}")

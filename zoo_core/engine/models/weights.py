@@ -17,13 +17,15 @@ from zoo_core.store.store import Store
 MAX_HEADER = 25_000_000  # bytes: about 300,000 tensors
 
 
-def pin_weights(card: ModelCard, weights: Sequence[WeightsCard], store: Store) -> tuple[WeightsCard, ...]:
-    """Return the weights with every file pinned to a hash; the Store resolves files on the Hub.
+def pin_weights(
+    card: ModelCard, weights: Sequence[WeightsCard], store: Store, on_event: OnEvent = ignore_event
+) -> tuple[WeightsCard, ...]:
+    """Return the weights with the hash of every file; files on the hub are downloaded first, unless they are cached.
 
     Raises:
-        NetworkError: a hash is not known yet, and the Hub cannot be reached.
+        NetworkError: a file was never downloaded, and cannot be now.
     """
-    files = [store.pinned(w.file, f"{card.name}.{w.name}") for w in weights]
+    files = [store.pinned(w.file, f"{card.name}.{w.name}", on_event) for w in weights]
     return tuple(w.model_copy(update={"file": file}) for w, file in zip(weights, files, strict=True))
 
 
@@ -68,7 +70,7 @@ def fit_tensors(model: nn.Module, tensors: Mapping[str, Tensor], name: str, *, o
 
 def read_weights(weights: WeightsCard, name: str, store: Store, on_event: OnEvent = ignore_event) -> dict[str, Tensor]:
     """Download one set of weights and return its tensors; the bytes parsed are the bytes hashed."""
-    file = store.pinned(weights.file, name)
+    file = store.pinned(weights.file, name, on_event)
     path = store.fetch(file, name, on_event)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != file.sha256:

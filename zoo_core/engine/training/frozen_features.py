@@ -91,7 +91,7 @@ class FrozenFeaturesTrainer:
         )
         if job.world.is_first:
             try:
-                job.store.keep(key, save_tensors({"features": rows}))
+                job.store.put_cached(key, save_tensors({"features": rows}))
             except ResourceError as error:  # a cache that is full or not ours stops no run
                 LOG.warning("the %s features are not kept for the next run: %s", what, error.why)
         return Features(rows, labels_of(images), names_of(images))

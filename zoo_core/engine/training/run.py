@@ -67,7 +67,7 @@ def execute(
     """
     if tensorboard:
         need_tensorboard()
-    plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store)})
+    plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
     device = pick_device(device_of(plan.device))
     data = drive(open_splits(plan, store, on_event, world), on_event)
     plan, images = data.plan, data.splits

@@ -49,7 +49,7 @@ def teachers_answers(job: zoo.Job, settings: DistillationSettings) -> Generator[
     teacher = zoo.create_model(card.name, weights=settings.teacher_weights, registry=registry, store=job.store)
     see = zoo.transforms(card.name, weights=settings.teacher_weights, registry=registry)
     logits = yield from answers(teacher, job.train, see, job, "the teacher's answers")
-    job.store.keep(key, save({"logits": logits}))
+    job.store.put_cached(key, save({"logits": logits}))
     return logits
 
 
