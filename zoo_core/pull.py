@@ -73,7 +73,7 @@ def _adopt(file: File, label: str, store: Store, origin: Path) -> Path:
 
 def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
     """Split at the last dot, unless the whole is a name: names may hold dots themselves."""
-    names = {*registry.models, *registry.datasets, *registry.recipes}
+    names = registry.names(("models", "datasets", "recipes"))
     name, dot, part = target.rpartition(".")
     if target in names:
         return target, None

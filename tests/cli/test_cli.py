@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load
 
 from tests.conftest import Zoo
-from zoo_core import Registry
+from zoo_core import Recipe, Registry
 
 pytestmark = pytest.mark.usefixtures("with_pond")
 
@@ -172,7 +173,7 @@ def test_a_users_registry_adds_a_recipe_with_documented_figures(
         "log": {"loss": [9]},
     }
     recipe = {**pond.recipes["pond"].model_dump(), "reference": documented}
-    changed = Registry(**{**vars(pond), "recipes": {"pond": type(pond.recipes["pond"]).model_validate(recipe)}})
+    changed = replace(pond, tables={**pond.tables, "recipes": {"pond": Recipe.model_validate(recipe)}})
     monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): changed)
     said = zoo("run", "pond", "--strict")
     assert said.code == 9

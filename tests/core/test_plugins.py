@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,10 +14,23 @@ from typing import Any
 import pytest
 import zoo_pond
 from packaging.requirements import Requirement
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from tests.conftest import Zoo
 from tests.fakes.installation import install
-from zoo_core import Catalogue, ModelCard, PluginError, Registry, UnknownName, hookimpl, load_registry
+from zoo_core import (
+    Catalogue,
+    FrozenModel,
+    ModelCard,
+    PluginError,
+    Registry,
+    UnknownName,
+    hookimpl,
+    hookspecs,
+    load_registry,
+)
+from zoo_core.registry import discovery, kinds
+from zoo_core.registry.contents import PluginContents
 from zoo_core.registry.discovery import find_plugins, new_manager
 from zoo_core.registry.distributions import Distribution, installed, satisfies
 
@@ -58,7 +72,7 @@ def dying_halfway() -> Any:
         ({"zoo_models": raising(ValueError("no models today"))}, "its zoo_models hook raised ValueError: no models"),
         ({"zoo_models": raising(SystemExit(3))}, "raised SystemExit: 3"),
         ({"zoo_datasets": raising(MemoryError())}, "its zoo_datasets hook raised MemoryError"),
-        ({"zoo_models": lambda: None}, "raised TypeError"),
+        ({"zoo_models": lambda: None}, "its zoo_models hook returned None"),
         ({"zoo_models": lambda: 7}, "raised TypeError"),
         ({"zoo_models": lambda: ["junk"]}, "returned a str, not a ModelCard"),
         ({"zoo_models": lambda: {"a": 1}}, "returned a str, not a ModelCard"),
@@ -255,3 +269,70 @@ def test_only_requirements_on_the_core_itself_are_read(tmp_path: Path, monkeypat
     (near,) = (one for one in installed() if one.name == "zoo-near")
     assert near.requires == ("Zoo_Core (>=0.1)",)
     assert near.incompatibility is None
+
+
+def test_a_plugin_may_wrap_its_own_hook() -> None:
+    module = plugin(zoo_models=lambda: zoo_pond.zoo_models()[:1])
+
+    def renamed() -> Any:
+        results = yield
+        return [[card.model_copy(update={"name": f"wrapped-{card.name}"}) for cards in results for card in cards]]
+
+    module.renamed = hookimpl(wrapper=True, specname="zoo_models")(renamed)  # type: ignore[attr-defined]
+    loaded = registry_with(module)
+    assert loaded.problems == ()
+    assert "wrapped-pond-net" in loaded.models
+
+
+def test_a_wrapper_does_not_reach_the_hooks_of_other_plugins() -> None:
+    module = ModuleType("someones_plugin")
+
+    def emptied() -> Any:
+        yield
+        return []
+
+    module.emptied = hookimpl(wrapper=True, specname="zoo_models")(emptied)  # type: ignore[attr-defined]
+    assert "pond-net" in registry_with(module).models
+
+
+def test_a_hookimpl_with_fewer_arguments_than_its_hookspec_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version can add an argument without breaking the plugins that do not take it."""
+
+    def zoo_models(version: str) -> Any:
+        raise NotImplementedError
+
+    monkeypatch.setattr(hookspecs, "zoo_models", hookspecs.hookspec(zoo_models))
+    monkeypatch.setattr(discovery, "HOOK_ARGUMENTS", {"version": "2"})
+    newer = zoo_pond.zoo_models()[0].model_copy(update={"name": "newer"})
+
+    def takes_it(version: str) -> list[ModelCard]:
+        return [newer.model_copy(update={"name": f"newer-{version}"})]
+
+    loaded = registry_with(plugin(zoo_models=takes_it))
+    assert loaded.problems == ()
+    assert {"pond-net", "newer-2"} <= set(loaded.models)
+
+
+class Metric(FrozenModel):
+    """A value of a sixth kind."""
+
+    name: str
+    summary: str = "s"
+
+
+def test_a_sixth_kind_is_one_row_and_its_hookspec(monkeypatch: pytest.MonkeyPatch, zoo: Zoo) -> None:
+    def zoo_metrics() -> Any:
+        raise NotImplementedError
+
+    monkeypatch.setattr(hookspecs, "zoo_metrics", hookspecs.hookspec(zoo_metrics), raising=False)
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, kinds.Kind("metric", Metric, "zoo_metrics")))
+    loaded = registry_with(plugin(zoo_metrics=lambda: [Metric(name="recall")]))
+    assert loaded.problems == ()
+    assert list(loaded.tables["metrics"]) == ["recall"]
+    adapter = TypeAdapter(PluginContents)
+    assert adapter.validate_json(adapter.dump_json(loaded.plugins[-1])) == loaded.plugins[-1]
+    monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): loaded)
+    assert "metric" in zoo("list", "recall").out
+    assert json.loads(zoo("list", "recall", "--json").out)["metrics"] == [{"name": "recall", "summary": "s"}]
+    assert json.loads(zoo("show", "recall", "--json").out)["metric"] == {"name": "recall", "summary": "s"}
+    assert "metrics: recall" in zoo("plugins").out

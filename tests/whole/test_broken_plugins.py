@@ -46,7 +46,7 @@ BROKEN = {
     "has-null-bytes": (b"x = 1\0", "raised SyntaxError"),
     "is-not-utf8": (b"x = '\xff\xfe'", "raised SyntaxError"),
     "is-not-there": (None, "No module named 'zoo_is_not_there'"),
-    "returns-nothing": (hook("pass"), "its zoo_models hook raised TypeError"),
+    "returns-nothing": (hook("pass"), "its zoo_models hook returned None"),
     "returns-a-number": (hook("return 7"), "its zoo_models hook raised TypeError"),
     "returns-junk": (hook("return ['junk']"), "returned a str, not a ModelCard"),
     "returns-other": (hook("return [card('a')]", "zoo_datasets"), "returned a ModelCard, not a DatasetCard"),

@@ -17,14 +17,15 @@ from pydantic import TypeAdapter, ValidationError
 from zoo_core.disk.atomic import atomic_write
 from zoo_core.disk.sandbox import describe_exit, limit_memory, run_child
 from zoo_core.errors import Problem
-from zoo_core.registry.discovery import PluginContents, collect, find_plugins, new_manager
+from zoo_core.registry import kinds
+from zoo_core.registry.contents import PluginContents
+from zoo_core.registry.discovery import collect, find_plugins, new_manager
 from zoo_core.registry.distributions import Distribution, installed
 from zoo_core.registry.registry import Registry, registry_of
 from zoo_core.registry.settings import UserConfig
 
 State = Literal["ok", "slow", "disabled", "incompatible", "broken"]
 
-KINDS = ("models", "catalogues", "datasets", "trainers", "recipes")
 PATIENCE = 10.0  # seconds for one plugin
 SLOW = 500.0  # milliseconds to import, above which every command feels it
 MEMORY = 4 * 2**30  # bytes that a plugin may hold while it is examined
@@ -117,7 +118,9 @@ def _examine(distribution: Distribution, folder: Path, seconds: float) -> Import
 def _diagnosis(one: Distribution, disabled: bool, findings: ImportReport, together: Registry) -> Diagnosis:
     state, problem = ("disabled", _disabled(one)) if disabled else _state(one, findings, together)
     offers = [offer for offer in together.plugins if one.provides(offer.plugin)]
-    brings = {kind: [name for offer in offers for name in offer.names.get(kind, ())] for kind in KINDS}
+    brings = {
+        kind.plural: [name for offer in offers for name in offer.names.get(kind.plural, ())] for kind in kinds.KINDS
+    }
     cause, cure = (problem.cause, problem.cure) if problem else ("", "")
     return Diagnosis(
         one.name, one.version, state, findings.milliseconds, {k: v for k, v in brings.items() if v}, cause, cure

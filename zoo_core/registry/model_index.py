@@ -35,6 +35,11 @@ class ModelIndex(Mapping[str, ModelCard]):
     def __len__(self) -> int:
         return len(self.single) + sum(len(catalogue.models) for catalogue in self.catalogues.values())
 
+    @property
+    def in_catalogues(self) -> set[str]:
+        """The names of the models that catalogues provide."""
+        return {name for catalogue in self.catalogues.values() for name in catalogue.models}
+
     def _catalogue_of(self, name: str) -> Catalogue | None:
         catalogue = self.catalogues.get(name.partition("/")[0])
         return catalogue if catalogue is not None and name in catalogue.models else None

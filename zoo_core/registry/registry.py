@@ -9,16 +9,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import shorten
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pluggy
 from pydantic import ValidationError
 
-from zoo_core.cards import DatasetCard, FrozenModel, ModelCard, TrainerCard, WeightsCard, resolve
+from zoo_core.cards import DatasetCard, ModelCard, TrainerCard, WeightsCard, resolve
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.images.folder import scan
 from zoo_core.recipes import ModelReference, Plan, Recipe
-from zoo_core.registry.discovery import PluginContents, collect, find_plugins
+from zoo_core.registry import kinds
+from zoo_core.registry.contents import PluginContents
+from zoo_core.registry.discovery import collect, find_plugins
 from zoo_core.registry.imported_weights import ImportedWeights, with_imported
 from zoo_core.registry.model_index import ModelIndex
 from zoo_core.registry.pydantic_errors import to_usage_error
@@ -37,14 +39,35 @@ T = TypeVar("T")
 class Registry:
     """A snapshot of what is installed and written down, by name; and the problems met while loading it."""
 
-    models: ModelIndex
-    datasets: Mapping[str, DatasetCard]
-    trainers: Mapping[str, TrainerCard]
-    recipes: Mapping[str, Recipe]
+    tables: Mapping[str, Mapping[str, Any]]  # cards and recipes by name, by the plural of their kind
     references: Mapping[str, ModelReference]  # documented and derived counts, by model
     plugins: tuple[PluginContents, ...]
     problems: tuple[Problem, ...]
     imported_weights: Mapping[str, tuple[WeightsCard, ...]] = field(default_factory=dict)  # by model
+
+    @property
+    def models(self) -> ModelIndex:
+        """All models, including those of catalogues."""
+        return cast(ModelIndex, self.tables["models"])
+
+    @property
+    def datasets(self) -> Mapping[str, DatasetCard]:
+        """All datasets."""
+        return self.tables["datasets"]
+
+    @property
+    def trainers(self) -> Mapping[str, TrainerCard]:
+        """All trainers."""
+        return self.tables["trainers"]
+
+    @property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """All recipes, of plugins and of registry files."""
+        return self.tables["recipes"]
+
+    def names(self, plurals: Iterable[str] = ()) -> set[str]:
+        """Return every name of these kinds; without any, of all kinds."""
+        return {name for plural in plurals or self.tables for name in self.tables[plural]}
 
     def model(self, name: str) -> ModelCard:
         """Return a model's card, with the weights that the user has imported for it, or raise UnknownName."""
@@ -171,9 +194,8 @@ class _Loader:
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         self.owners: dict[tuple[str, str], str] = {}
-        self.tables: dict[str, dict[str, Any]] = {
-            kind: {} for kind in ("models", "catalogues", "datasets", "trainers", "recipes", "references")
-        }
+        self.tables: dict[str, dict[str, Any]] = {kind.plural: {} for kind in kinds.KINDS}
+        self.references: dict[str, ModelReference] = {}
         self.offers: list[PluginContents] = []
 
     def load(self, offers: Iterable[PluginContents], files: Iterable[Path]) -> Registry:
@@ -183,32 +205,34 @@ class _Loader:
             self._add_offer(offer)
         for path, content in others:
             self._add_file(path, content)
-        tables = {kind: MappingProxyType(table) for kind, table in self.tables.items()}
-        models = ModelIndex(tables.pop("models"), tables.pop("catalogues"))
-        return Registry(models=models, **tables, plugins=tuple(self.offers), problems=tuple(self.problems))
+        tables: dict[str, Mapping[str, Any]] = {
+            plural: MappingProxyType(table) for plural, table in self.tables.items()
+        }
+        tables["models"] = ModelIndex(tables["models"], tables["catalogues"])
+        return Registry(
+            MappingProxyType(tables), MappingProxyType(self.references), tuple(self.offers), tuple(self.problems)
+        )
 
     def _add_offer(self, offer: PluginContents) -> None:
         """Take all that a plugin brings, or nothing of it."""
-        taken = [name for name, count in Counter(offer.takes).items() if name in self.owners or count > 1]
+        taken = [name for name, count in Counter(offer.claimed_names).items() if name in self.owners or count > 1]
         if taken:
             self.problems.extend(self._taken(*name, offer.plugin) for name in taken)
             return
         self.offers.append(offer)
-        self.owners |= dict.fromkeys(offer.takes, offer.plugin)
-        for kind, name, value in offer.items:
+        self.owners |= dict.fromkeys(offer.claimed_names, offer.plugin)
+        for kind, name, value in offer.entries:
             self.tables[kind][name] = value
 
     def _add_file(self, path: Path, content: RegistryFile) -> None:
-        entries: list[tuple[str, str, FrozenModel]] = [
-            ("recipes", name, recipe) for name, recipe in content.recipes.items()
-        ]
+        entries: list[tuple[str, str, Any]] = [("recipes", name, recipe) for name, recipe in content.recipes.items()]
         entries += [("references", name, figures) for name, figures in content.models.items()]
         for kind, name, value in entries:
             if (kind, name) in self.owners:
                 self.problems.append(self._taken(kind, name, str(path)))
             else:
                 self.owners[kind, name] = str(path)
-                self.tables[kind][name] = value
+                (self.references if kind == "references" else self.tables[kind])[name] = value
 
     def _taken(self, kind: str, name: str, owner: str) -> Problem:
         first = self.owners.get((kind, name), owner)

@@ -119,8 +119,7 @@ def new(
 
 
 def _is_taken(name: str, known: Registry) -> bool:
-    tables = (known.models, known.datasets, known.trainers, known.recipes)
-    return any(name in table for table in tables) or f"zoo-{name}" in [one.name for one in installed()]
+    return any(name in table for table in known.tables.values()) or f"zoo-{name}" in [one.name for one in installed()]
 
 
 def _brought(names: Mapping[str, list[str]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from zoo_core.cli.console import human_bytes, out, percent, print_json, print_ta
 from zoo_core.cli.options import Json, all_names, registry
 from zoo_core.errors import UnknownName
 from zoo_core.recipes import ModelReference
+from zoo_core.registry import kinds
 from zoo_core.registry.registry import Registry
 
 
@@ -33,18 +33,13 @@ def show(
 
 
 def _named(known: Registry, name: str) -> list[tuple[str, FrozenModel]]:
-    tables: dict[str, Mapping[str, FrozenModel]] = {
-        "model": known.models,
-        "catalogue": known.models.catalogues,
-        "dataset": known.datasets,
-        "trainer": known.trainers,
-        "recipe": known.recipes,
-    }
-    found = [(kind, table[name]) for kind, table in tables.items() if name in table]
-    found = [(kind, known.model(name) if kind == "model" else value) for kind, value in found]
-    if not found:
-        raise UnknownName("model, dataset, trainer or recipe", name, [n for table in tables.values() for n in table])
-    return found
+    matches = [kind for kind in kinds.KINDS if name in known.tables[kind.plural]]
+    if not matches:
+        raise UnknownName("model, dataset, trainer or recipe", name, known.names())
+    return [
+        (kind.name, known.model(name) if kind.plural == "models" else known.tables[kind.plural][name])
+        for kind in matches
+    ]
 
 
 def _print(known: Registry, name: str) -> None:
