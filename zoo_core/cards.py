@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
-from zoo_core.errors import PluginError, UnknownName, UsageError
+from zoo_core.errors import PluginError, UnknownName, UsageError, author_line
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9-]+/)?[a-z0-9]+([._-][a-z0-9]+)*$", min_length=1, max_length=64)
@@ -296,8 +296,10 @@ def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can
     try:
         return resolve_name(reference)
     except Exception as error:
+        package = reference.partition(".")[0].partition(":")[0]
+        line = author_line(error, package)
         raise PluginError(
             f"{reference!r} cannot be imported",
-            why=f"{type(error).__name__}: {error}",
+            why=f"{type(error).__name__}: {error}{line and f' (for its author: {line})'}",
             fix=f"python -c 'import {reference.partition(':')[0]}'",
         ) from error

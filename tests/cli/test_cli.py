@@ -113,7 +113,7 @@ def test_plugins_say_who_brings_what(zoo: Zoo) -> None:
     [
         (("show", "pond-nett"), 2, "did you mean 'pond-net'?\nTry: zoo list"),
         (("run", "ponnd"), 2, "no recipe named 'ponnd'; did you mean 'pond'?"),
-        (("run", "pond", "--set", "epoch=3"), 2, "epoch: no such key; did you mean 'epochs'?"),
+        (("run", "pond", "--set", "epoch=3"), 2, "epoch: unknown key; did you mean 'epochs'?"),
         (("run", "pond", "--set", "epochs"), 2, "--set epochs is not KEY=VALUE"),
         (("run", "pond", "--epochs", "0"), 2, "epochs: Input should be greater than 0"),
         (("run", "pond", "--epochs", "many"), 2, "Invalid value for '--epochs'"),

@@ -81,7 +81,7 @@ def test_the_doctor_as_json_names_cause_and_cure(zoo: Zoo, site: Path) -> None:
     assert "1 of 6 plugins cannot be used\nzoo-later" in said.err
     told = {one["distribution"]: one for one in json.loads(said.out)}
     assert told["zoo-later"]["state"] == "incompatible"
-    assert told["zoo-later"]["cure"] == "pip install --upgrade zoo-core zoo-later"
+    assert told["zoo-later"]["cure"] == "pip install --upgrade zoo-core"
     assert told["zoo-fashion-cnn"]["state"] == "ok"
 
 

@@ -139,7 +139,7 @@ def _state(one: Distribution, findings: ImportReport, together: Registry) -> tup
 
 
 def _problem(one: Distribution, cause: str) -> Problem:
-    return Problem(one.label, cause, f"pip install --upgrade {one.name}, or zoo plugins disable {one.name}")
+    return Problem(one.label, cause, f"zoo plugins disable {one.name}")
 
 
 def _disabled(one: Distribution) -> Problem:

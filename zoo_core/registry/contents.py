@@ -41,6 +41,19 @@ class PluginContents:
         )
         return (*((plural, name) for plural, name, _ in self.entries), *in_catalogues)
 
+    def without(self, refused: set[tuple[str, str]]) -> PluginContents:
+        """Return it without these (kind, name) pairs; a catalogue loses the models whose names are refused."""
+        if refused.isdisjoint(self.claimed_names):
+            return self
+        taken = {name for plural, name in refused if plural == "models"}
+        remaining: dict[str, tuple[FrozenModel, ...]] = {plural: () for plural in self.cards}
+        for plural, name, card in self.entries:
+            if (plural, name) not in refused:
+                if isinstance(card, Catalogue):
+                    card = card.model_copy(update={"models": card.models - taken})
+                remaining[plural] += (card,)
+        return PluginContents(self.plugin, {plural: cards for plural, cards in remaining.items() if cards})
+
     @property
     def names(self) -> dict[str, list[str]]:
         """The names of all of it, by kind; kinds that it does not provide are left out."""

@@ -6,16 +6,12 @@ second distribution with the same entry-point name in silence; so entry points a
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stdout, suppress
+from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint
 from types import MappingProxyType
-from typing import TypeVar
 
 import pluggy
-from pydantic import ValidationError
 
 from zoo_core import hookspecs
 from zoo_core.cards import FrozenModel
@@ -23,18 +19,11 @@ from zoo_core.errors import Problem, did_you_mean
 from zoo_core.registry import builtin as trainers, kinds
 from zoo_core.registry.contents import PluginContents
 from zoo_core.registry.distributions import Distribution, installed
+from zoo_core.registry.isolation import BrokenPlugin, call_isolated
 from zoo_core.registry.kinds import Kind
-from zoo_core.registry.pydantic_errors import first_error
 from zoo_core.registry.settings import UserConfig
 
-T = TypeVar("T")
-LONGEST = 300  # characters of an error's text
-
 HOOK_ARGUMENTS: Mapping[str, object] = MappingProxyType({})  # passed to every hook; a hookimpl takes those it names
-
-
-class BrokenPlugin(Exception):
-    """A plugin raised, or returned what no hook may return."""
 
 
 def find_plugins(
@@ -86,7 +75,7 @@ def _load(manager: pluggy.PluginManager, name: str, point: EntryPoint) -> Proble
     if manager.has_plugin(name):
         name = f"{name} [{point.name}]"
     try:
-        manager.register(_isolated(point.load, f"importing {point.value!r}"), name=name)
+        manager.register(call_isolated(point.load, f"importing {point.value!r}", point.value), name=name)
     except BrokenPlugin as error:
         return _problem(name, str(error))
     except pluggy.PluginValidationError as error:
@@ -109,19 +98,24 @@ def _call_hook(manager: pluggy.PluginManager, plugin: object, kind: Kind) -> lis
     """Call one plugin's implementations of a hook, through pluggy, without those of the other plugins."""
     others = [other for other in manager.get_plugins() if other is not plugin]
     caller = manager.subset_hook_caller(kind.hook, others)
-    results: list[list[object]] = _isolated(
-        lambda: [list(values) for values in caller(**HOOK_ARGUMENTS)], f"its {kind.hook} hook"
+    results: list[list[object]] = call_isolated(
+        lambda: [list(values) for values in caller(**HOOK_ARGUMENTS)], f"its {kind.hook} hook", _package(plugin)
     )
     if not results and any(not (impl.wrapper or impl.hookwrapper) for impl in caller.get_hookimpls()):
         raise BrokenPlugin(f"its {kind.hook} hook returned None, not an iterable")  # pluggy drops None
     return [value for returned in results for value in returned]
 
 
+def _package(plugin: object) -> str:
+    """Return the name of the package that a plugin's code is in; a plugin may be a module or an instance."""
+    return str(getattr(plugin, "__name__", type(plugin).__module__))
+
+
 def _checked(kind: Kind, returned: list[object]) -> tuple[FrozenModel, ...]:
     for value in returned:
         if not isinstance(value, kind.card):
             raise BrokenPlugin(f"its {kind.hook} hook returned a {type(value).__name__}, not a {kind.card.__name__}")
-        _isolated(partial(_validate, value), f"a value of its {kind.hook} hook")
+        call_isolated(partial(_validate, value), f"a value of its {kind.hook} hook", value.__class__.__module__)
     return tuple(returned)  # type: ignore[arg-type]
 
 
@@ -130,25 +124,5 @@ def _validate(value: FrozenModel) -> None:
     type(value).model_validate(value.model_dump(warnings=False))
 
 
-def _isolated(call: Callable[[], T], what: str) -> T:
-    """Call into a plugin: whatever it raises becomes BrokenPlugin, whatever it prints goes to stderr."""
-    try:
-        with redirect_stdout(sys.stderr):
-            return call()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too: a plugin must not end the program that lists it
-        text = first_error(error) if isinstance(error, ValidationError) else _first_line(error)
-        raise BrokenPlugin(f"{what} raised {type(error).__name__}{text and ': '}{text}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """Return what an error says, in short; one that cannot even be printed says nothing."""
-    with suppress(Exception):
-        return next(iter(str(error).strip().splitlines()), "")[:LONGEST]
-    return ""
-
-
-def _problem(name: str, cause: str) -> Problem:
-    one = name.split()[0]
-    return Problem(name, cause, f"pip install --upgrade {one}, zoo plugins disable {one}, or pip uninstall {one}")
+def _problem(plugin: str, cause: str) -> Problem:
+    return Problem(plugin, cause, f"zoo plugins disable {plugin.split()[0]}")

@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from zoo_core.errors import Problem, UnknownName
 from zoo_core.hookspecs import GROUP
+from zoo_core.registry.name_claims import OUR_DISTRIBUTIONS
 
 CORE = re.compile(r"\s*zoo[-_.]+core(?![\w.-])(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 RELEASE = r"\d+(?:\.\d+)*"
@@ -50,13 +51,14 @@ class Distribution:
     def incompatibility(self) -> Problem | None:
         """Why it cannot be imported, where its metadata tells."""
         if self.fault:
-            return Problem(self.label, self.fault, f"pip install --force-reinstall {self.name}")
+            return Problem(self.label, self.fault, f"zoo plugins disable {self.name}")
         core = _core_version() if self.requires else ""
         unmet = next((one for one in self.requires if core and not satisfies(core, one)), None)
         if unmet is None:
             return None
         cause = f"it needs {unmet.strip()}, and zoo-core {core} is installed"
-        return Problem(self.label, cause, f"pip install --upgrade zoo-core {self.name}")
+        ours = f" {self.name}" if self.name in OUR_DISTRIBUTIONS else ""
+        return Problem(self.label, cause, f"pip install --upgrade zoo-core{ours}")
 
 
 def installed() -> list[Distribution]:

@@ -20,7 +20,7 @@ from zoo_core.cards import File, FrozenModel, ImageInput, ModelCard, Name, Sha25
 from zoo_core.disk.atomic import atomic_write
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import Problem, UsageError
-from zoo_core.registry.pydantic_errors import first_error
+from zoo_core.registry.pydantic_errors import describe
 from zoo_core.registry.settings import UserConfig
 
 MAX_BYTES = 100_000  # of a record
@@ -64,7 +64,7 @@ class ImportedWeights:
             try:
                 cards[model] = (*cards.get(model, ()), _card(path))
             except (OSError, ValueError, RecursionError) as error:
-                why = first_error(error) if isinstance(error, ValidationError) else str(error)
+                why = describe(error) if isinstance(error, ValidationError) else str(error)
                 problems.append(Problem(f"weights {path}", why, f"rm {path}, and zoo import-weights again"))
         return cards, problems
 

@@ -15,7 +15,7 @@ from zoo_core.cards import FrozenModel
 from zoo_core.disk.atomic import atomic_write, disk_errors
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import UsageError
-from zoo_core.registry.pydantic_errors import first_error
+from zoo_core.registry.pydantic_errors import describe
 
 MAX_BYTES = 1_000_000  # of the file
 
@@ -51,7 +51,7 @@ class UserConfig:
         except FileNotFoundError:
             return UserSettings()
         except (OSError, ValueError, RecursionError) as error:
-            why = first_error(error) if isinstance(error, ValidationError) else str(error)
+            why = describe(error) if isinstance(error, ValidationError) else str(error)
             raise UsageError(f"{self.path} cannot be read", why=why, fix=f"mend or delete {self.path}") from error
 
     def disable(self, distribution: str) -> None:
