@@ -57,7 +57,7 @@ BROKEN = {
         "Argument(s) {'config'} are declared",
     ),
     "writes-a-bad-card": (hook("return [card('Not A Name')]"), "ValidationError: name: String should match pattern"),
-    "counts-wrong": (hook("return [card('a', classes=('x',))]"), "1 classes are named, num_classes is 2"),
+    "counts-wrong": (hook("return [card('a', classes=('x',))]"), "1 classes are named, but num_classes is 2"),
     "hooks-wrong": (hook("return []", "zoo_modls"), "there is no hook named 'zoo_modls'; did you mean 'zoo_models'?"),
     "takes-a-name": (model("fashion-cnn"), "the model 'fashion-cnn', but that name belongs to zoo-fashion-cnn 0.1.0"),
     "takes-twice": (hook("return [card('b'), card('b')]"), "it provides the model 'b' twice: neither is used"),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from zoo_core.cards import FrozenModel
 from zoo_core.errors import UsageError, did_you_mean, printable
+from zoo_core.registry.field_docs import models_in
 
 MAX_FAULTS = 100  # faults that are listed
 MAX_KEY_LENGTH = 500  # characters of a key's path
@@ -58,7 +59,7 @@ def _walk(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list
     annotation: Any = model
     level = [model]
     for part in location:
-        level = list(_models_in(annotation))
+        level = list(models_in(annotation))
         chosen = [one for one in level if len(level) > 1 and part in _tags(one)]
         if chosen:
             annotation = chosen[0]
@@ -85,15 +86,8 @@ def _suggestion(keys: list[str], level: list[type[BaseModel]], model: type[BaseM
 def _dotted_keys(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield name
-        for inner in _models_in(field.annotation):
+        for inner in models_in(field.annotation):
             yield from (f"{name}.{key}" for key in _dotted_keys(inner))
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any type annotation
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)
 
 
 def _tags(model: type[BaseModel]) -> tuple[str, ...]:
