@@ -81,6 +81,8 @@ def test_show_prints_a_card(zoo: Zoo) -> None:
         "summary   Saves in the middle of an epoch",
         "trainer   zoo_pond.trainer:Patient",
         "settings  zoo_pond.settings:PatientSettings",
+        "--set                      values   default  meaning",
+        "settings.checkpoint_every  int > 0  2        steps between checkpoints",
         "",
     ]
 

@@ -318,7 +318,7 @@ def test_metadata_that_cannot_be_read_is_a_fault_and_hides_nothing_else(
     assert "zoo-fashion-cnn" in found
     assert "someone-elses" not in found
     assert found["zoo-garbled"].fault.startswith("its entry_points.txt cannot be read")
-    assert found["zoo-nameless"].fault == "its metadata gives it no name"
+    assert found["zoo-nameless"].fault == "its metadata has no name"
 
 
 def test_only_requirements_on_the_core_itself_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

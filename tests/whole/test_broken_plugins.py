@@ -67,7 +67,7 @@ UNFIT = {
     "needs-a-newer-core": ({"requires": "zoo-core>=9"}, "it needs zoo-core>=9, and zoo-core"),
     "needs-an-exact-core": ({"requires": "zoo-core==0.0.1"}, "it needs zoo-core==0.0.1, and zoo-core"),
     "garbles-requires": ({"requires": "zoo-core >>> 1"}, "it needs zoo-core >>> 1, and zoo-core"),
-    "has-no-metadata": ({"files": {"METADATA": ""}}, "its metadata gives it no name"),
+    "has-no-metadata": ({"files": {"METADATA": ""}}, "its metadata has no name"),
 }
 GOOD = {
     "is-good": model("good-one"),

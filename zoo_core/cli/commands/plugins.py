@@ -14,7 +14,7 @@ from zoo_core.cli.console import eprint, print_json, print_table
 from zoo_core.cli.options import Json, registry
 from zoo_core.errors import PluginError, UnknownName, UsageError
 from zoo_core.plugin_tools.scaffold import Kind, write_plugin
-from zoo_core.registry.distributions import installed, installed_as, normalised
+from zoo_core.registry.distributions import installed, installed_as, normalized
 from zoo_core.registry.registry import Registry
 from zoo_core.registry.settings import UserConfig
 
@@ -87,10 +87,10 @@ def enable(name: DistributionName) -> None:
     """Have a disabled plugin imported again."""
     configuration = UserConfig.default()
     known = {*(one.name for one in installed()), *configuration.settings().disabled}  # it may be uninstalled by now
-    if normalised(name) not in known:
+    if normalized(name) not in known:
         raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
-    configuration.enable(normalised(name))
-    print(f"{normalised(name)} is enabled")
+    configuration.enable(normalized(name))
+    print(f"{normalized(name)} is enabled")
 
 
 @app.command()
