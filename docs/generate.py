@@ -99,7 +99,8 @@ def _dataclass_fields(kind: Any) -> Iterator[FieldDoc]:  # noqa: ANN401 - any da
     lines = {line.strip().partition(":")[0]: line.partition("  # ")[2] for line in inspect.getsource(kind).splitlines()}
     for field in dataclasses.fields(kind):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        default = None if required else getattr(field.default, "__name__", repr(field.default))
+        value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        default = None if required else getattr(value, "__name__", repr(value))
         yield FieldDoc(field.name, str(field.type), default, lines.get(field.name, ""))
 
 

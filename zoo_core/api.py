@@ -82,7 +82,7 @@ def transforms(
     options: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
 ) -> T.Compose:
-    """Return a model's preprocessing: from a PIL image to (C, size, size) float32, normalized.
+    """Return a model's preprocessing: from a PIL image to (C, size, size) float32, normalised.
 
     Args:
         name: as `list_models` gives it.

@@ -29,7 +29,7 @@ Place = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class InMemoryImages:
-    """Decoded images, augmented where `steps` are given, then normalized."""
+    """Decoded images, augmented where `steps` are given, then normalised."""
 
     decoded: DecodedImages
     input: ImageInput

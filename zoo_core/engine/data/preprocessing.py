@@ -48,7 +48,7 @@ def resize_transform(spec: ImageInput) -> v2.Compose:
 
 
 def normalize_transform(spec: ImageInput) -> v2.Compose:
-    """Return the steps from uint8 (…, C, H, W) to normalized float32."""
+    """Return the steps from uint8 (…, C, H, W) to normalised float32."""
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(spec.mean), list(spec.std))])
 
 
