@@ -1,4 +1,4 @@
-"""What several commands share: the registry to work with, and their common options."""
+"""Options that several commands share, and the registry that they use."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from zoo_core.registry.registry import Registry, load_registry
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PrecisionOption = Annotated[
-    PrecisionName, typer.Option("--precision", help="auto, float32 (the plain path), bfloat16.")
+    PrecisionName, typer.Option("--precision", help="auto, float32 (full precision), bfloat16.")
 ]
 
 
 def registry(context: typer.Context) -> Registry:
-    """Load the registry with the user's files: ./zoo.toml, $ZOO_REGISTRY, --registry; say what was left out."""
+    """Load the registry with the user's files: ./zoo.toml, $ZOO_REGISTRY, --registry; report what was skipped."""
     loaded = load_registry(_user_files(context.obj))
     for problem in loaded.problems:
         eprint(f"Left out: {problem.subject}: {problem.cause}\n  Try: {problem.cure}")

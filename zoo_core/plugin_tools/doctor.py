@@ -1,4 +1,4 @@
-"""Examines installed plugins, each in a process of its own: whatever one does, the others are examined too."""
+"""Diagnoses installed plugins, each in a separate process, so that none can disturb the diagnosis of another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROGRAM = "from zoo_core.plugin_tools.doctor import examine; examine(*sys.argv[1
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What a plugin's own process saw."""
+    """What happened when a plugin was imported in its process."""
 
     offers: tuple[PluginContents, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -44,7 +44,7 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How an installed distribution's plugins are."""
+    """The state of an installed distribution's plugins."""
 
     distribution: str
     version: str
@@ -56,7 +56,7 @@ class Diagnosis:
 
     @property
     def well(self) -> bool:
-        """Whether there is nothing to mend."""
+        """Whether it needs no fix."""
         return self.state not in ("broken", "incompatible")
 
 
@@ -71,7 +71,7 @@ def diagnose(seconds: float = PATIENCE) -> list[Diagnosis]:
 
 
 def examine(name: str, report: str) -> None:
-    """Import one distribution's plugins, in the process that is there for it, and write the Findings to a file."""
+    """Import one distribution's plugins in this process, and write an ImportReport to a file."""
     limit_memory(MEMORY)
     distribution = next(one for one in installed() if one.name == name)
     atomic_write(
@@ -93,7 +93,7 @@ def _findings(distribution: Distribution) -> ImportReport:
 
 
 def examine_all(distributions: Iterable[Distribution], seconds: float) -> list[ImportReport]:
-    """Let each distribution be examined in a process of its own, as many at once as there are cores."""
+    """Examine each distribution in a separate process, as many at once as there are cores."""
     with TemporaryDirectory(prefix="zoo-") as folder:
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
@@ -149,4 +149,4 @@ def _disabled(one: Distribution) -> Problem:
 def _slow(one: Distribution, findings: ImportReport) -> Problem:
     cause = "its entry module imports torch" if findings.imports_torch else "importing it takes long"
     cure = "move its imports to the modules that its cards name: they are loaded when they are used"
-    return Problem(one.label, f"{cause}, and so every command starts later", cure)
+    return Problem(one.label, f"{cause}, which delays every command", cure)

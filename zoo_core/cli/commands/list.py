@@ -1,4 +1,4 @@
-"""`zoo list`: what there is."""
+"""`zoo list`: everything that is installed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def list_(
     pattern: Annotated[str | None, typer.Argument(help="A glob such as '*cnn*'.")] = None,
     json: Json = False,
 ) -> None:
-    """List recipes, models, datasets and trainers; a catalogue's models are listed where a pattern asks for them."""
+    """List recipes, models, datasets and trainers. A catalogue's models are listed only if PATTERN matches them."""
     listed = registry(context)
     print_json(_as_json(listed, pattern)) if json else _print(listed, pattern)
 
