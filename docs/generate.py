@@ -9,9 +9,11 @@ explanation/measured.json first; explanation/documented-numbers.md is made from 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,18 +22,19 @@ import documented_numbers
 import performance
 import reliability
 import typer.main
+from pydantic import BaseModel
 
-from zoo_core import cards, errors, events, hookspecs, recipes, recipes as plans, testing
+from zoo_core import cards, errors, events, hookspecs, recipes, testing
 from zoo_core.cli.app import COMMANDS, app
 from zoo_core.engine.compute import seeding as order
 from zoo_core.engine.data import augmentation as augment
 from zoo_core.engine.training import optimizers, trainer
+from zoo_core.registry.field_docs import FieldDoc, describe_fields
 from zoo_core.registry.registry import load_registry
 
 HERE = Path(__file__).parent
 MEASURED = HERE / "explanation" / "measured.json"
 HEAD = "<!-- written by docs/generate.py: change the code, not this page -->\n\n"
-FIELD = re.compile(r"^    (?P<name>[a-z]\w*): (?P<type>[^=#]+?)(?: = (?P<default>.+?))?(?:  # (?P<why>.*))?$")
 
 
 def pages() -> dict[Path, str]:
@@ -72,7 +75,7 @@ def _command(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401 - click 
 
 
 def _values() -> Iterator[str]:
-    for module in (cards, recipes, plans):
+    for module in (cards, recipes):
         for name, kind in vars(module).items():
             if inspect.isclass(kind) and kind.__module__ == module.__name__ and issubclass(kind, cards.FrozenModel):
                 yield f"## {name}\n\n{inspect.getdoc(kind)}\n"
@@ -80,13 +83,24 @@ def _values() -> Iterator[str]:
 
 
 def _fields(kind: type) -> Iterator[str]:
-    rows = [match.groupdict() for line in inspect.getsource(kind).splitlines() if (match := FIELD.match(line))]
+    """Yield a table of a pydantic model's or a dataclass's fields."""
+    rows = describe_fields(kind) if issubclass(kind, BaseModel) else list(_dataclass_fields(kind))
     if rows:
         yield "| field | type | default | |\n|---|---|---|---|"
         for row in rows:
-            default = f"`{row['default']}`" if row["default"] else "required"
-            yield f"| `{row['name']}` | `{row['type'].replace('|', 'or')}` | {default} | {row['why'] or ''} |"
+            default = "required" if row.default is None else f"`{row.default}`"
+            yield f"| `{row.key}` | {row.type.replace('|', 'or')} | {default} | {row.meaning} |"
         yield ""
+
+
+def _dataclass_fields(kind: Any) -> Iterator[FieldDoc]:  # noqa: ANN401 - any dataclass
+    """Yield a dataclass's fields; their meanings are the comments on their lines."""
+    lines = {line.strip().partition(":")[0]: line.partition("  # ")[2] for line in inspect.getsource(kind).splitlines()}
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        default = None if required else getattr(value, "__name__", repr(value))
+        yield FieldDoc(field.name, str(field.type), default, lines.get(field.name, ""))
 
 
 def _hooks() -> Iterator[str]:
@@ -94,8 +108,14 @@ def _hooks() -> Iterator[str]:
     yield ""
     for name, function in vars(hookspecs).items():
         if name.startswith("zoo_"):
-            yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
-            yield f"{inspect.getdoc(function)}\n"
+            text, _, example = (inspect.getdoc(function) or "").partition("\n\nExample:\n")
+            yield f"## {name}\n\n```python\ndef {name}{_signature(function)}\n```\n"
+            yield f"{text}\n\n```python\n{textwrap.dedent(example)}\n```\n"
+
+
+def _signature(function: Any) -> str:  # noqa: ANN401 - any function
+    """Return a function's signature as it is written, without the quotes of postponed annotations."""
+    return re.sub(r"'([^']*)'(?=[,)=: ]|$)", r"\1", str(inspect.signature(function)))
 
 
 def _testing() -> Iterator[str]:
@@ -107,7 +127,7 @@ def _testing() -> Iterator[str]:
 
 
 def _function(name: str, function: Any) -> Iterator[str]:  # noqa: ANN401 - any function
-    yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
+    yield f"## {name}\n\n```python\ndef {name}{_signature(function)}\n```\n"
     text = (inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
     yield text.replace("\n    ", "\n- ") + "\n"
 

@@ -1,16 +1,16 @@
-"""What things are: immutable, torch-free descriptions of models, weights, datasets and trainers."""
+"""Cards: immutable descriptions of models, weights, datasets and trainers. They need no torch."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
-from zoo_core.errors import PluginError, UnknownName, UsageError
+from zoo_core.errors import PluginError, UnknownName, UsageError, author_line
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9-]+/)?[a-z0-9]+([._-][a-z0-9]+)*$", min_length=1, max_length=64)
@@ -31,43 +31,75 @@ Head = Literal["keep", "fresh"]  # load the head that weights have, or leave it 
 
 
 class FrozenModel(BaseModel):
-    """A frozen value that refuses keys it does not know."""
+    """Base class of all cards and settings: immutable, and unknown keys are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Source(FrozenModel):
-    """One place to get a file from, with the size and hash of what lies there.
+    """One place to get a file from, with the size and hash of what is there.
 
     `uri` is one of
 
     - `https://…` or `http://…` (plain http is allowed because the hash is pinned), `file:///…`
     - `package:zoo_x/data/x.bin`: a file inside an installed package
-    - `index:NAME==VERSION#path-in-wheel`: a file inside a wheel, fetched with the user's own package client
-    - `hub:OWNER/REPOSITORY@COMMIT#path`: a file on the Hugging Face Hub, fetched with the user's own endpoint and token
-
-    `reader(path) -> Iterable[bytes]` turns what lies there into the content that the Store keeps; without one, it
-    already is that content.
+    - `index:NAME==VERSION#path-in-wheel`: a file inside a wheel, downloaded with the user's package client
+    - `hub:OWNER/REPOSITORY@COMMIT#path`: a file on the Hugging Face Hub, with the user's endpoint and token
     """
 
     uri: Uri
-    size: PositiveInt  # bytes
+    size: PositiveInt = Field(description="bytes")
     sha256: Sha256
-    reader: Reference | None = None
+    reader: Reference | None = Field(
+        default=None,
+        description="reader(path) -> Iterable[bytes] converts the download to the content; None: it is the content",
+    )
 
 
 class File(FrozenModel):
-    """One file's content, known by its hash, and the sources that it can be made from, in the order to try them."""
+    """One file's content, identified by its hash, and the sources to get it from."""
 
-    sources: tuple[Source, ...] = Field(min_length=1)
-    size: PositiveInt  # bytes of the content
-    sha256: Sha256  # of the content: every source must convert to these bytes
+    sources: tuple[Source, ...] = Field(min_length=1, description="tried in this order")
+    size: PositiveInt = Field(description="bytes of the content")
+    sha256: Sha256 = Field(description="hash of the content: every source must convert to these bytes")
+
+    @classmethod
+    def shipped(cls, package_path: str, size: int, sha256: str) -> Self:
+        """Return a file that is part of an installed package: `File.shipped("zoo_x/data/x.bin", …)`."""
+        source = Source(uri=f"package:{package_path}", size=size, sha256=sha256)
+        return cls(sources=(source,), size=size, sha256=sha256)
+
+    @classmethod
+    def download(
+        cls,
+        url: str,
+        size: int,
+        sha256: str,
+        reader: str | None = None,
+        *,
+        content_size: int | None = None,
+        content_sha256: str | None = None,
+        mirrors: Sequence[str] = (),
+    ) -> Self:
+        """Return a file to download: `File.download("https://…/x.bin", size, sha256)`.
+
+        Args:
+            url: any URI that Source takes.
+            size: bytes of the download.
+            sha256: of the download.
+            reader: converts the download to the content; `content_size` and `content_sha256` are then required.
+            mirrors: more URLs of the same bytes, tried in this order.
+        """
+        sources = tuple(Source(uri=uri, size=size, sha256=sha256, reader=reader) for uri in (url, *mirrors))
+        if (reader is None) != (content_size is None) or (reader is None) != (content_sha256 is None):
+            raise ValueError("give reader, content_size and content_sha256 together")
+        return cls(sources=sources, size=content_size or size, sha256=content_sha256 or sha256)
 
 
 class HubFile(FrozenModel):
-    """A file on the Hugging Face Hub whose hash the card does not know, but the hub does.
+    """A file on the Hugging Face Hub whose hash the Hub knows but the card does not.
 
-    The Store asks the hub once, and keeps the answer: from then on it is a File with this commit, size and sha256.
+    The Store asks the Hub once and caches the answer: from then on it is a File with that commit, size and sha256.
     """
 
     repo: Repository
@@ -75,31 +107,36 @@ class HubFile(FrozenModel):
     revision: str = "main"
 
     def is_source_of(self, content: File) -> bool:
-        """Tell whether a File says of itself that it was here, at some commit."""
-        place = re.fullmatch(r"hub:(.+)@[0-9a-f]{40}#(.+)", content.sources[0].uri)
-        return len(content.sources) == 1 and place is not None and place.groups() == (self.repo, self.filename)
+        """Return whether a File comes from this repository and path, at any commit."""
+        match = re.fullmatch(r"hub:(.+)@[0-9a-f]{40}#(.+)", content.sources[0].uri)
+        return len(content.sources) == 1 and match is not None and match.groups() == (self.repo, self.filename)
 
 
 class ImageInput(FrozenModel):
-    """How an image must look to go into a model: preprocessing, described.
+    """A model's preprocessing.
 
     `resize` makes a square: "squash" scales both sides to `size`; "crop" scales the shorter side and keeps the middle;
     "pad" scales the longer side to `size`, centres the image and fills the margins with the colour `mean`. Pixels are
-    then scaled to [0, 1], and normalised as (pixel - mean) / std, per channel.
+    then scaled to [0, 1], and normalized as (pixel - mean) / std, per channel.
     """
 
-    size: PositiveInt  # pixels, of the square that the model sees
+    size: PositiveInt = Field(description="width and height of the model's input, in pixels")
     channels: Literal[1, 3] = 3
-    resize: Literal["squash", "crop", "pad"] = "squash"
-    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # with "crop": size / shorter side, which is rounded down
+    resize: Literal["squash", "crop", "pad"] = Field(
+        default="squash",
+        description="squash: both sides to `size`; crop: shorter side, then centre crop; pad: longer side, margins",
+    )
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="with crop: `size` divided by the shorter side, which is rounded down"
+    )
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: tuple[float, ...] = Field(description="one per channel")
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="one per channel")
 
     @model_validator(mode="after")
-    def _one_figure_per_channel(self) -> Self:
+    def _one_value_per_channel(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(f"mean and std need {self.channels} figure(s) each")
+            raise ValueError(f"mean and std must have {self.channels} value(s) each")
         return self
 
 
@@ -107,32 +144,34 @@ class ReportedAccuracy(FrozenModel):
     """A measured accuracy that `zoo check` measures again."""
 
     dataset: Name
-    edition: Name | None = None  # None: the dataset's first
+    edition: Name | None = Field(default=None, description="None: the dataset's first")
     split: Split
-    n: PositiveInt  # images
-    accuracy: Unit  # measured with these weights over those images
+    n: PositiveInt = Field(description="number of images")
+    accuracy: Unit = Field(description="fraction of these images that these weights classify correctly")
 
 
 class WeightsCard(FrozenModel):
-    """One set of trained weights, kept as a safetensors file; its preprocessing belongs to it."""
+    """One set of trained weights, stored as safetensors, with the preprocessing that it was trained with."""
 
     name: Name
     covers: Literal["all", "backbone", "head"]
-    backbone: Name | None = None  # a head names the backbone weights that it was trained on
+    backbone: Name | None = Field(default=None, description="for a head: the backbone weights that it was trained on")
     file: File | HubFile
-    convert: Reference | None = None  # convert(model, tensors) -> the tensors under the names that the model has now
-    input: ImageInput | None = None  # None: the model's
-    classes: tuple[str, ...] | Reference | None = (
-        None  # None: the model's (all, head), or none (backbone); or f() -> them
+    convert: Reference | None = Field(
+        default=None, description="convert(model, tensors) -> tensors under the parameter names that the model has now"
+    )
+    input: ImageInput | None = Field(default=None, description="None: the model's")
+    classes: tuple[str, ...] | Reference | None = Field(
+        default=None, description="in logit order, or f() -> classes; None: the model's (all, head) or none (backbone)"
     )
     license: str
-    provenance: str
-    reported: tuple[
-        ReportedAccuracy, ...
-    ] = ()  # measured with exactly these bytes; the first on images that are shipped
+    provenance: str = Field(description="where the weights come from, or how they were trained")
+    reported: tuple[ReportedAccuracy, ...] = Field(
+        default=(), description="accuracies measured with exactly these bytes; the first on images that are shipped"
+    )
 
     def matches_pinned(self, pinned: WeightsCard) -> bool:
-        """Tell whether `pinned` is this card, or what its file on the hub was at some time."""
+        """Return whether `pinned` is this card, or this card with its Hub file at some commit."""
         file = self.file
         if isinstance(file, File) or self == pinned or isinstance(pinned.file, HubFile):
             return self == pinned
@@ -140,7 +179,7 @@ class WeightsCard(FrozenModel):
 
     @property
     def identity(self) -> tuple[str, str, str | None, str, ImageInput | None]:
-        """What makes two cards the same weights: name, part, backbone, content and preprocessing; no code, no prose."""
+        """What makes two cards the same weights: name, part, backbone, content and preprocessing; not code or text."""
         content = self.file.sha256 if isinstance(self.file, File) else f"{self.file.repo}/{self.file.filename}"
         return self.name, self.covers, self.backbone, content, self.input
 
@@ -154,28 +193,42 @@ class WeightsCard(FrozenModel):
 class ModelCard(FrozenModel):
     """One model.
 
-    `builder(num_classes: int, **fixed, **options) -> nn.Module` maps (N, C, H, W) float32 to logits (N, K). K is the
-    number of classes (cross-entropy), or 1 with exactly two classes (class 0 is the negative one; probabilities
-    [1 - p, p]).
+    `builder(num_classes=N, **fixed, **options) -> nn.Module` takes `num_classes` by keyword. The module maps
+    (N, C, H, W) float32 to logits (N, K), without softmax or sigmoid. K is the number of classes (cross-entropy), or 1
+    with exactly two classes (binary cross-entropy; the probabilities are [1 - p, p], so class 0 is the negative one).
     """
 
     name: Name
     summary: str
     license: str
-    source: str  # where the model comes from: a paper, a page, a document
+    source: str = Field(description="where the model comes from: a paper, a page, a document")
     builder: Reference
-    fixed: Mapping[str, str | int | float | bool] = {}  # what the builder is always given; no option can change it
-    adapt: Reference | None = None  # adapt(card, **options) -> the card of the variant that these options build
+    fixed: Mapping[str, str | int | float | bool] = Field(
+        default={}, description="keyword arguments that the builder always gets; no option can change them"
+    )
+    adapt: Reference | None = Field(
+        default=None, description="adapt(card, **options) -> the card of the variant that these options build"
+    )
     input: ImageInput
-    num_classes: PositiveInt
-    classes: tuple[str, ...] | None = None
-    head: str | None = None  # module path of the replaceable head ("fc"); everything else is the backbone
-    parameters: PositiveInt  # at num_classes and default options
-    trainable_parameters: PositiveInt | None = None  # those of the head, where only the head is trained; None: all
+    num_classes: PositiveInt = Field(description="the default")
+    classes: tuple[str, ...] | None = Field(default=None, description="names, in logit order")
+    head: str | None = Field(
+        default=None,
+        description="path of the submodule that is replaced for other classes and trained alone ('fc', or "
+        "'classifier.6' inside a Sequential); every other parameter is the backbone; None: the model has no head",
+    )
+    parameters: PositiveInt = Field(description="at num_classes and default options")
+    trainable_parameters: PositiveInt | None = Field(
+        default=None, description="those of the head, where only the head is trained; None: all"
+    )
     weights: tuple[WeightsCard, ...] = ()
 
     def variant(self, options: Mapping[str, Any]) -> ModelCard:
-        """Return the card of what the builder makes with these options: another input, other counts, other weights."""
+        """Return the card of the model that these options build: its input, counts and weights may differ.
+
+        Raises:
+            UsageError: the options do not fit.
+        """
         if not options or self.adapt is None:
             return self
         try:
@@ -189,7 +242,7 @@ class ModelCard(FrozenModel):
     @model_validator(mode="after")
     def _classes_are_counted(self) -> Self:
         if self.classes is not None and len(self.classes) != self.num_classes:
-            raise ValueError(f"{len(self.classes)} classes are named, num_classes is {self.num_classes}")
+            raise ValueError(f"{len(self.classes)} classes are named, but num_classes is {self.num_classes}")
         return self
 
     def select(self, weights: str | None = "pretrained", head: Head = "keep") -> WeightsSelection:
@@ -268,36 +321,34 @@ class WeightsSelection:
 
 
 class Catalogue(FrozenModel):
-    """Many models of one origin, named `NAME/…`: each has its card made when it is looked up.
-
-    `card(name: str) -> ModelCard` needs no torch.
-    """
+    """Many models from one origin, named `NAME/…`. Each card is made when it is looked up."""
 
     name: Name
     summary: str
-    models: frozenset[Name]  # each with the catalogue's name before its slash
-    card: Reference
+    models: frozenset[Name] = Field(description="full names, which start with the catalogue's name and a slash")
+    card: Reference = Field(description="card(name) -> ModelCard; must not import torch")
 
     @model_validator(mode="after")
-    def _its_models_are_below_its_name(self) -> Self:
+    def _models_start_with_its_name(self) -> Self:
         if other := sorted(name for name in self.models if not name.startswith(f"{self.name}/")):
-            raise ValueError(f"{other[0]!r} is not named {self.name}/…")
+            raise ValueError(f"{other[0]!r} does not start with {self.name}/")
         return self
 
 
 class Edition(FrozenModel):
-    """One form in which a dataset can be had."""
+    """One version of a dataset: all of it, or a sample."""
 
     name: Name
     summary: str
-    files: Mapping[str, File]
-    examples: Mapping[Split, PositiveInt]  # images in each split
+    files: Mapping[str, File] = Field(description="by the key that the loader looks them up with")
+    examples: Mapping[Split, PositiveInt] = Field(description="number of images in each split")
 
 
 class DatasetCard(FrozenModel):
-    """One dataset of labelled images.
+    """One dataset of labeled images.
 
-    `loader(files: Mapping[str, Path], split) -> ImageSet` opens one split of an edition's files.
+    `loader(files: Mapping[str, Path], split) -> ImageSet` opens one split of an edition's files. It may raise DataError
+    if their content is not what it expects. Any other exception is a bug in the plugin.
     """
 
     name: Name
@@ -305,10 +356,14 @@ class DatasetCard(FrozenModel):
     license: str
     attribution: str
     source: str
-    classes: tuple[str, ...]
-    task: Task = "single-label"
-    editions: tuple[Edition, ...] = Field(min_length=1)  # the first is the default
-    loader: Reference | None = None  # None: the user's own folder, which a plan names in `data`
+    classes: tuple[str, ...] = Field(
+        description="in label order: label 0 is the first. For class folders, sort the folder names as plain strings"
+    )
+    task: Task = Field(default="single-label", description="how many classes an image has")
+    editions: tuple[Edition, ...] = Field(min_length=1, description="the first is the default")
+    loader: Reference | None = Field(
+        default=None, description="None: the user's own folder, which a plan names in `data`"
+    )
 
     def edition(self, name: str | None = None) -> Edition:
         """Return one edition; None: the first. Raises UnknownName."""
@@ -319,12 +374,12 @@ class DatasetCard(FrozenModel):
 
 
 class TrainerCard(FrozenModel):
-    """One way to train: `trainer` is a class whose instances have `fit(job, resume)`; see `zoo_core.Trainer`."""
+    """One training algorithm."""
 
     name: Name
     summary: str
-    trainer: Reference
-    settings: Reference  # a pydantic model of the trainer's own settings, in a module that needs no torch
+    trainer: Reference = Field(description="a class whose instances have `fit(job, resume)`: see `zoo_core.Trainer`")
+    settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
 
 
 def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can be anything
@@ -336,8 +391,10 @@ def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can
     try:
         return resolve_name(reference)
     except Exception as error:
+        package = reference.partition(".")[0].partition(":")[0]
+        line = author_line(error, package)
         raise PluginError(
             f"{reference!r} cannot be imported",
-            why=f"{type(error).__name__}: {error}",
+            why=f"{type(error).__name__}: {error}{line and f' (for its author: {line})'}",
             fix=f"python -c 'import {reference.partition(':')[0]}'",
         ) from error

@@ -1,22 +1,24 @@
-"""What can go wrong, as one family: each error knows its exit code and says what, why and what to type next.
+"""Everything that can go wrong, as one family. Each error has an exit code and says what, why and what to type next.
 
 ZooError                  1   a bug in zoo
 ├── UsageError            2   the command, a recipe or a registry file
-│   └── UnknownName       2   a name that nothing has
+│   └── UnknownName       2   a name that does not exist
 ├── DataError             3   images or labels
-├── NetworkError          4   bytes that could not be had
-├── IntegrityError        5   bytes that are not what was promised
+├── NetworkError          4   a download that failed
+├── IntegrityError        5   a checksum mismatch, or content that cannot be trusted
 ├── ResourceError         6   disk, memory, permission
-├── Diverged              7   a loss that is no number any more
-├── PluginError           8   a plugin broke its word
-└── CheckFailed           9   a documented figure did not hold (only where asked)
+├── Diverged              7   the loss is NaN or infinite
+├── PluginError           8   a plugin violated its contract
+└── CheckFailed           9   a declared or documented metric did not match (only where asked)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from traceback import walk_tb
 from typing import ClassVar
 
 TERMINATED = 143  # the exit code after SIGTERM, as shells give it: 128 + 15
@@ -32,31 +34,33 @@ class ZooError(Exception):
         self.what, self.why, self.fix = what, why, fix
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let the error travel between processes, whatever its class is made from."""
-        return _remade, (type(self), self.what, self.why, self.fix)
+        """Let the error travel between processes, whatever arguments its class takes."""
+        return _rebuild, (type(self), vars(self))
 
     def __str__(self) -> str:
         return "\n".join(part for part in (self.what, self.why, self.fix and f"Try: {self.fix}") if part)
 
 
-def _remade(kind: type[ZooError], what: str, why: str, fix: str) -> ZooError:
+def _rebuild(kind: type[ZooError], fields: dict[str, object]) -> ZooError:
     error = kind.__new__(kind)
-    ZooError.__init__(error, what, why=why, fix=fix)
+    error.args = fields["what"], fields["why"], fields["fix"]
+    vars(error).update(fields)
     return error
 
 
 class UsageError(ZooError):
-    """The command, a recipe or a registry file is not right."""
+    """The command, a recipe or a registry file is invalid."""
 
     exit_code = 2
 
 
 class UnknownName(UsageError):
-    """Nothing has this name; the nearest one is offered."""
+    """No `kind` has this `name`; the closest of the `known` names is suggested."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, why: str = "", fix: str = "") -> None:
-        names = sorted(known)
-        super().__init__(f"no {kind} named {name!r}{did_you_mean(name, names)}", why=why, fix=fix or "zoo list")
+        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
+        what = f"no {kind} named {name!r}{did_you_mean(name, self.known)}"
+        super().__init__(what, why=why, fix=fix or "zoo list")
 
 
 class DataError(ZooError):
@@ -66,37 +70,37 @@ class DataError(ZooError):
 
 
 class NetworkError(ZooError):
-    """Bytes could not be had from where they were looked for."""
+    """A file could not be downloaded."""
 
     exit_code = 4
 
 
 class IntegrityError(ZooError):
-    """Bytes are not the ones that were promised, or want to go where they must not."""
+    """A checksum does not match, or content cannot be trusted."""
 
     exit_code = 5
 
 
 class ResourceError(ZooError):
-    """The machine has not enough: disk, memory, or a permission."""
+    """Out of disk space or memory, or permission denied."""
 
     exit_code = 6
 
 
 class Diverged(ZooError):
-    """The loss is no finite number any more."""
+    """The loss is NaN or infinite."""
 
     exit_code = 7
 
 
 class PluginError(ZooError):
-    """A plugin broke its word."""
+    """A plugin violated its contract."""
 
     exit_code = 8
 
 
 class CheckFailed(ZooError):
-    """A declared or documented figure did not hold."""
+    """A declared or documented metric did not match."""
 
     exit_code = 9
 
@@ -111,11 +115,22 @@ class Problem:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the nearest known name, or nothing when none is near."""
+    """Return `"; did you mean 'x'?"` for the closest known name, or "" if none is close."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def author_line(error: BaseException, package: str) -> str:
+    """Return "FILE, line N" of the innermost frame of `error` in a package, or "" if it has none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    top, line = re.split(r"[.:]", package)[0], ""
+    for frame, number in walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").partition(".")[0] == top:
+            line = f"{frame.f_code.co_filename}, line {number}"
+    return line
+
+
 def printable(text: str) -> str:
-    """Return a name as it can stand in a line: what would break, hide or turn that line is escaped."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    """Return a name with every character escaped that would break, hide or reverse the line it is printed in."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -78,8 +78,8 @@ def _import(file: File | HubFile, label: str, store: Store, origin: Path) -> Pat
 
 
 def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
-    """Split at the last dot, unless all of it is a name: names may contain dots themselves."""
-    names = {*registry.models, *registry.datasets, *registry.recipes}
+    """Split at the last dot, unless the whole is a name: names may contain dots themselves."""
+    names = registry.names(("models", "datasets", "recipes"))
     name, dot, part = target.rpartition(".")
     if target in names:
         return target, None

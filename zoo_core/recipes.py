@@ -1,4 +1,4 @@
-"""What to do: a model, a dataset, a trainer and their settings; and the figures that a document gives for it."""
+"""Training configurations: a model, a dataset, a trainer and their settings; and published metrics to compare with."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ class Adam(FrozenModel):
     """Adam, with PyTorch's betas and epsilon."""
 
     name: Literal["adam"] = "adam"
-    lr: Rate = 1e-3
-    weight_decay: Decay = 0.0
+    lr: Rate = Field(default=1e-3, description="learning rate")
+    weight_decay: Decay = Field(default=0.0, description="L2 penalty, added to the gradient")
 
 
 class AdamW(FrozenModel):
     """Adam with decoupled weight decay."""
 
     name: Literal["adamw"]
-    lr: Rate = 1e-3
-    weight_decay: Decay = 0.01
+    lr: Rate = Field(default=1e-3, description="learning rate")
+    weight_decay: Decay = Field(default=0.01, description="decoupled weight decay")
 
 
 class SGD(FrozenModel):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
-    lr: Rate
-    momentum: Unit = 0.0
-    nesterov: bool = False
-    weight_decay: Decay = 0.0
+    lr: Rate = Field(description="learning rate")
+    momentum: Unit = Field(default=0.0, description="momentum")
+    nesterov: bool = Field(default=False, description="Nesterov momentum; needs a momentum above 0")
+    weight_decay: Decay = Field(default=0.0, description="L2 penalty, added to the gradient")
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
@@ -69,31 +69,35 @@ Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
 
 
 class HorizontalFlip(FrozenModel):
-    """Mirror left and right, with probability `p`."""
+    """Flip an image left to right at random."""
 
     name: Literal["horizontal-flip"]
-    p: Unit = 0.5
+    p: Unit = Field(default=0.5, description="probability of a flip")
 
 
 class Rotation(FrozenModel):
-    """Turn about the centre by up to ± `degrees`."""
+    """Rotate an image about its center by a random angle."""
 
     name: Literal["rotation"]
-    degrees: Annotated[FiniteFloat, Field(gt=0, le=180)]
+    degrees: Annotated[FiniteFloat, Field(gt=0, le=180)] = Field(
+        description="largest angle, in degrees; angles are drawn from ± this"
+    )
 
 
 class Affine(FrozenModel):
-    """Move by up to a fraction of each side, zoom by a factor, shear by up to ± degrees."""
+    """Translate, scale and shear an image at random."""
 
     name: Literal["affine"]
-    translate: tuple[Unit, Unit] | None = None
-    scale: tuple[Factor, Factor] | None = None
-    shear: Annotated[FiniteFloat, Field(ge=0, lt=90)] = 0.0
+    translate: tuple[Unit, Unit] | None = Field(
+        default=None, description="largest shift, as fractions of the width and the height"
+    )
+    scale: tuple[Factor, Factor] | None = Field(default=None, description="smallest and largest scale factor")
+    shear: Annotated[FiniteFloat, Field(ge=0, lt=90)] = Field(default=0.0, description="largest shear angle in degrees")
 
     @model_validator(mode="after")
-    def _scale_goes_upwards(self) -> Self:
+    def _scale_is_ordered(self) -> Self:
         if self.scale is not None and self.scale[0] > self.scale[1]:
-            raise ValueError("scale is a pair of the least and the largest factor")
+            raise ValueError("scale must be (smallest, largest)")
         return self
 
 
@@ -101,12 +105,15 @@ Augmentation = Annotated[HorizontalFlip | Rotation | Affine, Field(discriminator
 
 
 class ReferenceMetric(FrozenModel):
-    """A documented figure: a bound to reach, or a value to come near to."""
+    """A published metric: either a lower bound, or a value with a tolerance."""
 
-    at_least: FiniteFloat | None = None
-    value: FiniteFloat | None = None
-    within: FiniteFloat | None = None  # how far from `value` still holds: the zoo's own tolerance, not the document's
-    quote: str = ""  # the document's own words
+    at_least: FiniteFloat | None = Field(default=None, description="lower bound")
+    value: FiniteFloat | None = Field(default=None, description="published value")
+    within: FiniteFloat | None = Field(
+        default=None,
+        description="tolerance around `value`; chosen by zoo, not by the document",
+    )
+    quote: str = Field(default="", description="the document's own words")
 
     @model_validator(mode="after")
     def _a_bound_or_a_value(self) -> Self:
@@ -115,7 +122,7 @@ class ReferenceMetric(FrozenModel):
         return self
 
     def holds(self, measured: float) -> bool:
-        """Tell whether a measurement agrees with the document."""
+        """Return whether a measurement matches the published metric."""
         if self.at_least is not None:
             return measured >= self.at_least - ROUNDING
         assert self.value is not None
@@ -124,34 +131,43 @@ class ReferenceMetric(FrozenModel):
 
 
 class RecipeReference(FrozenModel):
-    """What a document prints for a recipe, and where."""
+    """What a document publishes for a recipe, and where."""
 
-    section: str
-    metrics: Mapping[str, ReferenceMetric]  # by the name under which the run measures it
-    log: Mapping[str, tuple[float, ...]] = {}  # the printed figures of each epoch
+    section: str = Field(description="section of the document")
+    metrics: Mapping[str, ReferenceMetric] = Field(description="by the name that the run records the metric under")
+    log: Mapping[str, tuple[float, ...]] = Field(default={}, description="printed metrics of each epoch, by name")
 
 
 class Recipe(FrozenModel):
-    """A named piece of work. A registry file shows only what differs from the defaults."""
+    """A named training configuration. A registry file only lists what differs from the defaults."""
 
-    name: Name
-    summary: str
-    model: Name
-    dataset: Name
-    trainer: Name = "supervised"
-    model_options: Mapping[str, Any] = {}
-    edition: Name | None = None  # None: the dataset's first
-    weights: str | None = None  # what to start from: None (random), "pretrained", or a name on the model's card
-    head: Head = "fresh"  # "keep": start from the head that the weights have, trained on the same classes
-    augment: tuple[Augmentation, ...] = ()
-    epochs: Count
-    batch_size: Count
-    optimizer: Optimizer = Adam()
-    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine falls to 0 at the last step
-    precision: PrecisionName = "auto"  # auto: 16-bit where the processor has it; float32: the plain path
-    settings: Mapping[str, Any] = {}  # the trainer's own
-    seed: Seed = 0
-    reference: RecipeReference | None = None
+    name: Name = Field(description="what `zoo run` takes")
+    summary: str = Field(description="one line for `zoo list`")
+    model: Name = Field(description="name of a model")
+    dataset: Name = Field(description="name of a dataset")
+    trainer: Name = Field(default="supervised", description="name of a trainer")
+    model_options: Mapping[str, Any] = Field(default={}, description="keyword arguments for the model's builder")
+    edition: Name | None = Field(default=None, description="edition of the dataset; None: its first")
+    weights: str | None = Field(
+        default=None,
+        description="initial weights: None (random), 'pretrained', or the name of weights on the model's card",
+    )
+    head: Head = Field(
+        default="fresh", description="fresh: a new head for the data's classes; keep: the head that the weights have"
+    )
+    augment: tuple[Augmentation, ...] = Field(default=(), description="augmentations of training images, in order")
+    epochs: Count = Field(description="passes over the training images")
+    batch_size: Count = Field(description="images per step, summed over all processes")
+    optimizer: Optimizer = Field(default=Adam(), description="optimizer and its settings")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="learning rate schedule, stepped per batch; cosine decays to 0 at the last step"
+    )
+    precision: PrecisionName = Field(
+        default="auto", description="auto: bfloat16 where the processor supports it natively; float32: full precision"
+    )
+    settings: Mapping[str, Any] = Field(default={}, description="the trainer's settings; `zoo show TRAINER` lists them")
+    seed: Seed = Field(default=0, description="random seed")
+    reference: RecipeReference | None = Field(default=None, description="published metrics to compare with")
 
     @model_validator(mode="before")
     @classmethod
@@ -165,43 +181,47 @@ class Recipe(FrozenModel):
 
 
 class ParameterCounts(FrozenModel):
-    """Parameter counts, output shapes and sizes of a model, as a document prints them or as they follow from it."""
+    """Parameter counts, output shapes and sizes of a model, as published or as derived."""
 
-    section: str = ""
-    parameters: PositiveInt | None = None
-    trainable_parameters: PositiveInt | None = None
-    layers: Mapping[str, PositiveInt] = {}  # parameters, by module path
-    shapes: Mapping[str, tuple[tuple[int, ...], ...]] = {}  # outputs without the batch side, by path, one per call
-    megabytes: Mapping[Literal["input", "forward_backward", "parameters", "total"], float] = {}  # MiB, one image
+    section: str = Field(default="", description="section of the document")
+    parameters: PositiveInt | None = Field(default=None, description="number of parameters")
+    trainable_parameters: PositiveInt | None = Field(default=None, description="number of trainable parameters")
+    layers: Mapping[str, PositiveInt] = Field(default={}, description="number of parameters, by module path")
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]] = Field(
+        default={}, description="output shapes without the batch dimension, one per call, by module path"
+    )
+    megabytes: Mapping[Literal["input", "forward_backward", "parameters", "total"], float] = Field(
+        default={}, description="memory for one image, in MiB"
+    )
 
 
 class ModelReference(FrozenModel):
-    """What is known of a model beside its card: printed in a document, derived from it, and where the document errs."""
+    """What is known about a model besides its card: published counts, derived counts, and errors in the document."""
 
-    documented: ParameterCounts | None = None
-    derived: ParameterCounts | None = None
-    errata: Mapping[str, str] = {}  # by module path
+    documented: ParameterCounts | None = Field(default=None, description="as published")
+    derived: ParameterCounts | None = Field(default=None, description="as they follow from the published architecture")
+    errata: Mapping[str, str] = Field(default={}, description="errors in the document, by module path")
 
     @property
     def given(self) -> tuple[tuple[str, ParameterCounts], ...]:
-        """The counts there are, each with the word for where it comes from."""
+        """The counts that are known, each with "documented" or "derived"."""
         pairs = (("documented", self.documented), ("derived", self.derived))
         return tuple((kind, counts) for kind, counts in pairs if counts is not None)
 
 
 class Plan(FrozenModel):
-    """All that a run needs to know; what a run directory keeps as plan.json."""
+    """Everything that a run needs to know; a run directory stores it as plan.json."""
 
     recipe: Recipe
     model: ModelCard
     dataset: DatasetCard
     edition: Edition
     trainer: TrainerCard
-    settings: Mapping[str, Any]  # the trainer's own, complete
-    weights: tuple[WeightsCard, ...]  # to start from, backbone first; empty: random
-    classes: tuple[str, ...]  # of the data, in label order
-    device: str = "auto"
-    data: Path | None = None  # a folder of the user's own images, in place of the dataset
+    settings: Mapping[str, Any] = Field(description="the trainer's settings, with defaults filled in")
+    weights: tuple[WeightsCard, ...] = Field(description="initial weights, backbone first; empty: random")
+    classes: tuple[str, ...] = Field(description="the data's classes, in label order")
+    device: str = Field(default="auto", description="as PyTorch names it; auto: the best one available")
+    data: Path | None = Field(default=None, description="the user's folder of images, in place of the dataset")
 
     @property
     def task(self) -> Task:

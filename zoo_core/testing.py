@@ -13,10 +13,11 @@ all. Nothing is fetched: whatever asks for the network while it is checked fails
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.errors import CheckFailed, NetworkError, PluginError, UnknownName
@@ -103,21 +104,13 @@ def checks_of(distribution: str) -> Iterator[Check]:
     if not offers:
         raise _absent(one, registry)
     yield from _entry_module(one)
-    for kind, name, _ in (item for offer in offers for item in offer.items):
-        yield from _checks(registry, kind, name)
+    for plural, name, _ in (entry for offer in offers for entry in offer.entries):
+        if plural in CHECKS:
+            yield from CHECKS[plural](registry, name)
 
 
-def _checks(registry: Registry, kind: str, name: str) -> Iterator[Check]:
-    if kind == "models":
-        yield from _model(registry, name)
-    elif kind == "catalogues":
-        yield from _model(registry, _smallest(registry, name))
-    elif kind == "datasets":
-        yield from _dataset(registry, name)
-    elif kind == "trainers":
-        yield from _trainer(registry, name, {})
-    else:
-        yield from _recipe(registry, name)
+def _catalogue(registry: Registry, name: str) -> Iterator[Check]:
+    yield from _model(registry, _smallest(registry, name))
 
 
 def _smallest(registry: Registry, catalogue: str) -> str:
@@ -138,7 +131,7 @@ def _dataset(registry: Registry, name: str) -> Iterator[Check]:
     yield from _offline(name, dataset_checks(registry.dataset(name), replace(Store.default(), offline=True)))
 
 
-def _trainer(registry: Registry, name: str, settings: Mapping[str, Any]) -> Iterator[Check]:
+def _trainer(registry: Registry, name: str, settings: Mapping[str, Any] = {}) -> Iterator[Check]:
     from zoo_core.engine.checks.conformance import trainer_checks
 
     if name not in registry.trainers:
@@ -150,7 +143,8 @@ def _trainer(registry: Registry, name: str, settings: Mapping[str, Any]) -> Iter
 def _recipes_for(registry: Registry, trainer: str) -> list[str]:
     """Return the recipes for a trainer that are brought by who brings the trainer."""
     offers = [one for one in registry.plugins if trainer in one.names.get("trainers", [])]
-    return [recipe.name for one in offers for recipe in one.recipes if recipe.trainer == trainer]
+    recipes = (recipe for one in offers for plural, _, recipe in one.entries if plural == "recipes")
+    return [recipe.name for recipe in recipes if recipe.trainer == trainer]
 
 
 def _small_job(registry: Registry, recipe: str, settings: Mapping[str, Any]) -> Job:
@@ -165,6 +159,11 @@ def _recipe(registry: Registry, name: str) -> Iterator[Check]:
     from zoo_core.engine.checks.declared import check_recipe
 
     yield check_recipe(registry, name)
+
+
+CHECKS: Mapping[str, Callable[[Registry, str], Iterator[Check]]] = MappingProxyType(  # by the plural of their kind
+    {"models": _model, "catalogues": _catalogue, "datasets": _dataset, "trainers": _trainer, "recipes": _recipe}
+)
 
 
 def _entry_module(distribution: Distribution) -> Iterator[Check]:

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load
 
 from tests.conftest import Zoo
-from zoo_core import Registry
+from zoo_core import Recipe, Registry
 from zoo_core.cli.commands.run import parse_overrides
 from zoo_core.registry.imported_weights import ImportedWeights
 
@@ -83,6 +83,8 @@ def test_show_prints_a_card(zoo: Zoo) -> None:
         "summary   Saves in the middle of an epoch",
         "trainer   zoo_pond.trainer:Patient",
         "settings  zoo_pond.settings:PatientSettings",
+        "--set                      values   default  meaning",
+        "settings.checkpoint_every  int > 0  2        steps between checkpoints",
         "",
     ]
 
@@ -115,8 +117,8 @@ def test_plugins_say_who_brings_what(zoo: Zoo) -> None:
     [
         (("show", "pond-nett"), 2, "did you mean 'pond-net'?\nTry: zoo list"),
         (("run", "ponnd"), 2, "no recipe named 'ponnd'; did you mean 'pond'?"),
-        (("run", "pond", "--set", "epoch=3"), 2, "epoch: no such key; did you mean 'epochs'?"),
-        (("run", "pond", "--set", "lr=0.1"), 2, "lr: no such key; did you mean 'optimizer.lr'?"),
+        (("run", "pond", "--set", "epoch=3"), 2, "epoch: unknown key; did you mean 'epochs'?"),
+        (("run", "pond", "--set", "lr=0.1"), 2, "lr: unknown key; did you mean 'optimizer.lr'?"),
         (("run", "pond", "--set", "epochs"), 2, "--set epochs is not KEY=VALUE"),
         (("run", "pond", "--epochs", "0"), 2, "epochs: Input should be greater than 0"),
         (("run", "pond", "--epochs", "many"), 2, "Invalid value for '--epochs'"),
@@ -180,7 +182,7 @@ def test_a_users_registry_adds_a_recipe_with_published_metrics(
         "log": {"loss": [9]},
     }
     recipe = {**pond.recipes["pond"].model_dump(), "reference": documented}
-    changed = Registry(**{**vars(pond), "recipes": {"pond": type(pond.recipes["pond"]).model_validate(recipe)}})
+    changed = replace(pond, tables={**pond.tables, "recipes": {"pond": Recipe.model_validate(recipe)}})
     monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): changed)
     said = zoo("run", "pond", "--strict")
     assert said.code == 9

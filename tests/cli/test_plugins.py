@@ -81,7 +81,7 @@ def test_the_doctor_as_json_names_cause_and_cure(zoo: Zoo, site: Path) -> None:
     assert "1 of 6 plugins cannot be used\nzoo-later" in said.err
     told = {one["distribution"]: one for one in json.loads(said.out)}
     assert told["zoo-later"]["state"] == "incompatible"
-    assert told["zoo-later"]["cure"] == "pip install --upgrade zoo-core zoo-later"
+    assert told["zoo-later"]["cure"] == "pip install --upgrade zoo-core"
     assert told["zoo-fashion-cnn"]["state"] == "ok"
 
 
@@ -95,3 +95,23 @@ def test_a_process_that_does_not_end_is_named(zoo: Zoo, site: Path) -> None:
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
 def test_a_time_limit_is_a_positive_number(zoo: Zoo, seconds: str) -> None:
     assert zoo("plugins", "doctor", "--timeout", seconds).code == 2
+
+
+def test_a_trainers_settings_can_be_discovered(zoo: Zoo) -> None:
+    """Each with its type, default and meaning, under the key that --set takes."""
+    said = zoo("show", "supervised").out
+    for key in ("settings.freeze_until", "settings.hold_bytes", "settings.validate_through_augmentation"):
+        assert key in said
+    told = json.loads(zoo("show", "frozen-features", "--json").out)["trainer"]
+    (field,) = told["settings_fields"]
+    assert (field["key"], field["type"], field["default"]) == ("settings.feature_batch_size", "int > 0", "16")
+    assert "backbone" in field["meaning"]
+
+
+def test_a_recipes_fields_are_shown_with_their_legal_values(zoo: Zoo) -> None:
+    fields = {field["key"]: field for field in json.loads(zoo("show", "horses-cnn", "--json").out)["recipe"]["fields"]}
+    assert fields["schedule"]["type"] == "'constant' or 'cosine'"
+    assert fields["optimizer.name"]["type"] == "'adam' or 'adamw' or 'sgd'"
+    assert "optimizer.lr" in fields
+    assert all(field["meaning"] for field in fields.values())
+    assert "'constant' or 'cosine'" in zoo("show", "horses-cnn").out.replace("\n", " ")

@@ -51,12 +51,12 @@ def test_cards_are_frozen() -> None:
 
 
 def test_a_card_names_as_many_classes_as_it_counts() -> None:
-    with pytest.raises(ValidationError, match="3 classes are named, num_classes is 2"):
+    with pytest.raises(ValidationError, match="3 classes are named, but num_classes is 2"):
         ModelCard(**{**CARD, "classes": ("a", "b", "c")})
 
 
-def test_preprocessing_has_one_figure_per_channel() -> None:
-    with pytest.raises(ValidationError, match="mean and std need 1 figure"):
+def test_preprocessing_has_one_value_per_channel() -> None:
+    with pytest.raises(ValidationError, match="mean and std must have 1 value"):
         ImageInput(size=8, channels=1, mean=(0, 0, 0), std=(1, 1, 1))
 
 
@@ -135,3 +135,26 @@ def test_a_figure_is_a_bound_or_a_value() -> None:
     assert not ReferenceMetric(value=0.5, within=0.1).holds(0.61)
     with pytest.raises(ValidationError, match="give either"):
         ReferenceMetric(at_least=0.5, value=0.5, within=0.1)
+
+
+def test_a_shipped_file_needs_its_size_and_hash_once() -> None:
+    file = File.shipped("zoo_x/data/x.bin", 7, SHA)
+    source = Source(uri="package:zoo_x/data/x.bin", size=7, sha256=SHA)
+    assert file == File(sources=(source,), size=7, sha256=SHA)
+
+
+def test_a_download_may_be_converted_and_have_mirrors() -> None:
+    assert File.download("https://a/x", 7, SHA).size == 7
+    converted = File.download(
+        "https://a/x.gz",
+        7,
+        SHA,
+        "zoo_core:gunzip",
+        content_size=9,
+        content_sha256="1" * 64,
+        mirrors=("https://b/x.gz",),
+    )
+    assert (converted.size, converted.sha256) == (9, "1" * 64)
+    assert [(source.uri, source.size) for source in converted.sources] == [("https://a/x.gz", 7), ("https://b/x.gz", 7)]
+    with pytest.raises(ValueError, match="content_size"):
+        File.download("https://a/x.gz", 7, SHA, "zoo_core:gunzip")

@@ -15,6 +15,11 @@ def test_an_error_arrives_in_another_process_as_it_was_raised(error: ZooError) -
     assert (type(arrived), str(arrived), arrived.exit_code) == (type(error), str(error), error.exit_code)
 
 
+def test_an_unknown_name_keeps_what_programs_need() -> None:
+    error = pickle.loads(pickle.dumps(UnknownName("model", "resnt", ["resnet", "alexnet"])))
+    assert (error.kind, error.name, error.known) == ("model", "resnt", ("alexnet", "resnet"))
+
+
 def test_an_error_says_what_why_and_what_to_type_next() -> None:
     assert str(DataError("x is damaged", why="it ends early", fix="zoo pull x")) == (
         "x is damaged\nit ends early\nTry: zoo pull x"

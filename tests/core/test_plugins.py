@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,10 +17,23 @@ from typing import Any
 import pytest
 import zoo_pond
 from packaging.requirements import Requirement
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from tests.conftest import Zoo
 from tests.fakes.installation import install
-from zoo_core import Catalogue, ModelCard, PluginError, Registry, UnknownName, hookimpl, load_registry
+from zoo_core import (
+    Catalogue,
+    FrozenModel,
+    ModelCard,
+    PluginError,
+    Registry,
+    UnknownName,
+    hookimpl,
+    hookspecs,
+    load_registry,
+)
+from zoo_core.registry import discovery, kinds
+from zoo_core.registry.contents import PluginContents
 from zoo_core.registry.discovery import find_plugins, new_manager
 from zoo_core.registry.distributions import Distribution, installed, satisfies
 
@@ -58,17 +75,16 @@ def dying_halfway() -> Any:
         ({"zoo_models": raising(ValueError("no models today"))}, "its zoo_models hook raised ValueError: no models"),
         ({"zoo_models": raising(SystemExit(3))}, "raised SystemExit: 3"),
         ({"zoo_datasets": raising(MemoryError())}, "its zoo_datasets hook raised MemoryError"),
-        ({"zoo_models": lambda: None}, "raised TypeError"),
+        ({"zoo_models": lambda: None}, "its zoo_models hook returned None"),
         ({"zoo_models": lambda: 7}, "raised TypeError"),
         ({"zoo_models": lambda: ["junk"]}, "returned a str, not a ModelCard"),
         ({"zoo_models": lambda: {"a": 1}}, "returned a str, not a ModelCard"),
         ({"zoo_trainers": lambda: zoo_pond.zoo_models()}, "returned a ModelCard, not a TrainerCard"),
         ({"zoo_models": dying_halfway}, "raised RuntimeError: half way"),
         ({"zoo_modls": lambda: []}, "there is no hook named 'zoo_modls'; did you mean 'zoo_models'?"),
-        ({"zoo_models": lambda: zoo_pond.zoo_models()[:1]}, "the model 'pond-net', which zoo-pond 1.2.3 has already"),
         (
             {"zoo_models": lambda: [zoo_pond.zoo_models()[0].model_copy(update={"name": "twin"})] * 2},
-            "the model 'twin', which zoo-someone 0.1 has already",
+            "it provides the model 'twin' twice: neither is used",
         ),
     ],
 )
@@ -77,15 +93,64 @@ def test_a_broken_plugin_is_left_out_whole_and_named(hooks: dict[str, Any], caus
     (problem,) = loaded.problems
     assert problem.subject == "zoo-someone 0.1"
     assert cause in problem.cause
-    assert "uninstall" in problem.cure
+    assert problem.cure == "zoo plugins disable zoo-someone"
     assert sorted(loaded.models) == ["alexnet", "pond-net"]
 
 
-def test_a_plugin_that_takes_one_taken_name_brings_nothing() -> None:
-    fine = zoo_pond.zoo_models()[0].model_copy(update={"name": "fine"})
-    loaded = registry_with(plugin(zoo_models=lambda: [fine, *zoo_pond.zoo_models()]))
-    assert "fine" not in loaded.models
-    assert len(loaded.problems) == 2  # one for each name
+def renamed(name: str) -> ModelCard:
+    return zoo_pond.zoo_models()[0].model_copy(update={"name": name})
+
+
+def test_a_name_of_this_project_cannot_be_taken() -> None:
+    """The stranger's distribution sorts first, and loses only that name."""
+    manager = new_manager()
+    mine = renamed("fashion-cnn").model_copy(update={"summary": "the shipped one"})
+    manager.register(plugin(zoo_models=lambda: [renamed("fashion-cnn"), renamed("fine")]), name="zoo-alexone 1.0")
+    manager.register(plugin(zoo_models=lambda: [mine]), name="zoo-fashion-cnn 0.1.0")
+    loaded = load_registry(manager=manager)
+    assert loaded.model("fashion-cnn").summary == "the shipped one"
+    assert "fine" in loaded.models
+    (problem,) = loaded.problems
+    assert problem.subject == "zoo-alexone 1.0"
+    assert problem.cause == "it provides the model 'fashion-cnn', but that name belongs to zoo-fashion-cnn 0.1.0"
+
+
+def test_of_two_strangers_with_one_name_neither_gets_it() -> None:
+    loaded = registry_with(plugin(zoo_models=lambda: [renamed("fine"), *zoo_pond.zoo_models()[:1]]))
+    assert sorted(loaded.models) == ["alexnet", "fine"]
+    assert [(problem.subject, problem.cause) for problem in loaded.problems] == [
+        ("zoo-pond 1.2.3", "it provides the model 'pond-net', and so does zoo-someone 0.1: neither is used"),
+        ("zoo-someone 0.1", "it provides the model 'pond-net', and so does zoo-pond 1.2.3: neither is used"),
+    ]
+
+
+def test_a_plugins_own_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "from zoo_core import TrainerCard, hookimpl\n\n\n@hookimpl\ndef zoo_trainers():\n"
+    source += "    return [TrainerCard(name='x', sumary='s', trainer='m:f', settngs='m:f')]\n"
+    (tmp_path / "zoo_misspelt.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    manager, _ = find_plugins([distribution("misspelt", "zoo_misspelt")])
+    (problem,) = load_registry(manager=manager).problems
+    assert "sumary: unknown key; did you mean 'summary'?" in problem.cause
+    assert "settngs: unknown key; did you mean 'settings'?" in problem.cause
+    assert "summary: Field required" in problem.cause
+    assert f"(for its author: {tmp_path / 'zoo_misspelt.py'}, line 6)" in problem.cause
+
+
+def test_process_state_is_restored_after_a_call(tmp_path: Path) -> None:
+    before = (Path.cwd(), sys.getrecursionlimit(), signal.getsignal(signal.SIGTERM), sys.stdout, sys.stderr)
+
+    def unsettling() -> list[ModelCard]:
+        (tmp_path / "elsewhere").mkdir()
+        os.chdir(tmp_path / "elsewhere")
+        sys.setrecursionlimit(400)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.stdout = sys.stderr = io.StringIO()
+        return []
+
+    assert registry_with(plugin(zoo_models=unsettling)).problems == ()
+    after = (Path.cwd(), sys.getrecursionlimit(), signal.getsignal(signal.SIGTERM), sys.stdout, sys.stderr)
+    assert after == before
 
 
 def test_a_recipe_name_of_the_packaged_registry_is_taken() -> None:
@@ -170,23 +235,30 @@ def test_a_catalogues_models_are_there_by_name(lake: Registry) -> None:
 
 
 def test_a_catalogue_that_makes_another_card_is_named(lake: Registry) -> None:
-    with pytest.raises(PluginError, match="catalogue 'lake' has no card for lake/ghost\nit made 'lake/pike'"):
+    with pytest.raises(PluginError, match=r"catalogue 'lake' has no card for lake/ghost\n.*returned 'lake/pike'"):
         lake.model("lake/ghost")
 
 
-@pytest.mark.parametrize("hook", ["zoo_models", "zoo_catalogues"])
-def test_a_name_of_a_catalogue_is_taken(hook: str) -> None:
-    card = zoo_pond.zoo_models()[0].model_copy(update={"name": "lake/pike"})
+def test_a_model_and_a_catalogue_that_claim_one_name_both_lose_it() -> None:
     manager = new_manager()
     manager.register(plugin(zoo_catalogues=lambda: [catalogue()]), name="zoo-lake 1")
-    manager.register(plugin(**{hook: lambda: [card if hook == "zoo_models" else catalogue()]}), name="zoo-other 1")
+    manager.register(plugin(zoo_models=lambda: [renamed("lake/pike"), renamed("carp")]), name="zoo-other 1")
     loaded = load_registry(manager=manager)
-    assert [offer.plugin for offer in loaded.plugins] == ["zoo-core", "zoo-lake 1"]
-    assert "zoo-lake 1 has already brought" in loaded.problems[0].cause
+    assert sorted(loaded.models) == ["carp", "lake/eel", "lake/ghost"]
+    assert [problem.subject for problem in loaded.problems] == ["zoo-lake 1", "zoo-other 1"]
+
+
+def test_two_catalogues_with_one_name_are_one_problem_each() -> None:
+    manager = new_manager()
+    for name in ("zoo-lake 1", "zoo-other 1"):
+        manager.register(plugin(zoo_catalogues=lambda: [catalogue()]), name=name)
+    loaded = load_registry(manager=manager)
+    assert list(loaded.models) == []
+    assert [problem.subject for problem in loaded.problems] == ["zoo-lake 1", "zoo-other 1"]
 
 
 def test_a_catalogue_names_its_models_below_itself() -> None:
-    with pytest.raises(ValidationError, match="'sea/eel' is not named lake/…"):
+    with pytest.raises(ValidationError, match="'sea/eel' does not start with lake/"):
         catalogue(models=frozenset({"sea/eel"}))
 
 
@@ -210,7 +282,7 @@ def test_a_plugin_for_another_core_is_named_and_not_imported(name: str) -> None:
     _, (problem,) = find_plugins([Distribution(name, "1.0", (point,), (requires,))])
     assert problem.subject == f"{name} 1.0"
     assert problem.cause == f"it needs {requires}, and zoo-core {version('zoo-core')} is installed"
-    assert problem.cure == f"pip install --upgrade zoo-core {name}"
+    assert problem.cure == "pip install --upgrade zoo-core"
 
 
 REQUIREMENTS = [
@@ -246,7 +318,7 @@ def test_metadata_that_cannot_be_read_is_a_fault_and_hides_nothing_else(
     assert "zoo-fashion-cnn" in found
     assert "someone-elses" not in found
     assert found["zoo-garbled"].fault.startswith("its entry_points.txt cannot be read")
-    assert found["zoo-nameless"].fault == "its metadata gives it no name"
+    assert found["zoo-nameless"].fault == "its metadata has no name"
 
 
 def test_only_requirements_on_the_core_itself_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,3 +327,70 @@ def test_only_requirements_on_the_core_itself_are_read(tmp_path: Path, monkeypat
     (near,) = (one for one in installed() if one.name == "zoo-near")
     assert near.requires == ("Zoo_Core (>=0.1)",)
     assert near.incompatibility is None
+
+
+def test_a_plugin_may_wrap_its_own_hook() -> None:
+    module = plugin(zoo_models=lambda: zoo_pond.zoo_models()[:1])
+
+    def renamed() -> Any:
+        results = yield
+        return [[card.model_copy(update={"name": f"wrapped-{card.name}"}) for cards in results for card in cards]]
+
+    module.renamed = hookimpl(wrapper=True, specname="zoo_models")(renamed)  # type: ignore[attr-defined]
+    loaded = registry_with(module)
+    assert loaded.problems == ()
+    assert "wrapped-pond-net" in loaded.models
+
+
+def test_a_wrapper_does_not_reach_the_hooks_of_other_plugins() -> None:
+    module = ModuleType("someones_plugin")
+
+    def emptied() -> Any:
+        yield
+        return []
+
+    module.emptied = hookimpl(wrapper=True, specname="zoo_models")(emptied)  # type: ignore[attr-defined]
+    assert "pond-net" in registry_with(module).models
+
+
+def test_a_hookimpl_with_fewer_arguments_than_its_hookspec_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version can add an argument without breaking the plugins that do not take it."""
+
+    def zoo_models(version: str) -> Any:
+        raise NotImplementedError
+
+    monkeypatch.setattr(hookspecs, "zoo_models", hookspecs.hookspec(zoo_models))
+    monkeypatch.setattr(discovery, "HOOK_ARGUMENTS", {"version": "2"})
+    newer = zoo_pond.zoo_models()[0].model_copy(update={"name": "newer"})
+
+    def takes_it(version: str) -> list[ModelCard]:
+        return [newer.model_copy(update={"name": f"newer-{version}"})]
+
+    loaded = registry_with(plugin(zoo_models=takes_it))
+    assert loaded.problems == ()
+    assert {"pond-net", "newer-2"} <= set(loaded.models)
+
+
+class Metric(FrozenModel):
+    """A value of a sixth kind."""
+
+    name: str
+    summary: str = "s"
+
+
+def test_a_sixth_kind_is_one_row_and_its_hookspec(monkeypatch: pytest.MonkeyPatch, zoo: Zoo) -> None:
+    def zoo_metrics() -> Any:
+        raise NotImplementedError
+
+    monkeypatch.setattr(hookspecs, "zoo_metrics", hookspecs.hookspec(zoo_metrics), raising=False)
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, kinds.Kind("metric", Metric, "zoo_metrics")))
+    loaded = registry_with(plugin(zoo_metrics=lambda: [Metric(name="recall")]))
+    assert loaded.problems == ()
+    assert list(loaded.tables["metrics"]) == ["recall"]
+    adapter = TypeAdapter(PluginContents)
+    assert adapter.validate_json(adapter.dump_json(loaded.plugins[-1])) == loaded.plugins[-1]
+    monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): loaded)
+    assert "metric" in zoo("list", "recall").out
+    assert json.loads(zoo("list", "recall", "--json").out)["metrics"] == [{"name": "recall", "summary": "s"}]
+    assert json.loads(zoo("show", "recall", "--json").out)["metric"] == {"name": "recall", "summary": "s"}
+    assert "metrics: recall" in zoo("plugins").out

@@ -84,19 +84,47 @@ def test_every_bad_override_is_named_at_once_with_the_nearest_key(pond: Registry
     with pytest.raises(UsageError) as raised:
         pond.plan("pond", {"epoch": 3, "optimizer.lr": -1, "batch_size": "many"})
     text = str(raised.value)
-    assert "epoch: no such key; did you mean 'epochs'?" in text
-    assert "optimizer.adam.lr: Input should be greater than 0 (given: -1)" in text
+    assert "epoch: unknown key; did you mean 'epochs'?" in text
+    assert "optimizer.lr: Input should be greater than 0 (given: -1)" in text
     assert "batch_size: Input should be a valid integer" in text
 
 
 def test_a_trainers_own_settings_are_checked(pond: Registry) -> None:
-    with pytest.raises(UsageError, match="checkpoint_evry: no such key; did you mean 'checkpoint_every'"):
+    with pytest.raises(UsageError) as raised:
         pond.plan("pond-patient", {"settings.checkpoint_evry": 3})
+    assert "settings.checkpoint_evry: unknown key; did you mean 'settings.checkpoint_every'?" in str(raised.value)
 
 
-def test_a_recipe_whose_model_is_not_installed_says_so(pond: Registry) -> None:
-    with pytest.raises(UnknownName, match="no model named 'fashion-cnn'"):
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("lr", "lr: unknown key; did you mean 'optimizer.lr'?"),
+        ("optimizer.learning_rate", "the keys here are optimizer.lr, optimizer.name, optimizer.weight_decay"),
+        ("optimizer.lrr", "optimizer.lrr: unknown key; did you mean 'optimizer.lr'?"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_one_that_can_be_typed(pond: Registry, key: str, answer: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        pond.plan("pond", {key: 0.1})
+    assert answer in str(raised.value)
+    assert "optimizer.adam" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["fashon-cnn", "super-net", "timm/resnt", "fashion-cnn"])
+def test_packages_of_unknown_names_are_never_suggested(pond: Registry, name: str) -> None:
+    with pytest.raises(UnknownName) as raised:
+        pond.plan("pond", {"model": name})
+    assert raised.value.fix == "zoo list"
+
+
+def test_a_missing_distribution_of_this_project_is_suggested(pond: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo_core.registry.registry.installed", list)
+    with pytest.raises(UnknownName, match="no model named 'fashion-cnn'") as raised:
         pond.plan("fashion-cnn")
+    assert raised.value.fix == "pip install zoo-fashion-cnn"
+    with pytest.raises(UnknownName) as raised:
+        pond.model("timm/resnet50.a1_in1k")
+    assert raised.value.fix == "pip install zoo-timm"
 
 
 def test_a_users_file_adds_recipes(tmp_path: Path) -> None:
@@ -112,8 +140,8 @@ def test_every_fault_of_a_file_is_named_with_its_path(tmp_path: Path) -> None:
         with_file(file)
     text = str(raised.value)
     assert str(file) in text
-    assert "recipe: no such key; did you mean 'recipes'?" in text
-    assert "recipes.a.epoch: no such key; did you mean 'epochs'?" in text
+    assert "recipe: unknown key; did you mean 'recipes'?" in text
+    assert "recipes.a.epoch: unknown key; did you mean 'recipes.a.epochs'?" in text
     assert "recipes.B" in text
 
 

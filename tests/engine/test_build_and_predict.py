@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def card(pond: Registry, tmp_path: Path) -> ModelCard:
 
 @pytest.fixture
 def registry(pond: Registry, card: ModelCard) -> Registry:
-    return Registry(**{**vars(pond), "models": ModelIndex({**pond.models, "pond-net": card}, {})})
+    return replace(pond, tables={**pond.tables, "models": ModelIndex({**pond.models, "pond-net": card}, {})})
 
 
 def test_a_backbone_is_loaded_below_a_fresh_head(card: ModelCard, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What several commands share: the registry to work with, and their common options."""
+"""Options that several commands share, and the registry that they use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from zoo_core.cli.console import eprint
 from zoo_core.recipes import PrecisionName
-from zoo_core.registry.registry import Registry, load_registry, matching
+from zoo_core.registry.registry import Registry, load_registry
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PrecisionOption = Annotated[
@@ -22,7 +22,7 @@ WeightsOption = Annotated[str, typer.Option("--weights", help="A model's weights
 
 
 def registry(context: typer.Context) -> Registry:
-    """Load the registry with the user's files: ./zoo.toml, $ZOO_REGISTRY, --registry; say what was left out."""
+    """Load the registry with the user's files: ./zoo.toml, $ZOO_REGISTRY, --registry; report what was skipped."""
     loaded = load_registry(_user_files(context.obj))
     for problem in loaded.problems:
         eprint(f"Left out: {problem.subject}: {problem.cause}\n  Try: {problem.cure}")
@@ -37,8 +37,9 @@ def recipe_names(incomplete: str) -> list[str]:
 def all_names(incomplete: str) -> list[str]:
     """Complete the name of anything."""
     known = load_registry()
-    models = known.models if "/" in incomplete else [*known.models.single, *(f"{c}/" for c in known.models.catalogues)]
-    return [n for n in matching({*models, *known.datasets, *known.recipes}, None) if n.startswith(incomplete)]
+    names = known.names() - (set() if "/" in incomplete else known.models.in_catalogues)
+    catalogues = {f"{name}/" for name in known.models.catalogues}  # its models are completed after the slash
+    return [name for name in sorted(names | catalogues) if name.startswith(incomplete)]
 
 
 def _user_files(option: Path | None) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Examines installed plugins, each in a process of its own: whatever one does, the others are examined too."""
+"""Diagnoses installed plugins, each in a separate process, so that none can disturb the diagnosis of another."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from pydantic import TypeAdapter, ValidationError
 from zoo_core.disk.atomic import atomic_write
 from zoo_core.disk.sandbox import describe_exit, limit_memory, run_child
 from zoo_core.errors import Problem
-from zoo_core.registry.discovery import PluginContents, collect, find_plugins, new_manager
+from zoo_core.registry import kinds
+from zoo_core.registry.contents import PluginContents
+from zoo_core.registry.discovery import collect, find_plugins, new_manager
 from zoo_core.registry.distributions import Distribution, installed
 from zoo_core.registry.registry import Registry, registry_of
 from zoo_core.registry.settings import UserConfig
 
 State = Literal["ok", "slow", "disabled", "incompatible", "broken"]
 
-KINDS = ("models", "catalogues", "datasets", "trainers", "recipes")
 PATIENCE = 10.0  # seconds for one plugin
 SLOW = 500.0  # milliseconds to import, above which every command feels it
 MEMORY = 4 * 2**30  # bytes that a plugin may hold while it is examined
@@ -33,7 +34,7 @@ PROGRAM = "from zoo_core.plugin_tools.doctor import examine; examine(*sys.argv[1
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What a plugin's own process saw."""
+    """What happened when a plugin was imported in its process."""
 
     offers: tuple[PluginContents, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -43,7 +44,7 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How an installed distribution's plugins are."""
+    """The state of an installed distribution's plugins."""
 
     distribution: str
     version: str
@@ -55,7 +56,7 @@ class Diagnosis:
 
     @property
     def well(self) -> bool:
-        """Whether there is nothing to mend."""
+        """Whether it needs no fix."""
         return self.state not in ("broken", "incompatible")
 
 
@@ -70,7 +71,7 @@ def diagnose(seconds: float = PATIENCE) -> list[Diagnosis]:
 
 
 def examine(name: str, report: str) -> None:
-    """Import one distribution's plugins, in the process that is there for it, and write the Findings to a file."""
+    """Import one distribution's plugins in this process, and write an ImportReport to a file."""
     limit_memory(MEMORY)
     distribution = next(one for one in installed() if one.name == name)
     atomic_write(
@@ -92,7 +93,7 @@ def _findings(distribution: Distribution) -> ImportReport:
 
 
 def examine_all(distributions: Iterable[Distribution], seconds: float) -> list[ImportReport]:
-    """Let each distribution be examined in a process of its own, as many at once as there are cores."""
+    """Examine each distribution in a separate process, as many at once as there are cores."""
     with TemporaryDirectory(prefix="zoo-") as folder:
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
@@ -117,7 +118,9 @@ def _examine(distribution: Distribution, folder: Path, seconds: float) -> Import
 def _diagnosis(one: Distribution, disabled: bool, findings: ImportReport, together: Registry) -> Diagnosis:
     state, problem = ("disabled", _disabled(one)) if disabled else _state(one, findings, together)
     offers = [offer for offer in together.plugins if one.provides(offer.plugin)]
-    brings = {kind: [name for offer in offers for name in offer.names.get(kind, ())] for kind in KINDS}
+    brings = {
+        kind.plural: [name for offer in offers for name in offer.names.get(kind.plural, ())] for kind in kinds.KINDS
+    }
     cause, cure = (problem.cause, problem.cure) if problem else ("", "")
     return Diagnosis(
         one.name, one.version, state, findings.milliseconds, {k: v for k, v in brings.items() if v}, cause, cure
@@ -136,7 +139,7 @@ def _state(one: Distribution, findings: ImportReport, together: Registry) -> tup
 
 
 def _problem(one: Distribution, cause: str) -> Problem:
-    return Problem(one.label, cause, f"pip install --upgrade {one.name}, or zoo plugins disable {one.name}")
+    return Problem(one.label, cause, f"zoo plugins disable {one.name}")
 
 
 def _disabled(one: Distribution) -> Problem:
@@ -146,4 +149,4 @@ def _disabled(one: Distribution) -> Problem:
 def _slow(one: Distribution, findings: ImportReport) -> Problem:
     cause = "its entry module imports torch" if findings.imports_torch else "importing it takes long"
     cure = "move its imports to the modules that its cards name: they are loaded when they are used"
-    return Problem(one.label, f"{cause}, and so every command starts later", cure)
+    return Problem(one.label, f"{cause}, which delays every command", cure)

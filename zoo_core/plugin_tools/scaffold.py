@@ -1,4 +1,4 @@
-"""Writes a plugin to begin with: a whole distribution, whose tests pass before anything is changed."""
+"""Creates a plugin skeleton: a complete distribution whose tests pass before anything is changed."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def write_plugin(name: str, kind: Kind, out: Path) -> Path:
     """Write the distribution zoo-NAME below `out`, and return its folder.
 
     Args:
-        name: of what it brings: "tiny-net", or "zoo-tiny-net".
-        kind: what it brings, beside a recipe.
-        out: the folder to write it in.
+        name: "tiny-net" or "zoo-tiny-net".
+        kind: what it provides, in addition to a recipe.
+        out: parent folder of the new plugin.
 
     Raises:
-        UsageError: the name is none, or the folder is there already.
+        UsageError: the name is invalid, or the folder exists.
         ResourceError: it cannot be written.
     """
     name = _checked(name.removeprefix("zoo-"))

@@ -1,8 +1,8 @@
-"""The two trainers that the core brings, through the same hook as anyone's; and their settings."""
+"""The two trainers of the core, provided through the same hook as any plugin's, and their settings."""
 
 from __future__ import annotations
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from zoo_core.cards import FrozenModel, TrainerCard
 from zoo_core.hookspecs import hookimpl
@@ -11,30 +11,37 @@ from zoo_core.hookspecs import hookimpl
 class SupervisedSettings(FrozenModel):
     """Settings of the `supervised` trainer."""
 
-    freeze_until: str | None = None  # freeze parameters in order, up to the first whose name contains this
-    hold_bytes: NonNegativeInt | None = None  # decoded images up to this are held in memory; None: an eighth of it
-    validate_through_augmentation: bool = False  # measure also as a shared training transform would: a known mistake
+    freeze_until: str | None = Field(
+        default=None,
+        description="freeze parameters in order, up to the first whose name contains this; None: none",
+    )
+    hold_bytes: NonNegativeInt | None = Field(
+        default=None, description="keep decoded images in memory up to this many bytes; None: an eighth of the memory"
+    )
+    validate_through_augmentation: bool = Field(
+        default=False, description="also augment validation images: reproduces a common mistake, for comparison"
+    )
 
 
 class FrozenFeaturesSettings(FrozenModel):
     """Settings of the `frozen-features` trainer."""
 
-    feature_batch_size: PositiveInt = 16  # images that go through the backbone together
+    feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
 
 
 @hookimpl
 def zoo_trainers() -> list[TrainerCard]:
-    """Return the core's own trainers."""
+    """Return the trainers of the core."""
     return [
         TrainerCard(
             name="supervised",
-            summary="Trains every parameter on labelled images, by gradient descent",
+            summary="Trains all parameters on labeled images",
             trainer="zoo_core:SupervisedTrainer",
             settings="zoo_core:SupervisedSettings",
         ),
         TrainerCard(
             name="frozen-features",
-            summary="Sends each image once through a frozen backbone, keeps the features, and trains the head on them",
+            summary="Caches the features of a frozen backbone and trains the head on them",
             trainer="zoo_core:FrozenFeaturesTrainer",
             settings="zoo_core:FrozenFeaturesSettings",
         ),

@@ -6,79 +6,24 @@ second distribution with the same entry-point name in silence; so entry points a
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib.metadata import EntryPoint
 from types import MappingProxyType
-from typing import TypeVar
 
 import pluggy
-from pydantic import ValidationError
 
 from zoo_core import hookspecs
-from zoo_core.cards import Catalogue, DatasetCard, FrozenModel, ModelCard, TrainerCard
+from zoo_core.cards import FrozenModel
 from zoo_core.errors import Problem, did_you_mean
-from zoo_core.recipes import Recipe
-from zoo_core.registry import builtin as trainers
+from zoo_core.registry import builtin as trainers, kinds
+from zoo_core.registry.contents import PluginContents
 from zoo_core.registry.distributions import Distribution, installed
-from zoo_core.registry.pydantic_errors import first_error
+from zoo_core.registry.isolation import BrokenPlugin, call_isolated
+from zoo_core.registry.kinds import Kind
 from zoo_core.registry.settings import UserConfig
 
-T = TypeVar("T")
-LONGEST = 300  # characters of an error's text
-
-BRINGS = MappingProxyType(
-    {
-        "zoo_models": ModelCard,
-        "zoo_catalogues": Catalogue,
-        "zoo_datasets": DatasetCard,
-        "zoo_trainers": TrainerCard,
-        "zoo_recipes": Recipe,
-    }
-)
-
-
-@dataclass(frozen=True)
-class PluginContents:
-    """What one plugin brings."""
-
-    plugin: str  # "zoo-fashion-cnn 0.1.0"
-    models: tuple[ModelCard, ...] = ()
-    catalogues: tuple[Catalogue, ...] = ()
-    datasets: tuple[DatasetCard, ...] = ()
-    trainers: tuple[TrainerCard, ...] = ()
-    recipes: tuple[Recipe, ...] = ()
-
-    @property
-    def items(self) -> tuple[tuple[str, str, FrozenModel], ...]:
-        """All of it, as (kind, name, value)."""
-        return (
-            *(("models", card.name, card) for card in self.models),
-            *(("catalogues", catalogue.name, catalogue) for catalogue in self.catalogues),
-            *(("datasets", card.name, card) for card in self.datasets),
-            *(("trainers", card.name, card) for card in self.trainers),
-            *(("recipes", recipe.name, recipe) for recipe in self.recipes),
-        )
-
-    @property
-    def takes(self) -> tuple[tuple[str, str], ...]:
-        """All names it takes, as (kind, name): those of its items, and those of the models in its catalogues."""
-        own = tuple((kind, name) for kind, name, _ in self.items)
-        return own + tuple(("models", name) for catalogue in self.catalogues for name in catalogue.models)
-
-    @property
-    def names(self) -> dict[str, list[str]]:
-        """The names of all of it, by kind."""
-        names: dict[str, list[str]] = {}
-        for kind, name, _ in self.items:
-            names.setdefault(kind, []).append(name)
-        return names
-
-
-class BrokenPlugin(Exception):
-    """A plugin raised, or returned what no hook may return."""
+HOOK_ARGUMENTS: Mapping[str, object] = MappingProxyType({})  # passed to every hook; a hookimpl takes those it names
 
 
 def find_plugins(
@@ -130,7 +75,7 @@ def _load(manager: pluggy.PluginManager, name: str, point: EntryPoint) -> Proble
     if manager.has_plugin(name):
         name = f"{name} [{point.name}]"
     try:
-        manager.register(_isolated(point.load, f"importing {point.value!r}"), name=name)
+        manager.register(call_isolated(point.load, f"importing {point.value!r}", point.value), name=name)
     except BrokenPlugin as error:
         return _problem(name, str(error))
     except pluggy.PluginValidationError as error:
@@ -142,21 +87,35 @@ def _load(manager: pluggy.PluginManager, name: str, point: EntryPoint) -> Proble
 
 
 def _ask(manager: pluggy.PluginManager, name: str, plugin: object) -> PluginContents:
-    brought: dict[str, tuple[FrozenModel, ...]] = {}
-    for caller in manager.get_hookcallers(plugin) or ():
-        if not caller.has_spec():
-            raise BrokenPlugin(f"there is no hook named {caller.name!r}{did_you_mean(caller.name, BRINGS)}")
-        implementation = next(impl.function for impl in caller.get_hookimpls() if impl.plugin is plugin)
-        returned = _isolated(lambda hook=implementation: list(hook()), f"its {caller.name} hook")  # type: ignore[misc]
-        brought[caller.name] = _checked(caller.name, returned)
-    return PluginContents(name, **{hook.removeprefix("zoo_"): values for hook, values in brought.items()})  # type: ignore[arg-type]
+    hooks, known = [caller.name for caller in manager.get_hookcallers(plugin) or ()], [k.hook for k in kinds.KINDS]
+    for unknown in set(hooks).difference(known):
+        raise BrokenPlugin(f"there is no hook named {unknown!r}{did_you_mean(unknown, known)}")
+    called = (kind for kind in kinds.KINDS if kind.hook in hooks)
+    return PluginContents(name, {k.plural: _checked(k, _call_hook(manager, plugin, k)) for k in called})
 
 
-def _checked(hook: str, returned: list[object]) -> tuple[FrozenModel, ...]:
+def _call_hook(manager: pluggy.PluginManager, plugin: object, kind: Kind) -> list[object]:
+    """Call one plugin's implementations of a hook, through pluggy, without those of the other plugins."""
+    others = [other for other in manager.get_plugins() if other is not plugin]
+    caller = manager.subset_hook_caller(kind.hook, others)
+    results: list[list[object]] = call_isolated(
+        lambda: [list(values) for values in caller(**HOOK_ARGUMENTS)], f"its {kind.hook} hook", _package(plugin)
+    )
+    if not results and any(not (impl.wrapper or impl.hookwrapper) for impl in caller.get_hookimpls()):
+        raise BrokenPlugin(f"its {kind.hook} hook returned None, not an iterable")  # pluggy drops None
+    return [value for returned in results for value in returned]
+
+
+def _package(plugin: object) -> str:
+    """Return the name of the package that a plugin's code is in; a plugin may be a module or an instance."""
+    return str(getattr(plugin, "__name__", type(plugin).__module__))
+
+
+def _checked(kind: Kind, returned: list[object]) -> tuple[FrozenModel, ...]:
     for value in returned:
-        if not isinstance(value, BRINGS[hook]):
-            raise BrokenPlugin(f"its {hook} hook returned a {type(value).__name__}, not a {BRINGS[hook].__name__}")
-        _isolated(lambda value=value: _validate(value), f"a value of its {hook} hook")
+        if not isinstance(value, kind.card):
+            raise BrokenPlugin(f"its {kind.hook} hook returned a {type(value).__name__}, not a {kind.card.__name__}")
+        call_isolated(partial(_validate, value), f"a value of its {kind.hook} hook", value.__class__.__module__)
     return tuple(returned)  # type: ignore[arg-type]
 
 
@@ -165,25 +124,5 @@ def _validate(value: FrozenModel) -> None:
     type(value).model_validate(value.model_dump(warnings=False))
 
 
-def _isolated(call: Callable[[], T], what: str) -> T:
-    """Call into a plugin: whatever it raises becomes BrokenPlugin, whatever it prints goes to stderr."""
-    try:
-        with redirect_stdout(sys.stderr):
-            return call()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too: a plugin must not end the program that lists it
-        text = first_error(error) if isinstance(error, ValidationError) else _first_line(error)
-        raise BrokenPlugin(f"{what} raised {type(error).__name__}{text and ': '}{text}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """Return what an error says, in short; one that cannot even be printed says nothing."""
-    with suppress(Exception):
-        return next(iter(str(error).strip().splitlines()), "")[:LONGEST]
-    return ""
-
-
-def _problem(name: str, cause: str) -> Problem:
-    one = name.split()[0]
-    return Problem(name, cause, f"pip install --upgrade {one}, zoo plugins disable {one}, or pip uninstall {one}")
+def _problem(plugin: str, cause: str) -> Problem:
+    return Problem(plugin, cause, f"zoo plugins disable {plugin.split()[0]}")

@@ -1,9 +1,9 @@
-"""Weights of the user's own: files that were imported, below the configuration folder, each with a record.
+"""Weights that the user has imported: files in the configuration folder, each with a record.
 
     weights/horses-inception/tv-imagenet.safetensors    the tensors
-    weights/horses-inception/tv-imagenet.json           what they are: a Record
+    weights/horses-inception/tv-imagenet.safetensors.json    their ImportedWeightsRecord
 
-A record names no code and no path: what it is about lies beside it.
+A record contains no code and no path: it describes the file next to it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from zoo_core.cards import File, FrozenModel, ImageInput, ModelCard, Name, Sha25
 from zoo_core.disk.atomic import atomic_write
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import Problem, UsageError
-from zoo_core.registry.pydantic_errors import first_error
+from zoo_core.registry.pydantic_errors import describe
 from zoo_core.registry.settings import UserConfig
 
-MAX_BYTES = 100_000  # of a record
+MAX_RECORD_BYTES = 100_000
 
 
 class ImportedWeightsRecord(FrozenModel):
-    """What an imported file is."""
+    """Describes an imported file."""
 
     covers: Literal["all", "backbone", "head"]
     backbone: Name | None = None  # the backbone weights below a head
@@ -48,17 +48,17 @@ class ImportedWeights:
 
     @classmethod
     def default(cls) -> ImportedWeights:
-        """Return the user's: below $ZOO_CONFIG, else below the platform's configuration folder."""
+        """Return the folder in $ZOO_CONFIG, else in the platform's configuration folder."""
         return cls(UserConfig.default().path.parent / "weights")
 
     def keep(self, model: str, name: str, content: bytes, record: ImportedWeightsRecord) -> Path:
-        """Keep weights of a model under a name, and return the path of the tensors; raises ResourceError."""
+        """Store a model's weights under a name, and return the path of the tensors. Raises ResourceError."""
         path = atomic_write(self._path(model, name), content, size=record.size, sha256=record.sha256)
         atomic_write(path.with_suffix(path.suffix + ".json"), dump_document(record.model_dump(mode="json")))
         return path
 
     def load(self) -> tuple[dict[str, tuple[WeightsCard, ...]], list[Problem]]:
-        """Return the cards of all that was imported, by model, and the records that cannot be read."""
+        """Return the cards of all imported weights, by model, and a Problem for each unreadable record."""
         cards: dict[str, tuple[WeightsCard, ...]] = {}
         problems: list[Problem] = []
         for path in self._records():
@@ -66,38 +66,39 @@ class ImportedWeights:
             try:
                 cards[model] = (*cards.get(model, ()), _card(path))
             except (OSError, ValueError, RecursionError) as error:
-                why = first_error(error) if isinstance(error, ValidationError) else str(error)
-                problems.append(Problem(f"weights {path}", why, f"rm {path}, and zoo import-weights again"))
+                why = describe(error) if isinstance(error, ValidationError) else str(error)
+                problems.append(Problem(f"weights {path}", why, f"rm {path}"))
         return cards, problems
 
     def _records(self) -> Iterator[Path]:
         yield from sorted(self.folder.rglob("*.safetensors.json"))
 
     def _path(self, model: str, name: str) -> Path:
-        for one in (model, name):
-            TypeAdapter(Name).validate_python(one)
+        for part in (model, name):
+            TypeAdapter(Name).validate_python(part)
         return self.folder / model / f"{name}.safetensors"
 
 
-def with_imported(card: ModelCard, own: Mapping[str, tuple[WeightsCard, ...]]) -> ModelCard:
-    """Return a model's card with the user's own weights behind those that it has.
+def with_imported(card: ModelCard, imported: Mapping[str, tuple[WeightsCard, ...]]) -> ModelCard:
+    """Return a model's card with the user's imported weights after its own.
 
     Raises:
-        UsageError: two sets of weights have one name.
+        UsageError: two sets of weights have the same name.
     """
-    more = own.get(card.name, ())
-    if twice := {one.name for one in card.weights} & {one.name for one in more}:
+    more = imported.get(card.name, ())
+    if duplicates := {weights.name for weights in card.weights} & {weights.name for weights in more}:
+        name = min(duplicates)
         raise UsageError(
-            f"{card.name} has two sets of weights named {min(twice)!r}",
-            why="one is its own, the other you have imported",
-            fix=f"zoo import-weights FILE --model {card.name} --name ANOTHER, and delete the record of {min(twice)}.",
+            f"{card.name} has two sets of weights named {name!r}",
+            why=f"one is on its card, the other was imported: import it again as --name ANOTHER, and delete {name!r}",
+            fix=f"zoo import-weights FILE --model {card.name} --name ANOTHER",
         )
     return card.model_copy(update={"weights": (*card.weights, *more)}) if more else card
 
 
 def _card(path: Path) -> WeightsCard:
     with path.open("rb") as file:
-        schema, fields = load_document(file.read(MAX_BYTES))
+        schema, fields = load_document(file.read(MAX_RECORD_BYTES))
     if not schema and fields.get("covers") == "trunk":
         fields["covers"] = "backbone"
     record = ImportedWeightsRecord.model_validate_json(json.dumps(fields))

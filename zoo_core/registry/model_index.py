@@ -1,17 +1,20 @@
-"""All models by name: those with a card of their own, and those whose card a catalogue makes."""
+"""All models by name: those that plugins list one by one, and those whose cards a catalogue makes on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from zoo_core.cards import Catalogue, ModelCard, resolve
-from zoo_core.errors import PluginError
+from zoo_core.errors import PluginError, author_line
+from zoo_core.registry.pydantic_errors import describe
 
 
 @dataclass(frozen=True)
 class ModelIndex(Mapping[str, ModelCard]):
-    """Cards by name. Of a catalogue's models only the names are held: listing a thousand costs next to nothing."""
+    """Model cards by name. A catalogue's cards are made on lookup, so listing its names is cheap."""
 
     single: Mapping[str, ModelCard]
     catalogues: Mapping[str, Catalogue]
@@ -22,7 +25,7 @@ class ModelIndex(Mapping[str, ModelCard]):
         catalogue = self._catalogue_of(name)
         if catalogue is None:
             raise KeyError(name)
-        return _made(catalogue, name)
+        return _make_card(catalogue, name)
 
     def __contains__(self, name: object) -> bool:
         return name in self.single or (isinstance(name, str) and self._catalogue_of(name) is not None)
@@ -35,23 +38,34 @@ class ModelIndex(Mapping[str, ModelCard]):
     def __len__(self) -> int:
         return len(self.single) + sum(len(catalogue.models) for catalogue in self.catalogues.values())
 
+    @property
+    def in_catalogues(self) -> set[str]:
+        """The names of the models that catalogues provide."""
+        return {name for catalogue in self.catalogues.values() for name in catalogue.models}
+
     def _catalogue_of(self, name: str) -> Catalogue | None:
         catalogue = self.catalogues.get(name.partition("/")[0])
         return catalogue if catalogue is not None and name in catalogue.models else None
 
 
-def _made(catalogue: Catalogue, name: str) -> ModelCard:
+def _make_card(catalogue: Catalogue, name: str) -> ModelCard:
     """Let the catalogue make a card.
 
     Raises:
-        PluginError: what it made is not the card of this name.
+        PluginError: its function raised, or made another card.
     """
     try:
         card = resolve(catalogue.card)(name)
-    except (TypeError, ValueError, LookupError, OSError) as error:
-        raise _broken(catalogue, name, f"{type(error).__name__}: {error}") from error
+    except PluginError:
+        raise
+    except Exception as error:
+        text = describe(error) if isinstance(error, ValidationError) else str(error)
+        line = author_line(error, catalogue.card)
+        raise _broken(
+            catalogue, name, f"{type(error).__name__}: {text}{line and f' (for its author: {line})'}"
+        ) from error
     if not isinstance(card, ModelCard) or card.name != name:
-        raise _broken(catalogue, name, f"it made {getattr(card, 'name', card)!r}")
+        raise _broken(catalogue, name, f"{catalogue.card} returned {getattr(card, 'name', card)!r}")
     return card
 
 

@@ -1,61 +1,108 @@
-"""Turns pydantic's complaints about a recipe or a registry file into one message that lists them all."""
+"""Turns pydantic's validation errors into one message that lists every fault with a key that the user can type."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from zoo_core.cards import FrozenModel
 from zoo_core.errors import UsageError, did_you_mean, printable
+from zoo_core.registry.field_docs import models_in
 
-MOST = 100  # complaints that are listed
-LONGEST = 500  # characters of a key's path
+MAX_FAULTS = 100  # faults that are listed
+MAX_KEY_LENGTH = 500  # characters of a key's path
 
 
-def to_usage_error(error: ValidationError, where: str, model: type[BaseModel], *, fix: str = "") -> UsageError:
-    """Return a UsageError that names every bad key of `where` by its path, with the nearest key that would be right."""
-    known = set(_keys(model))
-    lines = list(dict.fromkeys(_line(complaint, known) for complaint in error.errors()[:MOST]))
-    if error.error_count() > MOST:
-        lines.append(f"and {error.error_count() - MOST:,} more")
+def to_usage_error(
+    error: ValidationError, where: str, model: type[BaseModel], *, prefix: str = "", fix: str = ""
+) -> UsageError:
+    """Return a UsageError that lists every fault of `where`, each with its dotted key and, if unknown, the closest one.
+
+    Args:
+        prefix: put before each key: "settings." for a trainer's settings, which are part of a recipe.
+    """
+    lines = _faults(error, model, prefix)
     return UsageError(f"{where} is not valid", why="\n".join(f"  {line}" for line in lines), fix=fix)
 
 
-def _line(complaint: Any, known: set[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    path = printable(".".join(map(str, complaint["loc"]))[:LONGEST]) or "(top level)"
-    if complaint["type"] == "extra_forbidden":
-        return f"{path}: no such key{_nearest(str(complaint['loc'][-1]), known)}"
-    given = "" if complaint["type"] == "missing" else f" (given: {_shown(complaint['input'])})"
-    return f"{path}: {complaint['msg'].removeprefix('Value error, ')}{given}"
+def describe(error: ValidationError) -> str:
+    """Return every fault in one line: "licence: unknown key; did you mean 'license'?, name: Field required"."""
+    models = {model.__name__: model for model in _subclasses(FrozenModel)}
+    return ", ".join(_faults(error, models.get(error.title, FrozenModel), ""))
 
 
-def _nearest(key: str, known: set[str]) -> str:
-    """Suggest the nearest key; one of this very name that belongs elsewhere by its path: 'optimizer.lr'."""
-    if elsewhere := sorted(path for path in known if path.endswith(f".{key}")):
-        return f"; did you mean {elsewhere[0]!r}?"
-    return did_you_mean(key, {path.rpartition(".")[2] for path in known} - {key})
+def _faults(error: ValidationError, model: type[BaseModel], prefix: str) -> list[str]:
+    faults = error.errors(include_url=False)[:MAX_FAULTS]
+    faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt key often explains a missing one
+    lines = list(dict.fromkeys(_line(fault, model, prefix) for fault in faults))
+    more = error.error_count() - MAX_FAULTS
+    return [*lines, f"and {more:,} more"] if more > 0 else lines
+
+
+def _line(fault: Any, model: type[BaseModel], prefix: str) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    keys, level = _walk(fault["loc"], model)
+    path = printable((prefix + ".".join(keys))[:MAX_KEY_LENGTH]) or "(top level)"
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_suggestion(keys, level, model, prefix)}"
+    given = "" if fault["type"] == "missing" else f" (given: {_shown(fault['input'])})"
+    return f"{path}: {fault['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _walk(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list[str], list[type[BaseModel]]]:
+    """Return the keys of a fault as a user writes them, and the models whose fields the last one could be.
+
+    Pydantic also puts the chosen member of a union into the location: ("optimizer", "adam", "lr").
+    """
+    keys: list[str] = []
+    annotation: Any = model
+    level = [model]
+    for part in location:
+        level = list(models_in(annotation))
+        chosen = [one for one in level if len(level) > 1 and part in _tags(one)]
+        if chosen:
+            annotation = chosen[0]
+            continue
+        keys.append(str(part))
+        fields = [one.model_fields[part] for one in level if isinstance(part, str) and part in one.model_fields]
+        annotation = fields[0].annotation if fields else annotation
+    return keys, level
+
+
+def _suggestion(keys: list[str], level: list[type[BaseModel]], model: type[BaseModel], prefix: str) -> str:
+    """Suggest a key: the closest one on the same level, else one with this name elsewhere, else all on this level."""
+    start = prefix + "".join(f"{key}." for key in keys[:-1])
+    here = sorted({name for one in level for name in one.model_fields})
+    close = did_you_mean(keys[-1], here)
+    if close:
+        return close.replace("'", f"'{start}", 1)
+    elsewhere = [key for key in _dotted_keys(model) if key.rpartition(".")[2] == keys[-1]]
+    if elsewhere:
+        return f"; did you mean {prefix + elsewhere[0]!r}?"
+    return f"; the keys here are {', '.join(start + name for name in here)}" if here else ""
+
+
+def _dotted_keys(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield name
+        for inner in models_in(field.annotation):
+            yield from (f"{name}.{key}" for key in _dotted_keys(inner))
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the values of `name` that choose this member of a union: ("adam",)."""
+    return get_args(model.model_fields["name"].annotation) if "name" in model.model_fields else ()
+
+
+def _subclasses(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for subclass in model.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _shown(value: object) -> str:
     try:
         return f"{value!r:.60}"
-    except ValueError:  # Python writes no number of more than 4,300 digits
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
         return "a number of thousands of digits"
-
-
-def _keys(annotation: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401 - any type annotation
-    """Yield every key by its dotted path: "epochs", "optimizer", "optimizer.lr"."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
-            yield f"{prefix}{name}"
-            yield from _keys(field.annotation, f"{prefix}{name}.")
-    named = get_origin(annotation) is Mapping  # by names that the user chooses: there is no path to suggest
-    for inner in get_args(annotation):
-        yield from _keys(inner, "" if named else prefix)
-
-
-def first_error(error: ValidationError) -> str:
-    """Return the first fault in one line: "models.0.name: Field required"."""
-    fault = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")

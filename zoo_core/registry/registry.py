@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import shorten
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pluggy
 from pydantic import ValidationError
 
-from zoo_core.cards import DatasetCard, FrozenModel, ModelCard, TrainerCard, WeightsCard, resolve
+from zoo_core.cards import DatasetCard, ModelCard, TrainerCard, WeightsCard, resolve
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.images.folder import scan
 from zoo_core.recipes import ModelReference, Plan, Recipe
-from zoo_core.registry.discovery import PluginContents, collect, find_plugins
+from zoo_core.registry import kinds
+from zoo_core.registry.contents import PluginContents
+from zoo_core.registry.discovery import collect, find_plugins
+from zoo_core.registry.distributions import installed
 from zoo_core.registry.imported_weights import ImportedWeights, with_imported
 from zoo_core.registry.model_index import ModelIndex
+from zoo_core.registry.name_claims import OUR_DISTRIBUTIONS, settle_names
 from zoo_core.registry.pydantic_errors import to_usage_error
 from zoo_core.registry.registry_file import (
     RegistryFile,
@@ -37,14 +40,35 @@ T = TypeVar("T")
 class Registry:
     """A snapshot of what is installed and written down, by name; and the problems met while loading it."""
 
-    models: ModelIndex
-    datasets: Mapping[str, DatasetCard]
-    trainers: Mapping[str, TrainerCard]
-    recipes: Mapping[str, Recipe]
+    tables: Mapping[str, Mapping[str, Any]]  # cards and recipes by name, by the plural of their kind
     references: Mapping[str, ModelReference]  # documented and derived counts, by model
     plugins: tuple[PluginContents, ...]
     problems: tuple[Problem, ...]
     imported_weights: Mapping[str, tuple[WeightsCard, ...]] = field(default_factory=dict)  # by model
+
+    @property
+    def models(self) -> ModelIndex:
+        """All models, including those of catalogues."""
+        return cast(ModelIndex, self.tables["models"])
+
+    @property
+    def datasets(self) -> Mapping[str, DatasetCard]:
+        """All datasets."""
+        return self.tables["datasets"]
+
+    @property
+    def trainers(self) -> Mapping[str, TrainerCard]:
+        """All trainers."""
+        return self.tables["trainers"]
+
+    @property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """All recipes, of plugins and of registry files."""
+        return self.tables["recipes"]
+
+    def names(self, plurals: Iterable[str] = ()) -> set[str]:
+        """Return every name of these kinds; without any, of all kinds."""
+        return {name for plural in plurals or self.tables for name in self.tables[plural]}
 
     def model(self, name: str) -> ModelCard:
         """Return a model's card, with the weights that the user has imported for it, or raise UnknownName."""
@@ -106,9 +130,9 @@ class Registry:
 
     def _planned(self, recipe: Recipe, device: str, data: Path | None) -> Plan:
         """Look up all that a recipe names."""
-        plain = self._installed("model", self.models, recipe.model)
+        plain = _look_up("model", self.models, recipe.model)
         model = plain.variant(recipe.model_options)  # a plan names its weights: what else was imported is not about it
-        dataset = self._installed("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
+        dataset = _look_up("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         if dataset.task != "single-label":
             raise UsageError(f"{dataset.name} is a {dataset.task} dataset", why=f"{dataset.task} is not supported yet")
@@ -126,12 +150,6 @@ class Registry:
             device=device,
             data=data,
         )
-
-    def _installed(self, kind: str, table: Mapping[str, T], name: str) -> T:
-        """Look up what a recipe needs; it may be in a plugin that is not installed."""
-        if name not in table:
-            raise UnknownName(kind, name, table, why="a plugin may bring it", fix=f"pip install zoo-{name}")
-        return table[name]
 
 
 def load_registry(files: Iterable[Path] = (), manager: pluggy.PluginManager | None = None) -> Registry:
@@ -179,55 +197,58 @@ class _Loader:
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         self.owners: dict[tuple[str, str], str] = {}
-        self.tables: dict[str, dict[str, Any]] = {
-            kind: {} for kind in ("models", "catalogues", "datasets", "trainers", "recipes", "references")
-        }
-        self.offers: list[PluginContents] = []
+        self.tables: dict[str, dict[str, Any]] = {kind.plural: {} for kind in kinds.KINDS}
+        self.references: dict[str, ModelReference] = {}
+        self.plugins: list[PluginContents] = []
 
-    def load(self, offers: Iterable[PluginContents], files: Iterable[Path]) -> Registry:
-        first, *others = ((path, read_registry(path)) for path in files)
-        self._add_file(*first)  # the packaged names are reserved
-        for offer in offers:
-            self._add_offer(offer)
+    def load(self, contents: Iterable[PluginContents], files: Iterable[Path]) -> Registry:
+        packaged, *others = ((path, read_registry(path)) for path in files)
+        self._add_file(*packaged)  # the packaged names are reserved
+        self.plugins, conflicts = settle_names(contents, self.owners)
+        self.problems += conflicts
+        for plugin in self.plugins:
+            self.owners |= dict.fromkeys(plugin.claimed_names, plugin.plugin)
+            for plural, name, value in plugin.entries:
+                self.tables[plural][name] = value
         for path, content in others:
             self._add_file(path, content)
-        tables = {kind: MappingProxyType(table) for kind, table in self.tables.items()}
-        models = ModelIndex(tables.pop("models"), tables.pop("catalogues"))
-        return Registry(models=models, **tables, plugins=tuple(self.offers), problems=tuple(self.problems))
-
-    def _add_offer(self, offer: PluginContents) -> None:
-        """Take all that a plugin brings, or nothing of it."""
-        taken = [name for name, count in Counter(offer.takes).items() if name in self.owners or count > 1]
-        if taken:
-            self.problems.extend(self._taken(*name, offer.plugin) for name in taken)
-            return
-        self.offers.append(offer)
-        self.owners |= dict.fromkeys(offer.takes, offer.plugin)
-        for kind, name, value in offer.items:
-            self.tables[kind][name] = value
+        tables: dict[str, Mapping[str, Any]] = {
+            plural: MappingProxyType(table) for plural, table in self.tables.items()
+        }
+        tables["models"] = ModelIndex(tables["models"], tables["catalogues"])
+        return Registry(
+            MappingProxyType(tables), MappingProxyType(self.references), tuple(self.plugins), tuple(self.problems)
+        )
 
     def _add_file(self, path: Path, content: RegistryFile) -> None:
-        entries: list[tuple[str, str, FrozenModel]] = [
-            ("recipes", name, recipe) for name, recipe in content.recipes.items()
-        ]
+        entries: list[tuple[str, str, Any]] = [("recipes", name, recipe) for name, recipe in content.recipes.items()]
         entries += [("references", name, figures) for name, figures in content.models.items()]
         for kind, name, value in entries:
             if (kind, name) in self.owners:
-                self.problems.append(self._taken(kind, name, str(path)))
+                self.problems.append(self._taken(kind, name, path))
             else:
                 self.owners[kind, name] = str(path)
-                self.tables[kind][name] = value
+                (self.references if kind == "references" else self.tables[kind])[name] = value
 
-    def _taken(self, kind: str, name: str, owner: str) -> Problem:
-        first = self.owners.get((kind, name), owner)
-        cause = f"it brings the {kind.removesuffix('s')} {name!r}, which {first} has already brought"
-        return Problem(owner, cause, f"rename {name!r} in one of the two, or uninstall one")
+    def _taken(self, plural: str, name: str, path: Path) -> Problem:
+        cause = (
+            f"it defines the {plural.removesuffix('s')} {name!r}, but that name belongs to {self.owners[plural, name]}"
+        )
+        return Problem(str(path), cause, f"rename {name!r} in {path}")
 
 
 def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:
     if name not in table:
-        raise UnknownName(kind, name, table)
+        raise UnknownName(kind, name, table, fix=_how_to_get(name))
     return table[name]
+
+
+def _how_to_get(name: str) -> str:
+    """Return the command that may help with an unknown name; only distributions of this project are suggested."""
+    distribution = f"zoo-{name.partition('/')[0]}"  # models named "timm/…" come with zoo-timm
+    if distribution in OUR_DISTRIBUTIONS and distribution not in {one.name for one in installed()}:
+        return f"pip install {distribution}"
+    return "zoo list"
 
 
 def _starting_weights(recipe: Recipe, model: ModelCard, dataset: DatasetCard) -> tuple[WeightsCard, ...]:
@@ -248,7 +269,7 @@ def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:
         settings: dict[str, Any] = model.model_validate(dict(recipe.settings)).model_dump(mode="json")
     except ValidationError as error:
         where = f"settings of recipe {recipe.name!r} (trainer {trainer.name!r})"
-        raise to_usage_error(error, where, model, fix=f"zoo show {trainer.name}") from error
+        raise to_usage_error(error, where, model, prefix="settings.", fix=f"zoo show {trainer.name}") from error
     return settings
 
 

@@ -1,4 +1,4 @@
-"""What the user has set once and for all: a small file in their configuration folder."""
+"""The user's settings: a small file in their configuration folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from platformdirs import user_config_path
 from pydantic import ValidationError
@@ -15,58 +16,58 @@ from zoo_core.cards import FrozenModel
 from zoo_core.disk.atomic import atomic_write, disk_errors
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import UsageError
-from zoo_core.registry.pydantic_errors import first_error
+from zoo_core.registry.pydantic_errors import describe
 
-MAX_BYTES = 1_000_000  # of the file
+MAX_FILE_BYTES = 1_000_000
 
 
 class UserSettings(FrozenModel):
-    """What the file holds."""
+    """The content of the file."""
 
-    disabled: tuple[str, ...] = ()  # distributions whose plugins are not imported, by normalised name
+    disabled: tuple[str, ...] = ()  # normalized names of distributions whose plugins are not imported
 
 
 @dataclass(frozen=True)
 class UserConfig:
-    """The user's configuration, in one file."""
+    """The file with the user's settings."""
 
     path: Path
 
     @classmethod
     def default(cls) -> UserConfig:
-        """Return the user's: below $ZOO_CONFIG, else below the platform's configuration folder."""
+        """Return the file in $ZOO_CONFIG, where "~" is expanded, else in the platform's configuration folder."""
         folder = os.environ.get("ZOO_CONFIG")
-        return cls((Path(folder) if folder else user_config_path("zoo")) / "config.json")
+        return cls((Path(folder).expanduser() if folder else user_config_path("zoo")) / "config.json")
 
     def settings(self) -> UserSettings:
-        """Read the file; without one, nothing is set.
+        """Read the file; a missing file means defaults.
 
         Raises:
             UsageError: it cannot be read.
         """
         try:
             with self.path.open("rb") as file:
-                _, fields = load_document(file.read(MAX_BYTES))
+                _, fields = load_document(file.read(MAX_FILE_BYTES))
             return UserSettings.model_validate_json(json.dumps(fields))
         except FileNotFoundError:
             return UserSettings()
         except (OSError, ValueError, RecursionError) as error:
-            why = first_error(error) if isinstance(error, ValidationError) else str(error)
-            raise UsageError(f"{self.path} cannot be read", why=why, fix=f"mend or delete {self.path}") from error
+            why = describe(error) if isinstance(error, ValidationError) else str(error)
+            raise UsageError(f"{self.path} cannot be read", why=why, fix=f"rm {quote(str(self.path))}") from error
 
     def disable(self, distribution: str) -> None:
-        """Have a distribution's plugins not imported any more; raises UsageError and ResourceError."""
+        """Disable a distribution's plugins: they are not imported. Raises UsageError and ResourceError."""
         self._change(lambda disabled: disabled | {distribution})
 
     def enable(self, distribution: str) -> None:
-        """Have a distribution's plugins imported again; raises UsageError and ResourceError."""
+        """Enable a distribution's plugins again. Raises UsageError and ResourceError."""
         self._change(lambda disabled: disabled - {distribution})
 
     def _change(self, change: Callable[[set[str]], set[str]]) -> None:
-        from filelock import FileLock  # every command reads this file, and few write it
+        from filelock import FileLock  # imported here because few commands write settings
 
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path.with_suffix(".lock")):  # two commands at once: neither's change is lost
+            with FileLock(self.path.with_suffix(".lock")):  # no change of concurrent commands is lost
                 disabled = tuple(sorted(change(set(self.settings().disabled))))
                 atomic_write(self.path, dump_document({"disabled": disabled}))

@@ -20,10 +20,10 @@ def load(files: Mapping[str, Path], split: str) -> ArrayImages:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Return an idx file's array, packed with gzip or not.
+    """Return an idx file's array; the file may be compressed with gzip.
 
     Raises:
-        DataError: it is no idx file of bytes, or its header does not fit its length.
+        DataError: it is not an idx file of bytes, or its length does not match its header.
     """
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":

@@ -1,4 +1,4 @@
-"""FashionCNN as the source gives it, module for module."""
+"""FashionCNN as in the tutorial notebook, layer for layer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class FashionCNN(nn.Module):
     """Maps (N, 1, 28, 28) float32 to logits (N, num_classes): 333,898 parameters for ten.
 
-    28 → 28 (padded) → 14 (pooled) → 12 (unpadded) → 6 (pooled). There is no ReLU between `fc1` and `fc2`: the source
-    has none, so the two are one linear map, and stay so here.
+    28 → 28 (padded) → 14 (pooled) → 12 (unpadded) → 6 (pooled). As in the notebook, there is no ReLU between
+    `fc1` and `fc2`, so the two are one linear map.
     """
 
     def __init__(self, num_classes: int = 10) -> None:

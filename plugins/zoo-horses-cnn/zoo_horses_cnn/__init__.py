@@ -10,7 +10,7 @@ def _card(name: str, summary: str, *, size: int, parameters: int) -> ModelCard:
         name=name,
         summary=summary,
         license="Apache-2.0",
-        source="the source document, class HorsesHumansCNN",
+        source='the tutorial notebook "Convolutional Neural Network Parameters Breakdown", class HorsesHumansCNN',
         builder=f"zoo_horses_cnn.model:{name.replace('-', '_')}",
         input=ImageInput(size=size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         num_classes=2,
@@ -22,7 +22,7 @@ def _card(name: str, summary: str, *, size: int, parameters: int) -> ModelCard:
 
 @hookimpl
 def zoo_models() -> list[ModelCard]:
-    """Return the model, and the larger variant that the source has commented out."""
+    """Return the model, and the larger variant that the notebook has commented out."""
     return [
         _card(
             "horses-cnn",
@@ -32,7 +32,7 @@ def zoo_models() -> list[ModelCard]:
         ),
         _card(
             "horses-cnn-300",
-            "The source's commented-out variant of horses-cnn; 300 × 300 pixels",
+            "The notebook's commented-out variant of horses-cnn; 300 × 300 pixels",
             size=300,
             parameters=44_884_001,
         ),

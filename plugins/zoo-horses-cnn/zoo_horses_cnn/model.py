@@ -1,4 +1,4 @@
-"""HorsesHumansCNN as the source gives it, module for module; the sigmoid at its end is left to the loss."""
+"""HorsesHumansCNN as in the tutorial notebook, layer for layer, except that the loss applies the final sigmoid."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 class HorsesHumansCNN(nn.Module):
     """Maps (N, 3, side, side) float32 to logits: (N, 1) for two classes, else (N, num_classes).
 
-    Each of three poolings halves the side: 150 → 75 → 37 → 18. The source ends in a sigmoid, and trains with BCELoss;
-    one logit and binary cross-entropy on logits are the same function, and do not overflow.
+    Each of three poolings halves the side: 150 → 75 → 37 → 18. The notebook ends in a sigmoid and trains with
+    BCELoss; one logit with binary cross-entropy on logits is the same function, but does not overflow.
     """
 
     def __init__(self, num_classes: int = 2, *, side: int = 150) -> None:

@@ -1,4 +1,4 @@
-"""Makes a card out of a row of models.json, which scripts/make_table.py writes from an installed timm."""
+"""Makes cards from the rows of models.json, which scripts/make_table.py writes from an installed timm."""
 
 from __future__ import annotations
 

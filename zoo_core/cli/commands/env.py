@@ -1,4 +1,4 @@
-"""`zoo env`: where we are."""
+"""`zoo env`: versions, machine and settings."""
 
 from __future__ import annotations
 

@@ -1,15 +1,36 @@
-"""`zoo list`: what there is."""
+"""`zoo list`: everything that is installed."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cards import ModelCard
+from zoo_core.cards import Catalogue
 from zoo_core.cli.console import eprint, print_json, print_table
 from zoo_core.cli.options import Json, registry
+from zoo_core.registry import kinds
+from zoo_core.registry.kinds import Kind
 from zoo_core.registry.registry import Registry, matching
+
+FIRST = ("recipes",)  # recipes are what most commands take
+DETAILS: Mapping[str, Callable[[Any], str]] = MappingProxyType(  # a card's "what", by kind
+    {
+        "recipes": lambda recipe: f"{recipe.model} on {recipe.dataset}",
+        "models": lambda model: f"{model.parameters:,} parameters",
+        "catalogues": lambda catalogue: f"{len(catalogue.models):,} models",
+        "datasets": lambda dataset: ", ".join(edition.name for edition in dataset.editions),
+    }
+)
+JSON_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # a card's fields in JSON, after name and summary
+    {
+        "recipes": ("model", "dataset", "trainer"),
+        "models": ("parameters", "num_classes", "license"),
+        "datasets": ("license", "attribution"),
+    }
+)
 
 
 def list_(
@@ -17,43 +38,41 @@ def list_(
     pattern: Annotated[str | None, typer.Argument(help="A glob such as '*cnn*'.")] = None,
     json: Json = False,
 ) -> None:
-    """List recipes, models, datasets and trainers; a catalogue's models are listed where a pattern asks for them."""
+    """List recipes, models, datasets and trainers. A catalogue's models are listed only if PATTERN matches them."""
     listed = registry(context)
     print_json(_as_json(listed, pattern)) if json else _print(listed, pattern)
 
 
 def _as_json(listed: Registry, pattern: str | None) -> dict[str, list[dict[str, object]]]:
-    kinds = {
-        "recipes": (listed.recipes, ("name", "summary", "model", "dataset", "trainer")),
-        "models": (listed.models, ("name", "summary", "parameters", "num_classes", "license")),
-        "datasets": (listed.datasets, ("name", "summary", "license", "attribution")),
-        "trainers": (listed.trainers, ("name", "summary")),
-    }
     return {
-        kind: [{key: getattr(table[name], key) for key in keys} for name in matching(table, pattern)]
-        for kind, (table, keys) in kinds.items()
+        plural: [
+            {key: getattr(listed.tables[plural][name], key) for key in ("name", "summary", *JSON_KEYS.get(plural, ()))}
+            for name in matching(listed.tables[plural], pattern)
+        ]
+        for plural in (*FIRST, *(kind.plural for kind in kinds.KINDS if kind.plural not in (*FIRST, "catalogues")))
     }
 
 
 def _print(listed: Registry, pattern: str | None) -> None:
-    rows = [("recipe", r.name, f"{r.model} on {r.dataset}", r.summary) for r in listed.recipes.values()]
-    rows += [("model", m.name, f"{m.parameters:,} parameters", m.summary) for m in _models(listed, pattern)]
-    rows += [
-        ("catalogue", c.name, f"{len(c.models):,} models", f"{c.summary}: zoo list '{c.name}/*'")
-        for c in listed.models.catalogues.values()
-    ]
-    rows += [("dataset", d.name, ", ".join(e.name for e in d.editions), d.summary) for d in listed.datasets.values()]
-    rows += [("trainer", t.name, "", t.summary) for t in listed.trainers.values()]
+    ordered = sorted(kinds.KINDS, key=lambda kind: kind.plural not in FIRST)
+    rows = [_row(kind, card) for kind in ordered for card in _cards(listed, kind, pattern)]
     names = set(matching({name for _, name, _, _ in rows}, pattern))
-    found = [row for row in rows if row[1] in names]
-    if not found:
+    matches = [row for row in rows if row[1] in names]
+    if not matches:
         eprint(f"Nothing is named like {pattern!r}.\nTry: zoo list")
         raise typer.Exit(2)
-    print_table(("kind", "name", "what", "summary"), found)
+    print_table(("kind", "name", "what", "summary"), matches)
 
 
-def _models(listed: Registry, pattern: str | None) -> list[ModelCard]:
-    """Return those whose names match; without a pattern, those that have a card of their own."""
+def _row(kind: Kind, card: Any) -> tuple[str, str, str, str]:  # noqa: ANN401 - a card of this kind
+    summary = f"{card.summary}: zoo list '{card.name}/*'" if isinstance(card, Catalogue) else card.summary
+    return kind.name, card.name, DETAILS.get(kind.plural, lambda _: "")(card), summary
+
+
+def _cards(listed: Registry, kind: Kind, pattern: str | None) -> list[Any]:
+    """Return the cards of a kind; of models, those whose names match, and without a pattern none of a catalogue's."""
+    if kind.plural != "models":
+        return list(listed.tables[kind.plural].values())
     if pattern is None:
         return list(listed.models.single.values())
     names = set(matching(listed.models, pattern))

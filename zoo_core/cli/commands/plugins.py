@@ -1,4 +1,4 @@
-"""`zoo plugins`: who brings what, who cannot be loaded and why, and who shall not be."""
+"""`zoo plugins`: list, diagnose, enable, disable, check and create plugins."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from zoo_core.cli.console import eprint, print_json, print_table
 from zoo_core.cli.options import Json, registry
 from zoo_core.errors import PluginError, UnknownName, UsageError
 from zoo_core.plugin_tools.scaffold import Kind, write_plugin
-from zoo_core.registry.distributions import installed, installed_as, normalised
+from zoo_core.registry.distributions import installed, installed_as, normalized
 from zoo_core.registry.registry import Registry
 from zoo_core.registry.settings import UserConfig
 
-app = typer.Typer(help="List, examine, disable and write plugins.", invoke_without_command=True, add_completion=False)
+app = typer.Typer(
+    help="List, diagnose, disable, check and create plugins.", invoke_without_command=True, add_completion=False
+)
 
 
 def distribution_names(incomplete: str) -> list[str]:
@@ -33,14 +35,14 @@ DistributionName = Annotated[
 
 @app.callback()
 def plugins(context: typer.Context, json: Json = False) -> None:
-    """List, examine, disable and write plugins; without a command, list them."""
+    """List, diagnose, disable, check and create plugins; without a command, list them."""
     if context.invoked_subcommand is None:
         list_(context, json)
 
 
 @app.command("list")
 def list_(context: typer.Context, json: Json = False) -> None:
-    """List the installed plugins and what they bring."""
+    """List the installed plugins and what they provide."""
     known, disabled = registry(context), UserConfig.default().settings().disabled
     brings = {offer.plugin: offer.names for offer in known.plugins}
     absent = [one.label for one in installed() if one.name in disabled]
@@ -54,10 +56,10 @@ def list_(context: typer.Context, json: Json = False) -> None:
 
 @app.command()
 def doctor(
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one plugin may take.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Time limit for each plugin, in seconds.")] = 10.0,
     json: Json = False,
 ) -> None:
-    """Import every plugin in a process of its own, and tell how each is; exit code 8 if one is broken."""
+    """Import every plugin in a separate process and report its state; exit code 8 if one is broken."""
     from zoo_core.plugin_tools.doctor import diagnose
 
     found = diagnose(timeout)
@@ -76,7 +78,7 @@ def doctor(
 
 @app.command()
 def disable(name: DistributionName) -> None:
-    """Have a plugin not imported any more, also when it is broken."""
+    """Disable a plugin, even one that fails to import."""
     known = installed_as(name).name
     UserConfig.default().disable(known)
     print(f"{known} is disabled")
@@ -84,18 +86,18 @@ def disable(name: DistributionName) -> None:
 
 @app.command()
 def enable(name: DistributionName) -> None:
-    """Have a disabled plugin imported again."""
+    """Enable a disabled plugin."""
     configuration = UserConfig.default()
     known = {*(one.name for one in installed()), *configuration.settings().disabled}  # it may be uninstalled by now
-    if normalised(name) not in known:
+    if normalized(name) not in known:
         raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
-    configuration.enable(normalised(name))
-    print(f"{normalised(name)} is enabled")
+    configuration.enable(normalized(name))
+    print(f"{normalized(name)} is enabled")
 
 
 @app.command()
 def check(name: DistributionName, json: Json = False) -> None:
-    """Check all that an installed plugin brings, without a network; exit code 9 if something does not hold."""
+    """Check everything that an installed plugin provides, offline; exit code 9 if a check fails."""
     from zoo_core.testing import checks_of
 
     show_checks(list(checks_of(name)), json=json)
@@ -104,11 +106,11 @@ def check(name: DistributionName, json: Json = False) -> None:
 @app.command()
 def new(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="What to call it; the distribution is zoo-NAME.")],
-    kind: Annotated[Kind, typer.Option(help="What it brings, beside a recipe.")],
-    out: Annotated[Path, typer.Option(help="The folder to write it in.")] = Path(),
+    name: Annotated[str, typer.Argument(help="Its name; the distribution is zoo-NAME.")],
+    kind: Annotated[Kind, typer.Option(help="What it provides, in addition to a recipe.")],
+    out: Annotated[Path, typer.Option(help="Parent folder of the new plugin.")] = Path(),
 ) -> None:
-    """Write a plugin to begin with, whose tests pass, and print the commands to go on with."""
+    """Create a plugin skeleton with passing tests, and print the commands to try it."""
     known, short = registry(context), name.removeprefix("zoo-")
     if _is_taken(short, known):
         raise UsageError(f"{short!r} is taken", why="zoo list and zoo plugins show by whom", fix="choose another name")
@@ -119,8 +121,7 @@ def new(
 
 
 def _is_taken(name: str, known: Registry) -> bool:
-    tables = (known.models, known.datasets, known.trainers, known.recipes)
-    return any(name in table for table in tables) or f"zoo-{name}" in [one.name for one in installed()]
+    return any(name in table for table in known.tables.values()) or f"zoo-{name}" in [one.name for one in installed()]
 
 
 def _brought(names: Mapping[str, list[str]]) -> str:

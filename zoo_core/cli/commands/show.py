@@ -1,50 +1,69 @@
-"""`zoo show`: one thing's card or recipe, and a model's layers."""
+"""`zoo show`: a card or a recipe, what can be set in it, and a model's layers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cards import DatasetCard, File, FrozenModel, ModelCard
+from zoo_core.cards import DatasetCard, File, FrozenModel, ModelCard, TrainerCard, resolve
 from zoo_core.cli.console import human_bytes, out, percent, print_json, print_table
 from zoo_core.cli.options import Json, all_names, registry
 from zoo_core.errors import UnknownName
-from zoo_core.recipes import ModelReference
+from zoo_core.recipes import Augmentation, ModelReference, Optimizer, Recipe
+from zoo_core.registry import kinds
+from zoo_core.registry.field_docs import FieldDoc, describe_fields, describe_union
 from zoo_core.registry.registry import Registry
 
 
 def show(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A model, dataset, trainer or recipe.", autocompletion=all_names)],
-    layers: Annotated[bool, typer.Option("--layers", help="Show a model's layers and their arithmetic.")] = False,
+    name: Annotated[str, typer.Argument(help="Name of a model, dataset, trainer or recipe.", autocompletion=all_names)],
+    layers: Annotated[bool, typer.Option("--layers", help="Show a model's layers and parameter counts.")] = False,
     json: Json = False,
 ) -> None:
-    """Show a card or a recipe."""
+    """Show a model, a dataset, or the settings of a trainer or a recipe."""
     known = registry(context)
     if layers:
         print_layers(known.model(name), known.references.get(name, ModelReference()), json=json)
     elif json:
-        print_json({kind: value.model_dump(mode="json") for kind, value in _named(known, name)})
+        print_json({kind: _as_json(value) for kind, value in _named(known, name)})
     else:
         _print(known, name)
 
 
 def _named(known: Registry, name: str) -> list[tuple[str, FrozenModel]]:
-    tables: dict[str, Mapping[str, FrozenModel]] = {
-        "model": known.models,
-        "catalogue": known.models.catalogues,
-        "dataset": known.datasets,
-        "trainer": known.trainers,
-        "recipe": known.recipes,
-    }
-    found = [(kind, table[name]) for kind, table in tables.items() if name in table]
-    found = [(kind, known.model(name) if kind == "model" else value) for kind, value in found]
-    if not found:
-        raise UnknownName("model, dataset, trainer or recipe", name, [n for table in tables.values() for n in table])
-    return found
+    matches = [kind for kind in kinds.KINDS if name in known.tables[kind.plural]]
+    if not matches:
+        raise UnknownName("model, dataset, trainer or recipe", name, known.names())
+    return [
+        (kind.name, known.model(name) if kind.plural == "models" else known.tables[kind.plural][name])
+        for kind in matches
+    ]
+
+
+def _as_json(value: FrozenModel) -> dict[str, Any]:
+    """Return a card, with the settings of a trainer and the fields of a recipe next to their values."""
+    fields = [asdict(field) for field in _fields(value)]
+    key = "settings_fields" if isinstance(value, TrainerCard) else "fields"
+    return value.model_dump(mode="json") | ({key: fields} if fields else {})
+
+
+def _fields(value: FrozenModel) -> list[FieldDoc]:
+    """Return what can be set: of a trainer its settings, of a recipe its fields."""
+    if isinstance(value, TrainerCard):
+        return describe_fields(resolve(value.settings), "settings.")
+    if not isinstance(value, Recipe):
+        return []
+    fields = [field for field in describe_fields(Recipe) if field.key not in ("name", "summary", "reference")]
+    return [*fields, *describe_union(Optimizer, "optimizer."), *describe_union(Augmentation, "augment[].")]
+
+
+def _print_fields(value: FrozenModel) -> None:
+    rows = [(f.key, f.type, "required" if f.default is None else f.default, f.meaning) for f in _fields(value)]
+    if rows:
+        print_table(("--set", "values", "default", "meaning"), rows)
 
 
 def _print(known: Registry, name: str) -> None:
@@ -55,13 +74,14 @@ def _print(known: Registry, name: str) -> None:
             _print_weights(value)
         if isinstance(value, DatasetCard):
             _print_editions(value)
+        _print_fields(value)
         out().print()
 
 
 def _text(field: object) -> str:
-    """Return a field as people read it; what has a table of its own is passed over."""
+    """Return a field for people; weights and editions are left out, because they are printed as tables."""
     if isinstance(field, tuple) and field and isinstance(field[0], FrozenModel):
-        return "; ".join(_text(one) for one in field if not hasattr(one, "file") and not hasattr(one, "files"))
+        return "; ".join(_text(card) for card in field if not hasattr(card, "file") and not hasattr(card, "files"))
     if isinstance(field, FrozenModel):
         return ", ".join(f"{key} {_text(inner)}" for key, inner in field if _text(inner))
     if isinstance(field, dict):
@@ -102,9 +122,9 @@ def _print_editions(card: DatasetCard) -> None:
     print_table(("edition", "images", "size", "summary"), rows)
 
 
-def print_layers(card: ModelCard, figures: ModelReference, *, json: bool) -> None:
-    """Print every layer with its output shape, its parameters, and how they are counted."""
-    from zoo_core.engine.models.summary import layers_of  # torch starts here, and nowhere sooner
+def print_layers(card: ModelCard, reference: ModelReference, *, json: bool) -> None:
+    """Print every layer with its output shape, its number of parameters, and how they are counted."""
+    from zoo_core.engine.models.summary import layers_of  # imports torch
 
     model = layers_of(card)
     if json:
@@ -125,6 +145,6 @@ def print_layers(card: ModelCard, figures: ModelReference, *, json: bool) -> Non
     print_table(headers, rows, right=["parameters"])
     sizes = ", ".join(f"{what.replace('_', ' and ')} {size:.2f}" for what, size in model.megabytes.items())
     out().print(f"\n{model.parameters:,} parameters. MB for one image: {sizes}", soft_wrap=True)
-    for path, slip in figures.errata.items():
-        out().print(f"\nThe source on {path}: {slip}", markup=False)
+    for path, erratum in reference.errata.items():
+        out().print(f"\nErratum in the notebook, {path}: {erratum}", markup=False)
     return None

@@ -31,10 +31,10 @@ def check(registry: Registry, store: Store, name: str | None = None, *, full: bo
     Raises:
         UnknownName: nothing has this name.
     """
-    names = {*registry.models, *registry.datasets, *registry.recipes}
+    names = registry.names(("models", "datasets", "recipes"))
     if name is not None and name not in names:
         raise UnknownName("model, dataset or recipe", name, names)
-    for one in sorted(names - _in_catalogues(registry)) if name is None else [name]:
+    for one in sorted(names - registry.models.in_catalogues) if name is None else [name]:
         if one in registry.models:
             yield from check_model(registry.models[one], registry.references.get(one, ModelReference()))
             yield from check_probes(registry, registry.models[one], store, full=full)
@@ -84,10 +84,6 @@ def check_dataset(card: DatasetCard, store: Store) -> Iterator[Check]:
             except ZooError as error:
                 found = error.what
             yield Check(f"{card.name}.{edition.name}", f"{split} images", count, found)
-
-
-def _in_catalogues(registry: Registry) -> set[str]:
-    return {name for catalogue in registry.models.catalogues.values() for name in catalogue.models}
 
 
 def available_offline(file: File | HubFile, store: Store) -> bool:

@@ -1,4 +1,4 @@
-"""torchvision's AlexNet: a model that is wrapped without a line of torch."""
+"""torchvision's AlexNet, wrapped without writing any torch code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def zoo_models() -> list[ModelCard]:
     return [
         ModelCard(
             name="alexnet",
-            summary="Where it began: five convolutions, three linear layers, 1,000 classes",
+            summary="AlexNet: five convolutions, three linear layers, 1,000 classes",
             license="BSD-3-Clause",
             source="https://arxiv.org/abs/1404.5997",
             builder="torchvision.models:alexnet",
