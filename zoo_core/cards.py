@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, field_serializer, model_validator
 
 from zoo_core.errors import PluginError, UnknownName, UsageError
 
@@ -278,6 +278,10 @@ class DatasetCard(FrozenModel):
         return editions[name] if name is not None else self.editions[0]
 
 
+RecipeField = Literal["epochs", "batch_size", "optimizer", "schedule", "augment", "precision", "seed"]
+RECIPE_FIELDS: tuple[RecipeField, ...] = get_args(RecipeField)
+
+
 class TrainerCard(FrozenModel):
     """One way to train: `trainer` is a class whose instances have `fit(job, resume)`; see `zoo_core.Trainer`."""
 
@@ -285,6 +289,11 @@ class TrainerCard(FrozenModel):
     summary: str
     trainer: Reference
     settings: Reference  # a pydantic model of the trainer's own settings, in a module that needs no torch
+    uses: frozenset[RecipeField] = frozenset(RECIPE_FIELDS)  # a recipe that sets another of these fields is refused
+
+    @field_serializer("uses")
+    def _in_order(self, uses: frozenset[RecipeField]) -> list[RecipeField]:
+        return [field for field in RECIPE_FIELDS if field in uses]
 
 
 def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can be anything

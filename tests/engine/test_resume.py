@@ -46,7 +46,7 @@ OPTIMIZERS = {
     "adamw": AdamW(name="adamw"),
     "sgd": SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True),
 }
-PRECISIONS = {"plain": FLOAT32, "fast": Precision(), "bfloat16": Precision(torch.bfloat16)}
+PRECISIONS = {"default": FLOAT32, "fast": Precision(), "bfloat16": Precision(torch.bfloat16)}
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ def test_a_run_that_dies_after_its_training_need_not_train_again(pond: Registry,
 
 
 def test_progress_comes_before_the_checkpoint_that_is_due() -> None:
-    kinds = [type(event) for event in loop(network(), "adam", "plain").train(Watched(), {})]
+    kinds = [type(event) for event in loop(network(), "adam", "default").train(Watched(), {})]
     assert kinds[:4] == [Progress, Checkpoint] * 2
 
 

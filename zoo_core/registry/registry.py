@@ -28,6 +28,7 @@ from zoo_core.registry.registry_file import (
     packaged_registry,
     read_registry,
 )
+from zoo_core.registry.unused_fields import refuse_unused
 
 SUBJECT = ("model", "model_options", "dataset", "trainer")  # what documented figures are about
 T = TypeVar("T")
@@ -78,7 +79,9 @@ class Registry:
             recipe = recipe.model_copy(update={"reference": None})
         if data is not None:
             data, recipe = data.absolute(), recipe.model_copy(update={"reference": None, "edition": None})
-        return self._planned(recipe, device, data)
+        plan = self._planned(recipe, device, data)
+        refuse_unused(plan.trainer, recipe, changed_from=original)
+        return plan
 
     def plan_again(self, plan: Plan) -> Plan:
         """Return the same plan with the cards that are installed: a plan may come from anyone, and names no code.
@@ -107,6 +110,7 @@ class Registry:
         model = plain.variant(recipe.model_options)  # a plan names its weights: what else was imported is not about it
         dataset = self._installed("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
+        refuse_unused(trainer, recipe)
         return Plan(
             recipe=recipe,
             model=model,

@@ -42,7 +42,7 @@ def optimize_for_inference(model: nn.Module, example: Tensor, precision: Precisi
         example: a float32 batch (n, C, H, W), on which folding is verified; where it does not hold, it is not done.
         precision: in what the copy computes.
     """
-    if precision.plain:
+    if not precision.fast_path:
         return model
     folded = fold_batchnorm(copy.deepcopy(model))
     example = example.to(next(model.parameters()).device)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from torch.nn import functional as F
-from zoo_distill.objective import distillation_loss, for_each_class
+from zoo_distill.loss import distillation_loss
 from zoo_distill.settings import DistillationSettings
 from zoo_distill.trainer import Distillation
 
@@ -72,7 +72,7 @@ def test_the_loss_is_the_formula(temperature: float, soft: float) -> None:
 
 def test_one_logit_and_two_are_the_same_lesson() -> None:
     one, labels = torch.randn(5, 1, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0, 1])
-    two = for_each_class(one)
+    two = zoo.class_logits(one)
     torch.testing.assert_close((two / 3).softmax(dim=1)[:, 1:], (one / 3).sigmoid())
     hard = distillation_loss(two, two, labels, DistillationSettings(soft=0))
     torch.testing.assert_close(hard, F.binary_cross_entropy_with_logits(one[:, 0], labels.float()))
@@ -133,7 +133,7 @@ def written(state: zoo.TrainState) -> bytes:
 def test_the_teacher_is_asked_once(tmp_path: Path) -> None:
     first, second = ([*Distillation().fit(job("fashion-distill", {"epochs": 1}, tmp_path))] for _ in range(2))
     told = [next(event.what for event in events if isinstance(event, zoo.Progress)) for events in (first, second)]
-    assert told == ["the teacher's answers", "the teacher's answers (kept from before)"]
+    assert told == ["teacher logits", "teacher logits (cached)"]
     assert figures(first) == figures(second)
 
 
@@ -163,7 +163,7 @@ def test_a_setting_that_does_not_fit_is_refused_before_anything_is_built(setting
 @pytest.mark.parametrize(
     ("settings", "cause"),
     [
-        ({"teacher": "fashion-cnn"}, "it tells apart T-shirt/top, Trouser"),
+        ({"teacher": "fashion-cnn"}, "its classes are T-shirt/top, Trouser"),
         ({"teacher_weights": "pretrained"}, "its head was not trained"),
         ({"teacher_weights": "google-2015"}, "its head was not trained"),
         ({"teacher": "horses-cnn"}, "horses-cnn has no 'trained' weights"),
