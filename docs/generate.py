@@ -55,7 +55,7 @@ def _commands() -> Iterator[str]:
     root: Any = typer.main.get_command(app)
     yield "`zoo [--registry FILE] COMMAND`. Data goes to stdout, everything else to stderr; exit codes:\n"
     yield f"```text\n{inspect.cleandoc(errors.__doc__ or '').partition(chr(10) * 2)[2]}\n```\n"
-    yield "Beside these: 0 all is well, 130 Ctrl-C, 143 SIGTERM, 141 nobody reads what is printed.\n"
+    yield "Other exit codes: 0 success, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP (closed terminal), 141 broken pipe.\n"
     for name, command in sorted((name, root.get_command(None, name)) for name in COMMANDS):
         inner = getattr(command, "commands", {})
         for path, one in [(f"{name} {sub}", sub_command) for sub, sub_command in inner.items()] or [(name, command)]:

@@ -72,7 +72,7 @@ tests/reliability` prints; none is typed.
    ([images](../reference/images.md)), and those that cannot be read are listed, all at once.
 7. **A bad run stops.** A loss that is no number ends it, and what holds such a number is never saved.
 8. **One broken plugin breaks only itself.**
-9. **The first Ctrl-C or SIGTERM** lets the step end, saves, and says how to go on; the second ends at once.
+9. **The first Ctrl-C, SIGTERM or SIGHUP** lets the step end, saves, and says how to go on; the second ends at once.
 10. **Every failure says what, why and what to type next**, with an exit code of its kind:
 
 | code | |
@@ -87,7 +87,7 @@ tests/reliability` prints; none is typed.
 | 7 | a loss that is no number |
 | 8 | a plugin |
 | 9 | a check or a documented figure did not hold, where that was asked for |
-| 130, 143, 141 | Ctrl-C; SIGTERM; nobody reads what is printed |
+| 130, 143, 129, 141 | Ctrl-C; SIGTERM; SIGHUP (the terminal was closed); broken pipe |
 
 **Not promised**: safety from a plugin's code or from someone who may write into your cache; a network between ranks
 that is not yours (PyTorch's rendezvous knows no passwords); the same bits on another machine or with other versions;

@@ -161,23 +161,23 @@ def test_a_state_survives_its_way_through_files() -> None:
 
 @pytest.mark.parametrize("files", [{}, {"position.json": b"[]"}, {"position.json": b"{", "state.safetensors": b""}])
 def test_files_that_hold_no_state_are_refused(files: dict[str, bytes]) -> None:
-    with pytest.raises(IntegrityError, match="holds no state of training"):
+    with pytest.raises(IntegrityError, match="does not contain a training state"):
         from_files(files)
 
 
 def test_what_is_no_number_is_never_saved(tmp_path: Path) -> None:
-    keeper = CheckpointManager(RunDir(tmp_path), InterruptFlag(), every=0, world=SINGLE_PROCESS)
-    assert keeper.keep(TrainState(0, 1, {"w": torch.tensor([1.0, float("nan")])})) is None
+    manager = CheckpointManager(RunDir(tmp_path), InterruptFlag(), interval=0, world=SINGLE_PROCESS)
+    assert manager.save(TrainState(0, 1, {"w": torch.tensor([1.0, float("nan")])})) is None
     assert RunDir(tmp_path).checkpoints.names() == []
-    assert keeper.keep(TrainState(0, 1, {"w": torch.tensor([1.0, 2.0])})) is not None
+    assert manager.save(TrainState(0, 1, {"w": torch.tensor([1.0, 2.0])})) is not None
 
 
 def test_a_checkpoint_is_due_when_its_time_has_come(tmp_path: Path) -> None:
-    stop = InterruptFlag()
-    assert CheckpointManager(RunDir(tmp_path), stop, every=0, world=SINGLE_PROCESS).due()
-    patient = CheckpointManager(RunDir(tmp_path), stop, every=None, world=SINGLE_PROCESS)
+    interrupt = InterruptFlag()
+    assert CheckpointManager(RunDir(tmp_path), interrupt, interval=0, world=SINGLE_PROCESS).due()
+    patient = CheckpointManager(RunDir(tmp_path), interrupt, interval=None, world=SINGLE_PROCESS)
     assert not patient.due()
-    stop.asked = 2
+    interrupt.signal = 2
     assert patient.due()
 
 
@@ -197,7 +197,7 @@ def run_and_die(registry: Registry, name: str, store: Store, out: Path, *, after
                 raise Killed
 
     with pytest.raises(Killed):
-        execute(registry.plan(name), store=store, out=out, on_event=die, checkpoint_every=0, **more)
+        execute(registry.plan(name), store=store, out=out, on_event=die, checkpoint_interval=0, **more)
     (run,) = (path for path in (out / name).iterdir() if not path.is_symlink())
     return RunDir.open(run)
 
@@ -266,7 +266,7 @@ def test_another_machine_is_told_of(pond: Registry, store: Store, tmp_path: Path
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(pond: Registry, store: Store, tmp_path: Path) -> None:
     plan = pond.plan("pond", {"optimizer": {"name": "sgd", "lr": 1e30}})
     with pytest.raises(Diverged):
-        execute(plan, store=store, out=tmp_path, checkpoint_every=0)
+        execute(plan, store=store, out=tmp_path, checkpoint_interval=0)
     (run,) = (RunDir(path) for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
     kept, damaged = run.checkpoints.newest()
     assert damaged == ()

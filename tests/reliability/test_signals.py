@@ -47,7 +47,10 @@ class Run:
         os.kill(self.process.pid, number)
 
 
-@pytest.mark.parametrize(("number", "code", "why"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+@pytest.mark.parametrize(
+    ("number", "code", "why"),
+    [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 129, "SIGHUP")],
+)
 def test_the_first_signal_saves_where_it_stands(tmp_path: Path, number: int, code: int, why: str) -> None:
     run = Run(tmp_path, "--checkpoint-every", "0.1")
     run.wait_for("*/2*/checkpoints/0*")

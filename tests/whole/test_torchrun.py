@@ -64,7 +64,7 @@ def test_the_first_rank_alone_writes_and_prints(pair: tuple[str, str]) -> None:
     told = json.loads(pair[1])  # one document: the second rank printed nothing
     assert told["metrics"]["test_accuracy"] > 0.7
     environment = json.loads(Path(told["run"], "environment.json").read_text())
-    assert environment["ranks"] == 2
+    assert environment["world_size"] == 2
     assert Path(told["run"]).parent.joinpath("latest").resolve() == Path(told["run"]).resolve()
 
 
@@ -139,7 +139,7 @@ def test_a_dead_rank_ends_the_run_with_one_message(tmp_path: Path, rank: int) ->
         launcher.kill()
     text = told.read_text()
     assert text.count("Error (on rank") == 1, text
-    assert f"Error (on rank {1 - rank} of 2): a process of this run is gone" in text
+    assert f"Error (on rank {1 - rank} of 2): a process of this run died" in text
 
 
 def _wait_until(met: Any, seconds: float = 120) -> None:

@@ -38,10 +38,11 @@ def attributed_to_plugins(*references: str) -> Iterator[None]:
 
 
 def _plugin_error(package: str, line: str, error: Exception) -> PluginError:
+    plugin = owner_of(package) or package
     return PluginError(
-        f"{owner_of(package) or package} raised {type(error).__name__}",
-        why=f"{error}\nat {line}; this is a fault of the plugin, please report it to its author",
-        fix="ZOO_DEBUG=1 shows the whole traceback",
+        f"{plugin} raised {type(error).__name__}",
+        why=f"{error}\nat {line}: please report this to the plugin's author",
+        fix=f"zoo plugins check {plugin.partition(' ')[0]}",
     )
 
 
