@@ -21,12 +21,12 @@ import performance
 import reliability
 import typer.main
 
-from zoo_core import cards, errors, hookspecs, recipes, recipes as plans, results, testing
+from zoo_core import cards, errors, events, hookspecs, recipes, recipes as plans, testing
 from zoo_core.cli.app import COMMANDS, app
-from zoo_core.engine.compute import seeding as order
-from zoo_core.engine.data import augmentation as augment
+from zoo_core.engine.compute import losses, seeding
+from zoo_core.engine.data import augmentation
 from zoo_core.engine.models.summary import layers_of
-from zoo_core.engine.training import optimizers, trainer
+from zoo_core.engine.training import examples, loop, optimizers, trainer
 from zoo_core.registry.registry import Registry, load_registry
 from zoo_core.results import format_metric, words
 
@@ -115,20 +115,27 @@ def _function(name: str, function: Any) -> Iterator[str]:  # noqa: ANN401 - any 
 
 def _trainers() -> Iterator[str]:
     yield f"{inspect.getdoc(trainer)}\n"
-    yield "[zoo-distill](../examples/zoo-distill/README.md) is a whole one. All names here are `zoo_core`'s.\n"
+    yield "[zoo-distill](../examples/zoo-distill/README.md) is a complete example. All names are exported by `zoo_core`.\n"
     yield f"## Trainer\n\n{inspect.getdoc(trainer.Trainer)}\n"
     yield from _function("fit", trainer.Trainer.fit)
-    for kind in (trainer.Job, results.Progress, results.EpochResult, results.Checkpoint, results.TrainState):
-        yield f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
-        yield from _fields(kind)
-        yield from (
-            f"- `{name}`: {inspect.getdoc(one)}" for name, one in vars(kind).items() if isinstance(one, property)
-        )
-        yield ""
-    for function in (order.seed_torch, augment.augmentation):
+    yield from _class(trainer.Job, "loop", "examples", "measures")
+    yield from _class(loop.TrainingLoop, "train", "measure")
+    for kind in (examples.EvaluatedExamples, events.Progress, events.EpochResult, events.Checkpoint, events.TrainState):
+        yield from _class(kind)
+    for function in (losses.class_logits, losses.cross_entropy, seeding.seed_torch, augmentation.augmentation):
         yield from _function(function.__name__, function)
     for name in ("make_optimizer", "scheduled_rate", "optimizer_tensors", "restore_optimizer"):
         yield from _function(name, getattr(optimizers, name))
+
+
+def _class(kind: type, *methods: str) -> Iterator[str]:
+    yield f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
+    yield from _fields(kind)
+    properties = {name: value for name, value in vars(kind).items() if isinstance(value, property)}
+    yield from (f"- `{name}`: {inspect.getdoc(value)}" for name, value in properties.items())
+    yield ""
+    for name in methods:
+        yield from _function(f"{kind.__name__}.{name}", getattr(kind, name))
 
 
 def _measured() -> dict[str, dict[str, Any]]:

@@ -197,7 +197,7 @@ def run_and_die(registry: Registry, name: str, store: Store, out: Path, *, after
                 raise Killed
 
     with pytest.raises(Killed):
-        execute(registry.plan(name), store=store, out=out, on_event=die, checkpoint_interval=0, **more)
+        execute(registry.plan(name), store=store, out=out, on_event=die, checkpoint_every=0, **more)
     (run,) = (path for path in (out / name).iterdir() if not path.is_symlink())
     return RunDir.open(run)
 
@@ -266,7 +266,7 @@ def test_another_machine_is_told_of(pond: Registry, store: Store, tmp_path: Path
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(pond: Registry, store: Store, tmp_path: Path) -> None:
     plan = pond.plan("pond", {"optimizer": {"name": "sgd", "lr": 1e30}})
     with pytest.raises(Diverged):
-        execute(plan, store=store, out=tmp_path, checkpoint_interval=0)
+        execute(plan, store=store, out=tmp_path, checkpoint_every=0)
     (run,) = (RunDir(path) for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
     kept, damaged = run.checkpoints.newest()
     assert damaged == ()
@@ -317,3 +317,64 @@ def test_too_little_memory_is_told_with_a_smaller_batch(error: Exception) -> Non
 def test_other_runtime_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="shapes"), translate_oom(RECIPE):
         raise RuntimeError("shapes do not fit")
+
+
+def test_another_plugin_version_or_processor_is_reported(pond: Registry, store: Store, tmp_path: Path) -> None:
+    run = run_and_die(pond, "pond", store, tmp_path, after=1)
+    recorded = json.loads((run.path / "environment.json").read_text())
+    assert recorded["plugins"]["zoo-fashion-cnn"]
+    assert recorded["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    other = {"plugins": {"zoo-pond": "0.9"}, "processor": "another one", "cpu_capability": "DEFAULT"}
+    (run.path / "environment.json").write_text(json.dumps({**recorded, **other}))
+    seen: list[object] = []
+    execute(pond.plan_again(run.plan()), store=store, resume=run, on_event=seen.append)
+    (resumed,) = (event for event in seen if isinstance(event, Resumed))
+    assert set(resumed.changed) == set(other)
+
+
+def batch_norm_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 2))
+
+
+def test_a_last_batch_of_one_does_not_stop_a_model_with_batch_norm() -> None:
+    recipe = RECIPE.model_copy(update={"batch_size": 13})
+    examples = Watched()
+    list(TrainingLoop(batch_norm_network(), recipe, CPU, FLOAT32).train(examples))
+    assert len(examples.seen) == 3 * 14  # nothing is dropped
+
+
+def test_a_batch_too_small_for_batch_norm_is_a_usage_error() -> None:
+    recipe = RECIPE.model_copy(update={"batch_size": 1})
+    with pytest.raises(UsageError, match="batches of 1 are too small for this model") as raised:
+        list(TrainingLoop(batch_norm_network(), recipe, CPU, FLOAT32).train(Watched()))
+    assert raised.value.fix == "zoo run r --batch-size 2"
+
+
+def test_a_checkpoint_from_before_batches_were_merged_keeps_its_batches() -> None:
+    """Its steps count a last batch of one."""
+    recipe = RECIPE.model_copy(update={"batch_size": 13})
+    new = TrainingLoop(network(), recipe, CPU, FLOAT32, due=lambda: True)
+    states = [event.state for event in new.train(Watched()) if isinstance(event, Checkpoint)]
+    assert [state.step for state in states] == [1, 0] * 3
+    old = from_files(to_files(TrainState(0, 0, states[0].tensors, {"totals": [0.0]})))
+    resumed = TrainingLoop(network(), recipe, CPU, FLOAT32, due=lambda: True)
+    states = [event.state for event in resumed.train(Watched(), {}, old) if isinstance(event, Checkpoint)]
+    assert [state.step for state in states] == [1, 2, 0] * 3
+
+
+def test_the_loss_and_its_targets_can_be_replaced() -> None:
+    """Rows of the targets match the batch; a run with a constant loss changes nothing."""
+    rows: list[int] = []
+
+    def constant(logits: Tensor, indices: Tensor, labels: Tensor) -> Tensor:
+        rows.extend(indices.tolist())
+        assert torch.equal(labels, indices % 2)
+        return 0 * logits.sum()
+
+    examples, model = Watched(), network()
+    before = [parameter.clone() for parameter in model.parameters()]
+    targets = (torch.arange(14), examples.labels)
+    list(TrainingLoop(model, RECIPE, CPU, FLOAT32).train(examples, loss=constant, targets=targets))
+    assert rows == [index for _, index in examples.seen]
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

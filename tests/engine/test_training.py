@@ -32,18 +32,22 @@ from zoo_core import (
     ZooError,
 )
 from zoo_core.cards import resolve
-from zoo_core.engine.compute.losses import cross_entropy, probabilities
+from zoo_core.engine.compute.losses import class_logits, cross_entropy, probabilities
 from zoo_core.engine.compute.precision import FLOAT32, Precision
 from zoo_core.engine.compute.seeding import epoch_order
 from zoo_core.engine.data.batches import decode_all, load_split
 from zoo_core.engine.data.loaders import InMemoryImages
 from zoo_core.engine.models.build import build_model, split_head, state_hash
-from zoo_core.engine.training.frozen_features import FrozenFeaturesTrainer, feature_key
+from zoo_core.engine.training.examples import EvaluatedExamples
+from zoo_core.engine.training.fast_path.switch import fast_path
+from zoo_core.engine.training.feature_key import feature_key, source_hash
+from zoo_core.engine.training.frozen_features import FrozenFeaturesTrainer
 from zoo_core.engine.training.loop import TrainingLoop
 from zoo_core.engine.training.optimizers import make_optimizer, scheduled_rate
 from zoo_core.engine.training.run import execute
 from zoo_core.engine.training.supervised import SupervisedTrainer
 from zoo_core.recipes import SGD, Adam, AdamW, HorizontalFlip
+from zoo_core.registry.package_owners import owner_of
 from zoo_core.runs.directory import RunDir
 
 CPU = torch.device("cpu")
@@ -467,3 +471,44 @@ def damaged() -> None:
 
 def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory is short
+
+
+def test_features_are_computed_again_when_the_models_code_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "zoo_edited"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "net.py").write_text("pool = 'mean'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = source_hash("zoo_edited")
+    assert source_hash("zoo_edited") == first
+    (package / "net.py").write_text("pool = 'amax'\n")
+    assert source_hash("zoo_edited") != first
+
+
+def test_the_owner_of_an_editable_plugins_package_is_found() -> None:
+    assert owner_of("zoo_fashion_cnn").startswith("zoo-fashion-cnn ")
+    assert owner_of("no_such_package") == ""
+
+
+def test_an_accuracy_is_a_count_divided_by_a_count() -> None:
+    labels = torch.zeros(6_000, dtype=torch.int64)
+    logits = torch.zeros(6_000, 2)
+    logits[5_232:, 1] = 1
+    examples = Rows(torch.zeros(6_000, 4), labels)
+    assert EvaluatedExamples(examples, logits).accuracy == 0.872  # float32 says 0.87199998
+
+
+def test_one_logit_becomes_a_logit_per_class() -> None:
+    one = torch.randn(5, 1)
+    torch.testing.assert_close(class_logits(one).softmax(dim=1)[:, 1:], one.sigmoid())
+    assert class_logits(torch.zeros(5, 3, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_full_precision_turns_the_fast_path_off() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
+    with fast_path(model, FLOAT32):
+        assert type(model[0]) is nn.ReLU
+    with fast_path(model, Precision()):
+        assert type(model[0]) is nn.MaxPool2d

@@ -48,7 +48,7 @@ def test_what_distillation_brings_is_listed_and_checked(site: Path, tmp_path: Pa
     checked = zoo("plugins", "check", "zoo-distill", "--json", path=site, cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     tried = [one["what"] for one in json.loads(checked.stdout) if one["tried"]]
-    assert "going on from the first checkpoint (fashion-distill)" in tried
+    assert "resuming from the first checkpoint (fashion-distill)" in tried
 
 
 def test_distillation_runs_without_a_network(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import subprocess
@@ -26,17 +27,23 @@ from zoo_core import (
     File,
     PluginError,
     Registry,
+    ReportedAccuracy,
     Source,
     Store,
     TrainerCard,
     UnknownName,
     UsageError,
+    WeightsCard,
     hookimpl,
     load_registry,
 )
+from zoo_core.cards import RECIPE_FIELDS
 from zoo_core.cli.checks_table import show_checks
 from zoo_core.engine.checks.conformance import trainer_checks
 from zoo_core.engine.checks.fixtures import few_images_job
+from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.weights import save_tensors
+from zoo_core.recipes import SGD
 from zoo_core.registry.discovery import new_manager
 from zoo_core.testing import check_dataset, check_distribution, check_entry_module, check_model, check_trainer
 
@@ -190,10 +197,10 @@ def test_a_dataset_that_breaks_its_word() -> None:
     with pytest.raises(CheckFailed) as caught:
         check_dataset("pond", registry=registry_with(zoo_datasets=[odd]))
     for cause in (
-        "train labels beyond its classes: expected [], found [7]",
+        "train labels without a class: expected [], found [7]",
         "train labels that differ without the image: expected [], found [0]",
-        "train images that are no PIL images: expected [], found ['str']",
-        "train images with a name of their own: expected 10, found 1",
+        "train images that are not PIL images: expected [], found ['str']",
+        "train images with different names: expected 10, found 1",
     ):
         assert cause in caught.value.why
 
@@ -214,7 +221,7 @@ class Thaws:
 @pytest.mark.parametrize(
     ("trainer", "causes"),
     [
-        ("Idle", ["epochs told", "figures are finite numbers", "parameters after training: expected changed"]),
+        ("Idle", ["epochs reported", "metrics are finite numbers", "parameters after training: expected changed"]),
         ("Thaws", ["frozen parameters after training: expected unchanged, found changed"]),
         ("Absent", ["training a tiny model: expected no error, found PluginError"]),
     ],
@@ -230,6 +237,63 @@ def test_a_trainer_that_breaks_its_word(trainer: str, causes: list[str]) -> None
         check_trainer("odd", registry=registry_with(zoo_trainers=[card]))
     for cause in causes:
         assert cause in caught.value.why
+
+
+class LearningRateOnly(Patient):
+    """Always uses SGD, whatever the recipe says, and neither shuffles nor augments."""
+
+    def fit(self, job: Any, resume: Any = None) -> Any:
+        sgd = SGD(name="sgd", lr=job.plan.recipe.optimizer.lr)
+        recipe = job.plan.recipe.model_copy(update={"optimizer": sgd})
+        yield from super().fit(replace(job, plan=job.plan.model_copy(update={"recipe": recipe})), resume)
+
+
+def test_a_trainer_that_ignores_what_the_recipe_sets() -> None:
+    card = zoo_pond.zoo_trainers()[0].model_copy(
+        update={"trainer": f"{HERE}:LearningRateOnly", "uses": frozenset(RECIPE_FIELDS)}
+    )
+    with pytest.raises(CheckFailed) as caught:
+        check_trainer(card.name, registry=registry_with(zoo_trainers=[card]))
+    ignored = [field for field in RECIPE_FIELDS if f"with another {field}: " in caught.value.why]
+    assert ignored == ["optimizer", "schedule", "augment", "precision", "seed"]
+
+
+def test_what_the_card_does_not_list_is_refused_before_a_run(pond: Registry) -> None:
+    for change in ({"schedule": "cosine"}, {"seed": 3}, {"precision": "bfloat16"}):
+        with pytest.raises(UsageError, match="the trainer patient does not use"):
+            pond.plan("pond-patient", change)
+    pond.plan("pond-patient", {"batch_size": 4, "optimizer.lr": 0.1})
+
+
+def weights_card(content: bytes, folder: Path, **changes: Any) -> WeightsCard:
+    path = folder / "weights.safetensors"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    source = Source(uri=path.as_uri(), size=len(content), sha256=digest)
+    file = File(sources=(source,), size=len(content), sha256=digest)
+    fields = {"name": "mine", "covers": "all", "file": file, "license": "CC0-1.0", "provenance": "a test"}
+    return WeightsCard(**(fields | changes))
+
+
+@pytest.mark.parametrize("fault", ["none", "sha256", "classes", "accuracy"])
+def test_wrong_weights_are_found(fault: str, tmp_path: Path) -> None:
+    model = zoo_pond.zoo_models()[0]
+    content = save_tensors(build_model(model, num_classes=2 if fault == "classes" else None).state_dict())
+    reported = (ReportedAccuracy(dataset="pond", split="test", n=12, accuracy=0.5),) if fault == "accuracy" else ()
+    weights = weights_card(content, tmp_path, reported=reported)
+    if fault == "sha256":
+        source = weights.file.sources[0].model_copy(update={"sha256": "0" * 64})
+        file = weights.file.model_copy(update={"sha256": "0" * 64, "sources": (source,)})
+        weights = weights.model_copy(update={"file": file})
+    card = model.model_copy(update={"weights": (weights,)})
+    registry = registry_with(zoo_models=[card], zoo_datasets=zoo_pond.zoo_datasets())
+    if fault == "none":
+        return check_model(card.name, registry=registry)
+    with pytest.raises(CheckFailed) as caught:
+        check_model(card.name, registry=registry)
+    expected = {"accuracy": "mine: accuracy on pond.drawn (test): expected 0.5, found "}
+    assert expected.get(fault, "weights mine: expected they fit, found ") in caught.value.why
+    return None
 
 
 class Picky(Patient):
@@ -283,7 +347,7 @@ def test_a_trainer_that_refuses_the_tiny_model_is_tried_on_its_own_recipes() -> 
 @pytest.mark.parametrize(
     ("trainer", "cause"),
     [
-        ("Forgetful", "going on from the first checkpoint (pond-patient): expected as without a pause, found other"),
+        ("Forgetful", "resuming from the first checkpoint (pond-patient): expected the same parameters, found other"),
         ("Restless", "frozen parameters after training (pond-patient): expected unchanged, found changed"),
     ],
 )
@@ -302,7 +366,7 @@ def test_settings_that_do_not_fit_its_recipe_are_a_fault() -> None:
     ("trainer", "recipe", "what", "why"),
     [
         ("Asks", True, "training a few images of pond-patient", "away could not be had without the network"),
-        ("Picky", False, "no recipe beside it uses it", "it teaches pond animals alone"),
+        ("Picky", False, "its plugin has no recipe for it", "it teaches pond animals alone"),
     ],
 )
 def test_what_could_not_be_tried_is_told_and_fails_nothing(
@@ -310,8 +374,11 @@ def test_what_could_not_be_tried_is_told_and_fails_nothing(
 ) -> None:
     registry = of_the_pond(trainer, recipe=recipe)
     check_trainer("odd", registry=registry)
-    jobs = {"pond-patient": lambda: few_images_job(registry.plan("pond-patient"), replace(store, offline=True))}
-    checks = list(trainer_checks(registry.trainers["odd"], {}, jobs if recipe else {}))
+
+    def new_job(changes: Mapping[str, Any]) -> Job:
+        return few_images_job(registry.plan("pond-patient", changes), replace(store, offline=True))
+
+    checks = list(trainer_checks(registry.trainers["odd"], {}, {"pond-patient": new_job} if recipe else {}))
     (left,) = [one for one in checks if not one.tried]
     assert what in left.what
     assert (left.found, left.passed) == (why, True)

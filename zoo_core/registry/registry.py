@@ -110,7 +110,6 @@ class Registry:
         model = plain.variant(recipe.model_options)  # a plan names its weights: what else was imported is not about it
         dataset = self._installed("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
-        refuse_unused(trainer, recipe)
         return Plan(
             recipe=recipe,
             model=model,

@@ -7,7 +7,7 @@ from zoo_core.errors import UsageError
 from zoo_core.recipes import Recipe
 
 
-def refuse_unused(trainer: TrainerCard, recipe: Recipe, *, changed_from: Recipe | None = None) -> None:
+def refuse_unused(trainer: TrainerCard, recipe: Recipe, *, changed_from: Recipe) -> None:
     """Raise where a field that the trainer does not use differs from its default, or from another recipe.
 
     `epochs` and `batch_size` have no default; they are refused only where they are changed from a recipe's.
@@ -24,8 +24,8 @@ def refuse_unused(trainer: TrainerCard, recipe: Recipe, *, changed_from: Recipe 
         )
 
 
-def _is_set(name: RecipeField, recipe: Recipe, changed_from: Recipe | None) -> bool:
+def _is_set(name: RecipeField, recipe: Recipe, changed_from: Recipe) -> bool:
     field, value = Recipe.model_fields[name], getattr(recipe, name)
     if not field.is_required():
         return bool(value != field.get_default())
-    return changed_from is not None and value != getattr(changed_from, name)
+    return bool(value != getattr(changed_from, name))

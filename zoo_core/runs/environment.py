@@ -6,8 +6,10 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from zoo_core.registry.distributions import installed
 from zoo_core.store.store import Store
 
 PACKAGES = ("zoo-core", "torch", "torchvision", "timm", "numpy", "pillow", "pydantic", "pluggy", "safetensors")
@@ -20,12 +22,24 @@ def environment(store: Store) -> dict[str, Any]:
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "packages": {name: package_version(name) for name in PACKAGES},
+        "plugins": {distribution.name: distribution.version for distribution in installed()},
         "cache": str(store.root),
         "offline": store.offline,
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
+
+
+def processor() -> str:
+    """Return the processor's model name, or what the system knows of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def package_version(package: str) -> str:

@@ -13,7 +13,10 @@ from zoo_core.recipes import Plan
 from zoo_core.runs.directory import RunDir
 
 ACCURACY, LOSS = 0.005, 0.02  # how far a metric may lie from the first run's, on another machine or with other versions
-MACHINE = ("python", "platform", "cpus", "packages", "device", "threads", "precision", "world_size")
+MACHINE = (
+    *("python", "platform", "processor", "cpus", "cpu_capability", "gpu"),
+    *("packages", "plugins", "device", "threads", "precision", "world_size"),
+)
 
 
 @dataclass(frozen=True)

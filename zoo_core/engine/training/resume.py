@@ -88,6 +88,8 @@ def _run_environment(job: Job) -> dict[str, Any]:
     return {
         "command": shlex.join(["zoo", *sys.argv[1:]]) if typed else "",
         **environment(job.store),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # ATEN_CPU_CAPABILITY can lower it
+        "gpu": torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else "",
         "device": str(job.device),
         "threads": torch.get_num_threads(),
         "precision": job.precision.name,
