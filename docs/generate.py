@@ -108,14 +108,15 @@ def _testing() -> Iterator[str]:
 
 
 def _function(name: str, function: Any) -> Iterator[str]:  # noqa: ANN401 - any function
-    yield f"## {name}\n\n```python\ndef {name}{inspect.signature(function)}\n```\n"
-    text = (inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
+    signature = re.sub(r"<function (\w+) at \w+>", r"\1", str(inspect.signature(function)))
+    yield f"## {name}\n\n```python\ndef {name.rpartition('.')[2]}{signature}\n```\n"
+    text = re.sub(r"\n {8,}", " ", inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
     yield text.replace("\n    ", "\n- ") + "\n"
 
 
 def _trainers() -> Iterator[str]:
     yield f"{inspect.getdoc(trainer)}\n"
-    yield "[zoo-distill](../examples/zoo-distill/README.md) is a complete example. All names are exported by `zoo_core`.\n"
+    yield "[zoo-distill](../examples/zoo-distill/README.md) is a complete example. All names are `zoo_core`'s.\n"
     yield f"## Trainer\n\n{inspect.getdoc(trainer.Trainer)}\n"
     yield from _function("fit", trainer.Trainer.fit)
     yield from _class(trainer.Job, "loop", "examples", "measures")

@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from zoo_core import (
     CheckFailed,
     EpochResult,
     File,
+    Job,
     PluginError,
     Registry,
     ReportedAccuracy,
