@@ -121,7 +121,11 @@ def run(
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> RunResult:
-    """Carry out a recipe, and return where it was kept and what it measured.
+    """Train a model from a recipe, and return the run's directory and metrics.
+
+    Unless the recipe's precision is "float32", training uses a fast path that changes this process while it runs: the
+    allocator retains freed memory (glibc's mallopt), and ReLU and MaxPool2d swap places in the model; both are undone
+    afterwards. Only one run at a time is possible in a process, because PyTorch has one random generator.
 
     Args:
         recipe: its name.
