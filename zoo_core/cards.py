@@ -289,6 +289,7 @@ class TrainerCard(FrozenModel):
     summary: str
     trainer: Reference
     settings: Reference  # a pydantic model of the trainer's own settings, in a module that needs no torch
+    needs_head: bool = False  # a model whose card names no head is refused
     uses: frozenset[RecipeField] = frozenset(RECIPE_FIELDS)  # a recipe that sets another of these fields is refused
 
     @field_serializer("uses")

@@ -16,7 +16,7 @@ def shares(batch: torch.Tensor, count: int) -> list[torch.Tensor]:
 
 
 @given(total=st.integers(0, 50), count=st.integers(1, 9))
-def test_every_index_is_in_one_share(total: int, count: int) -> None:
+def test_every_index_is_in_one_shard(total: int, count: int) -> None:
     parts = shares(torch.arange(total), count)
     assert sorted(index for part in parts for index in part.tolist()) == list(range(total))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -57,7 +57,7 @@ def test_batches_of_one_stay_batches_of_one() -> None:
     assert [len(batch) for batch in split_batches(torch.arange(3), 1)] == [1, 1, 1]
 
 
-def test_without_torchrun_we_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with distributed_session() as world:
         assert world == SINGLE_PROCESS
@@ -68,15 +68,13 @@ def test_without_torchrun_we_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda:1"])
-def test_the_device_is_what_it_says_where_there_is_no_gpu_to_share_out(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_without_gpus_the_device_name_is_not_changed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device_of(name) == name
 
 
-def test_each_rank_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_rank_gets_a_different_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [device_of(name) for name in ("auto", "cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:1", "cuda:0", "cpu"]

@@ -63,7 +63,9 @@ def step_of(kept: LoadedCheckpoint | None) -> int:
     return int(kept.path.name.partition("-")[2]) if kept else 0
 
 
-def test_saving_is_killed_at_every_place(folder: Path, ledger: Ledger, request: pytest.FixtureRequest) -> None:
+def test_saving_survives_a_kill_at_every_failpoint(
+    folder: Path, ledger: Ledger, request: pytest.FixtureRequest
+) -> None:
     """Four checkpoints in a row, so that old ones go: killed at the first write-side call, at the second, and so on."""
     places, seen = [1, 2, 3, 4], set()
     tried = lost = accepted = 0
@@ -88,7 +90,7 @@ def test_saving_is_killed_at_every_place(folder: Path, ledger: Ledger, request: 
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES"])
-def test_a_disk_that_refuses_loses_nothing_either(tmp_path: Path, ledger: Ledger, error: str) -> None:
+def test_a_failing_disk_loses_nothing(tmp_path: Path, ledger: Ledger, error: str) -> None:
     tried = lost = 0
     for number in count(1, 5 if not FULL else 1):
         one, log = tmp_path / str(number), tmp_path / f"{number}.log"
@@ -198,9 +200,7 @@ def test_real_training_is_killed_at_random_moments(
     assert (lost, damaged, different) == (0, 0, 0)
 
 
-def test_it_is_killed_again_and_again_inside_one_epoch(
-    tmp_path: Path, ledger: Ledger, uninterrupted: dict[str, object]
-) -> None:
+def test_repeated_kills_inside_one_epoch(tmp_path: Path, ledger: Ledger, uninterrupted: dict[str, object]) -> None:
     """Each time when it has saved once more; the 94 steps of the epoch outlast all kills."""
     victim = Victim(tmp_path, every=0)
     in_a_row = size(5, 50)
@@ -221,7 +221,7 @@ def test_it_is_killed_again_and_again_inside_one_epoch(
     assert (victim.lost, victim.damaged, different) == (0, 0, False)
 
 
-def test_a_whole_run_is_killed_at_every_place(tmp_path: Path, ledger: Ledger) -> None:
+def test_a_run_survives_a_kill_at_every_failpoint(tmp_path: Path, ledger: Ledger) -> None:
     """The pond's run saves after each of its steps: every write of a run, from plan.json to the report."""
     straight = tmp_path / "straight"
     variables = {**THREADS, "ZOO_CACHE": str(tmp_path / "cache"), **UNHARMED}

@@ -39,7 +39,7 @@ def test_alexnet_is_counted_layer_by_layer(site: Path, tmp_path: Path) -> None:
     assert "37,752,832" in zoo("show", "alexnet", "--layers", path=site, cwd=tmp_path).stdout
 
 
-def test_what_distillation_brings_is_listed_and_checked(site: Path, tmp_path: Path) -> None:
+def test_the_distillation_plugin_is_listed_and_checked(site: Path, tmp_path: Path) -> None:
     listed = json.loads(zoo("list", "--json", path=site, cwd=tmp_path).stdout)
     names = {kind: {one["name"] for one in listed[kind]} for kind in ("datasets", "trainers", "recipes")}
     assert "horses-mislabelled" in names["datasets"]

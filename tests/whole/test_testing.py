@@ -69,16 +69,16 @@ def registry_with(**brings: list[Any]) -> Registry:
 
 
 @pytest.mark.parametrize("name", ["pond-net"])
-def test_a_model_that_keeps_its_word(name: str, pond: Registry) -> None:
+def test_a_valid_model_passes(name: str, pond: Registry) -> None:
     check_model(name, registry=pond)
 
 
 @pytest.mark.parametrize("name", ["supervised", "frozen-features", "patient"])
-def test_a_trainer_that_keeps_its_word(name: str, pond: Registry) -> None:
+def test_a_valid_trainer_passes(name: str, pond: Registry) -> None:
     check_trainer(name, registry=pond)
 
 
-def test_a_dataset_that_keeps_its_word(pond: Registry) -> None:
+def test_a_valid_dataset_passes(pond: Registry) -> None:
     check_dataset("pond", registry=pond)
 
 
@@ -154,7 +154,7 @@ class Halves(Net):
         ("Net", {"head": "classifier"}, "found AttributeError"),
     ],
 )
-def test_a_model_that_breaks_its_word(network: str, changes: dict[str, Any], cause: str) -> None:
+def test_an_invalid_model_fails(network: str, changes: dict[str, Any], cause: str) -> None:
     card = zoo_pond.zoo_models()[0].model_copy(
         update={
             "name": "net",
@@ -171,7 +171,7 @@ def test_a_model_that_breaks_its_word(network: str, changes: dict[str, Any], cau
     assert cause in caught.value.why.replace('"', "'")
 
 
-def test_the_network_is_free_again_after_a_check(pond: Registry) -> None:
+def test_the_network_is_available_again_after_a_check(pond: Registry) -> None:
     check_model("pond-net", registry=pond)
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
         pass
@@ -192,7 +192,7 @@ def load_odd(files: object, split: str) -> ArrayImages:
     return Odd(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(10, np.int64), zoo_pond.CLASSES)
 
 
-def test_a_dataset_that_breaks_its_word() -> None:
+def test_an_invalid_dataset_fails() -> None:
     card = zoo_pond.zoo_datasets()[0]
     edition = card.editions[0].model_copy(update={"examples": {"train": 10}})
     odd = card.model_copy(update={"editions": (edition,), "loader": f"{HERE}:load_odd"})
@@ -228,7 +228,7 @@ class Thaws:
         ("Absent", ["training a tiny model: expected no error, found PluginError"]),
     ],
 )
-def test_a_trainer_that_breaks_its_word(trainer: str, causes: list[str]) -> None:
+def test_an_invalid_trainer_fails(trainer: str, causes: list[str]) -> None:
     card = TrainerCard(
         name="odd",
         summary="s",
@@ -250,7 +250,7 @@ class LearningRateOnly(Patient):
         yield from super().fit(replace(job, plan=job.plan.model_copy(update={"recipe": recipe})), resume)
 
 
-def test_a_trainer_that_ignores_what_the_recipe_sets() -> None:
+def test_a_trainer_that_ignores_recipe_fields_fails() -> None:
     card = zoo_pond.zoo_trainers()[0].model_copy(
         update={"trainer": f"{HERE}:LearningRateOnly", "uses": frozenset(RECIPE_FIELDS)}
     )
@@ -260,7 +260,7 @@ def test_a_trainer_that_ignores_what_the_recipe_sets() -> None:
     assert ignored == ["optimizer", "schedule", "augment", "precision", "seed"]
 
 
-def test_what_the_card_does_not_list_is_refused_before_a_run(pond: Registry) -> None:
+def test_recipe_fields_a_trainer_does_not_use_are_refused(pond: Registry) -> None:
     for change in ({"schedule": "cosine"}, {"seed": 3}, {"precision": "bfloat16"}):
         with pytest.raises(UsageError, match="the trainer patient does not use"):
             pond.plan("pond-patient", change)
@@ -342,7 +342,7 @@ def of_the_pond(trainer: str, *, recipe: bool = True) -> Registry:
     return registry_with(**brings, zoo_models=zoo_pond.zoo_models()[:1], zoo_datasets=zoo_pond.zoo_datasets())
 
 
-def test_a_trainer_that_refuses_the_tiny_model_is_tried_on_its_own_recipes() -> None:
+def test_a_trainer_that_refuses_the_tiny_model_is_tried_on_recipes() -> None:
     check_trainer("odd", settings={"checkpoint_every": 1}, registry=of_the_pond("Picky"))
 
 
@@ -353,13 +353,13 @@ def test_a_trainer_that_refuses_the_tiny_model_is_tried_on_its_own_recipes() -> 
         ("Restless", "frozen parameters after training (pond-patient): expected unchanged, found changed"),
     ],
 )
-def test_its_own_recipes_find_its_faults(trainer: str, cause: str) -> None:
+def test_the_plugins_recipes_find_faults(trainer: str, cause: str) -> None:
     with pytest.raises(CheckFailed) as caught:
         check_trainer("odd", settings={"checkpoint_every": 1}, registry=of_the_pond(trainer))
     assert cause in caught.value.why
 
 
-def test_settings_that_do_not_fit_its_recipe_are_a_fault() -> None:
+def test_invalid_settings_fail() -> None:
     with pytest.raises(CheckFailed, match="checkpoint_every"):
         check_trainer("odd", settings={"checkpoint_every": 0}, registry=of_the_pond("Picky"))
 
@@ -371,7 +371,7 @@ def test_settings_that_do_not_fit_its_recipe_are_a_fault() -> None:
         ("Picky", False, "its plugin has no recipe for it", "it teaches pond animals alone"),
     ],
 )
-def test_what_could_not_be_tried_is_told_and_fails_nothing(
+def test_a_check_that_could_not_be_tried_does_not_fail(
     trainer: str, recipe: bool, what: str, why: str, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = of_the_pond(trainer, recipe=recipe)
@@ -388,7 +388,7 @@ def test_what_could_not_be_tried_is_told_and_fails_nothing(
     assert capsys.readouterr().out.splitlines()[-1].endswith("not tried")
 
 
-def test_an_entry_module_that_is_light() -> None:
+def test_a_light_entry_module_passes() -> None:
     check_entry_module("zoo-fashion-cnn")
 
 
@@ -403,14 +403,14 @@ def test_an_entry_module_that_is_light() -> None:
         ("raise SystemExit(3)\n", "SystemExit: 3"),
     ],
 )
-def test_an_entry_module_that_is_heavy(source: str, cause: str, site: Path) -> None:
+def test_a_heavy_entry_module_fails(source: str, cause: str, site: Path) -> None:
     install(site, "zoo-heavy", source)
     with pytest.raises(CheckFailed) as caught:
         check_entry_module("zoo-heavy")
     assert cause in caught.value.why
 
 
-def test_nothing_is_checked_of_what_is_not_there(site: Path, zoo: Zoo) -> None:
+def test_a_plugin_that_is_not_loaded_cannot_be_checked(site: Path, zoo: Zoo) -> None:
     with pytest.raises(UnknownName, match="did you mean 'zoo-fashion-cnn'"):
         check_distribution("zoo-fashon-cnn")
     install(site, "zoo-away", model("away"))
@@ -423,7 +423,7 @@ def test_nothing_is_checked_of_what_is_not_there(site: Path, zoo: Zoo) -> None:
         check_distribution("zoo-ill")
 
 
-def test_plugins_check_prints_what_held_and_what_did_not(zoo: Zoo, site: Path) -> None:
+def test_plugins_check_prints_passed_and_failed_checks(zoo: Zoo, site: Path) -> None:
     fine = zoo("plugins", "check", "zoo-fashion-cnn")
     assert (fine.code, fine.err) == (0, "")
     assert " NO" not in fine.out
@@ -437,6 +437,6 @@ def test_plugins_check_prints_what_held_and_what_did_not(zoo: Zoo, site: Path) -
     assert "PluginError" in said.err
 
 
-def test_importing_it_does_not_import_torch() -> None:
+def test_importing_zoo_core_testing_does_not_import_torch() -> None:
     program = "import sys, zoo_core.testing\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

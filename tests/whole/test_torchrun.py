@@ -19,7 +19,7 @@ POND = """
 import json, os
 import zoo_pond
 import zoo_core as zoo
-from zoo_core.plugins import new_manager
+from zoo_core.registry.discovery import new_manager
 
 manager = new_manager()
 manager.register(zoo_pond)
@@ -60,7 +60,7 @@ def test_the_same_batch_gives_the_same_loss_curve(pair: tuple[str, str]) -> None
     assert shared["train_accuracy"] == pytest.approx(alone["train_accuracy"], abs=0.01)
 
 
-def test_the_first_rank_alone_writes_and_prints(pair: tuple[str, str]) -> None:
+def test_only_the_first_rank_writes_and_prints(pair: tuple[str, str]) -> None:
     told = json.loads(pair[1])  # one document: the second rank printed nothing
     assert told["metrics"]["test_accuracy"] > 0.7
     environment = json.loads(Path(told["run"], "environment.json").read_text())
@@ -68,7 +68,7 @@ def test_the_first_rank_alone_writes_and_prints(pair: tuple[str, str]) -> None:
     assert Path(told["run"]).parent.joinpath("latest").resolve() == Path(told["run"]).resolve()
 
 
-def test_eval_and_predict_say_the_same(tmp_path: Path) -> None:
+def test_eval_and_predict_give_the_same_output(tmp_path: Path) -> None:
     from zoo_core import load_dataset
 
     images = load_dataset("fashion-mnist", "test")
@@ -103,7 +103,7 @@ def test_features_are_shared_too(tmp_path: Path) -> None:
         assert two == pytest.approx(one, abs=1e-5)
 
 
-def test_killed_ranks_go_on_together_bit_for_bit(tmp_path: Path) -> None:
+def test_killed_ranks_resume_bit_for_bit(tmp_path: Path) -> None:
     """Both are killed inside the first epoch; two go on, and come to what two come to when nobody disturbs them."""
     common = ("-m", "zoo_core", "run", "fashion-cnn", "--epochs", "1", "--checkpoint-every", "0", "--resume", "auto")
     straight, killed = tmp_path / "straight", tmp_path / "killed"

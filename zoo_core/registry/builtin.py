@@ -37,6 +37,7 @@ def zoo_trainers() -> list[TrainerCard]:
             summary="Computes the features of a frozen backbone once, caches them, and trains the head on them",
             trainer="zoo_core:FrozenFeaturesTrainer",
             settings="zoo_core:FrozenFeaturesSettings",
+            needs_head=True,
             uses=frozenset(RECIPE_FIELDS) - {"augment"},  # every image goes through the backbone once
         ),
     ]

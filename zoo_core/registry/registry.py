@@ -28,7 +28,7 @@ from zoo_core.registry.registry_file import (
     packaged_registry,
     read_registry,
 )
-from zoo_core.registry.unused_fields import refuse_unused
+from zoo_core.registry.trainer_limits import refuse_unsupported
 
 SUBJECT = ("model", "model_options", "dataset", "trainer")  # what documented figures are about
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class Registry:
         if data is not None:
             data, recipe = data.absolute(), recipe.model_copy(update={"reference": None, "edition": None})
         plan = self._planned(recipe, device, data)
-        refuse_unused(plan.trainer, recipe, changed_from=original)
+        refuse_unsupported(plan.trainer, plan.model, recipe, changed_from=original)
         return plan
 
     def plan_again(self, plan: Plan) -> Plan:
