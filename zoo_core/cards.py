@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, field_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
 from zoo_core.errors import PluginError, UnknownName, UsageError
 
@@ -290,11 +290,7 @@ class TrainerCard(FrozenModel):
     trainer: Reference
     settings: Reference  # a pydantic model of the trainer's own settings, in a module that needs no torch
     needs_head: bool = False  # a model whose card names no head is refused
-    uses: frozenset[RecipeField] = frozenset(RECIPE_FIELDS)  # a recipe that sets another of these fields is refused
-
-    @field_serializer("uses")
-    def _in_order(self, uses: frozenset[RecipeField]) -> list[RecipeField]:
-        return [field for field in RECIPE_FIELDS if field in uses]
+    uses: tuple[RecipeField, ...] = RECIPE_FIELDS  # a recipe that sets another of these fields is refused
 
 
 def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can be anything

@@ -1,4 +1,4 @@
-"""Freed memory is kept inside, and given back afterwards."""
+"""Freed memory is retained inside the context, and returned afterwards."""
 
 from __future__ import annotations
 

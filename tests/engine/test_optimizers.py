@@ -1,4 +1,4 @@
-"""An optimizer goes on from a file as it would have gone on: whatever the order of its tensors in memory."""
+"""An optimizer restored from a file takes the same steps, whatever the memory format of its tensors."""
 
 from __future__ import annotations
 

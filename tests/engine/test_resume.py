@@ -255,8 +255,8 @@ def test_without_a_checkpoint_a_run_restarts_in_the_same_directory(
 
 def test_another_machine_is_reported(pond: Registry, store: Store, tmp_path: Path) -> None:
     run = run_and_die(pond, "pond", store, tmp_path, after=1)
-    told = json.loads((run.path / "environment.json").read_text())
-    (run.path / "environment.json").write_text(json.dumps({**told, "threads": 77}))
+    recorded = json.loads((run.path / "environment.json").read_text())
+    (run.path / "environment.json").write_text(json.dumps({**recorded, "threads": 77}))
     seen: list[object] = []
     execute(pond.plan_again(run.plan()), store=store, resume=run, on_event=seen.append)
     (resumed,) = (event for event in seen if isinstance(event, Resumed))
@@ -268,9 +268,9 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(pond: Registry, stor
     with pytest.raises(Diverged):
         execute(plan, store=store, out=tmp_path, checkpoint_every=0)
     (run,) = (RunDir(path) for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
-    kept, damaged = run.checkpoints.newest()
+    checkpoint, damaged = run.checkpoints.newest()
     assert damaged == ()
-    assert kept is None or all(t.isfinite().all() for t in from_files(kept.files).tensors.values())
+    assert checkpoint is None or all(t.isfinite().all() for t in from_files(checkpoint.files).tensors.values())
 
 
 def test_a_state_of_another_model_is_refused(pond: Registry, store: Store, tmp_path: Path) -> None:

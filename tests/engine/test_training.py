@@ -168,14 +168,14 @@ def test_resuming_gives_the_same_bits_as_no_interruption() -> None:
     """With dropout and Adam's moments: bit for bit."""
     through = small_model()
     straight = results(loop(through).train(rows(), {}))
-    kept: list[TrainState] = []
+    states: list[TrainState] = []
     for event in loop(small_model()).train(rows(), {}):
         if isinstance(event, Checkpoint):
-            kept.append(replace(event.state, tensors={k: v.clone() for k, v in event.state.tensors.items()}))
+            states.append(replace(event.state, tensors={k: v.clone() for k, v in event.state.tensors.items()}))
             break
     torch.manual_seed(99)
     resumed = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
-    rest = results(loop(resumed).train(rows(), {}, kept[0]))
+    rest = results(loop(resumed).train(rows(), {}, states[0]))
     assert [r.metrics["loss"] for r in rest] == [r.metrics["loss"] for r in straight[1:]]
     assert state_hash(resumed) == state_hash(through)
 
@@ -245,26 +245,26 @@ def test_a_frozen_backbone_keeps_its_parameters_and_buffers(pond: Registry, stor
 def test_frozen_features_equal_training_without_them(pond: Registry, store: Store) -> None:
     """Against the whole model with its backbone in evaluation mode, step by step: equal within 1e-5."""
     job = job_for(pond, "pond-features", store, epochs=3, **{"precision": "float32"})
-    plain = copy.deepcopy(job.model)
+    by_hand = copy.deepcopy(job.model)
     list(FrozenFeaturesTrainer().fit(job))
     examples = InMemoryImages(decode_all(job.train, job.plan.input), job.plan.input)
-    for parameter in [*plain.conv.parameters(), *plain.bn.parameters()]:
+    for parameter in [*by_hand.conv.parameters(), *by_hand.bn.parameters()]:
         parameter.requires_grad = False
-    optimizer = torch.optim.Adam(plain.fc.parameters(), lr=1e-3)
-    plain.eval()
+    optimizer = torch.optim.Adam(by_hand.fc.parameters(), lr=1e-3)
+    by_hand.eval()
     for epoch in range(3):
         for indices in epoch_order(0, epoch, len(examples.labels)).split(8):
             optimizer.zero_grad()
-            F.cross_entropy(plain(examples.inputs(indices, epoch)), examples.labels[indices]).backward()
+            F.cross_entropy(by_hand(examples.inputs(indices, epoch)), examples.labels[indices]).backward()
             optimizer.step()
-    torch.testing.assert_close(job.model.fc.weight, plain.fc.weight, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(job.model.fc.bias, plain.fc.bias, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(job.model.fc.weight, by_hand.fc.weight, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(job.model.fc.bias, by_hand.fc.bias, atol=1e-5, rtol=1e-5)
 
 
 def test_cached_features_give_the_same_run(pond: Registry, store: Store) -> None:
     jobs = [job_for(pond, "pond-features", store) for _ in range(2)]
-    computed, kept = (results(FrozenFeaturesTrainer().fit(job)) for job in jobs)
-    assert [r.metrics for r in computed] == [r.metrics for r in kept]
+    computed, cached = (results(FrozenFeaturesTrainer().fit(job)) for job in jobs)
+    assert [r.metrics for r in computed] == [r.metrics for r in cached]
     assert len([entry for entry in store.entries() if entry.kind == "features"]) == 2
     assert state_hash(jobs[0].model) == state_hash(jobs[1].model)
 
@@ -430,13 +430,15 @@ def test_a_cosine_schedule_falls_from_the_learning_rate_to_zero() -> None:
 
 
 def test_streamed_images_give_the_same_run_as_images_in_memory(pond: Registry, store: Store) -> None:
-    """Bit for bit, augmentation included: only where the pixels wait is different."""
+    """Bit for bit, including augmentation."""
     turned = {"augment": [{"name": "rotation", "degrees": 30}]}
-    held, streamed = (job_for(pond, "pond", store, **turned, **{"settings.hold_bytes": hold}) for hold in (10**9, 0))
-    assert [r.metrics for r in results(SupervisedTrainer().fit(held))] == [
+    in_memory, streamed = (
+        job_for(pond, "pond", store, **turned, **{"settings.hold_bytes": hold}) for hold in (10**9, 0)
+    )
+    assert [r.metrics for r in results(SupervisedTrainer().fit(in_memory))] == [
         r.metrics for r in results(SupervisedTrainer().fit(streamed))
     ]
-    assert state_hash(held.model) == state_hash(streamed.model)
+    assert state_hash(in_memory.model) == state_hash(streamed.model)
 
 
 def test_a_damaged_image_in_a_worker_is_named(pond: Registry, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Signals, streams and full disks: what a run and a command do then, and with which exit code they end."""
+"""How runs and commands handle signals, closed streams and full disks, and their exit codes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MANY = ("run", "fashion-cnn", "--epochs", "50", "--device", "cpu")
 
 
 class Run:
-    """A run of real training in a process of its own."""
+    """A run of real training in a separate process."""
 
     def __init__(self, root: Path, *arguments: str, **variables: str) -> None:
         self.out, self.log = root / "runs", root / "log"
         given = [*MANY, "--out", str(self.out), *arguments]
-        told = {"OMP_NUM_THREADS": "1", "ZOO_CACHE": str(root / "cache"), **variables}
-        self.process: ForkServerProcess = child(zoo_programs.zoo, given, told, str(self.log))
+        environment = {"OMP_NUM_THREADS": "1", "ZOO_CACHE": str(root / "cache"), **variables}
+        self.process: ForkServerProcess = child(zoo_programs.zoo, given, environment, str(self.log))
 
     @property
     def directory(self) -> RunDir:
@@ -57,8 +57,8 @@ def test_the_first_signal_saves_a_checkpoint(tmp_path: Path, number: int, code: 
     run.send(number)
     assert finished(run.process, within=20) == code
     assert run.directory.read_json("result.json")["reason"] == why
-    kept, damaged = run.directory.checkpoints.newest()
-    assert kept is not None
+    checkpoint, damaged = run.directory.checkpoints.newest()
+    assert checkpoint is not None
     assert damaged == ()
     assert f"Try: zoo run --resume {run.directory.path}" in run.log.read_text()
 
@@ -78,8 +78,8 @@ def test_the_second_signal_ends_at_once_without_losing_checkpoints(tmp_path: Pat
     run.send(signal.SIGINT)
     run.send(signal.SIGINT)
     assert finished(run.process, within=20) == 130
-    kept, damaged = run.directory.checkpoints.newest()
-    assert kept is not None
+    checkpoint, damaged = run.directory.checkpoints.newest()
+    assert checkpoint is not None
     assert damaged == ()
 
 
@@ -103,8 +103,8 @@ def test_a_full_disk_ends_a_run_with_6_and_it_can_resume(tmp_path: Path, error: 
     assert "was not written" in said or "cannot be written" in said
     assert f"Try: zoo run --resume {run.directory.path}" in said
     assert run.directory.status == "failed"
-    kept, damaged = run.directory.checkpoints.newest()
-    assert kept is not None
+    checkpoint, damaged = run.directory.checkpoints.newest()
+    assert checkpoint is not None
     assert damaged == ()
 
 
@@ -172,6 +172,6 @@ def test_training_continues_when_its_log_is_closed(tmp_path: Path) -> None:
     assert process.stderr is not None
     process.stdout.close()
     process.stderr.close()
-    assert process.wait(120) == 141  # the table at its end was for nobody
+    assert process.wait(120) == 141  # the table at its end could not be printed
     (run,) = (RunDir(path.parent) for path in tmp_path.glob("*/2*/plan.json"))
     assert run.status == "finished"

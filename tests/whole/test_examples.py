@@ -69,8 +69,8 @@ def test_inception_teaches_the_small_network(site: Path, tmp_path: Path) -> None
     if ran.returncode == 4 and not os.environ.get("CI"):
         pytest.skip(f"the package index cannot be reached: {ran.stderr}")
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert {"loss", "train_accuracy", "validation_accuracy"} <= told["metrics"].keys()
-    predicted = zoo("eval", told["run"], "--json", path=site, cwd=tmp_path)
+    output = json.loads(ran.stdout)
+    assert {"loss", "train_accuracy", "validation_accuracy"} <= output["metrics"].keys()
+    predicted = zoo("eval", output["run"], "--json", path=site, cwd=tmp_path)
     assert predicted.returncode == 0, predicted.stderr
-    assert json.loads(predicted.stdout)["accuracy"] == pytest.approx(told["metrics"]["validation_accuracy"], abs=0.04)
+    assert json.loads(predicted.stdout)["accuracy"] == pytest.approx(output["metrics"]["validation_accuracy"], abs=0.04)

@@ -1,4 +1,4 @@
-"""What a plugin's own tests call: it holds for what is installed, and says what does not hold of what is broken."""
+"""The checks that a plugin's tests call: installed plugins pass, and broken ones fail with the reason."""
 
 from __future__ import annotations
 
@@ -251,9 +251,7 @@ class LearningRateOnly(Patient):
 
 
 def test_a_trainer_that_ignores_recipe_fields_fails() -> None:
-    card = zoo_pond.zoo_trainers()[0].model_copy(
-        update={"trainer": f"{HERE}:LearningRateOnly", "uses": frozenset(RECIPE_FIELDS)}
-    )
+    card = zoo_pond.zoo_trainers()[0].model_copy(update={"trainer": f"{HERE}:LearningRateOnly", "uses": RECIPE_FIELDS})
     with pytest.raises(CheckFailed) as caught:
         check_trainer(card.name, registry=registry_with(zoo_trainers=[card]))
     ignored = [field for field in RECIPE_FIELDS if f"with another {field}: " in caught.value.why]
@@ -308,7 +306,7 @@ class Picky(Patient):
 
 
 class Forgetful(Picky):
-    """Begins anew wherever it is told to go on."""
+    """Starts from scratch when it should resume."""
 
     def fit(self, job: Any, resume: Any = None) -> Any:
         yield from super().fit(job, None)
@@ -335,7 +333,7 @@ AWAY = File(sources=(Source(uri="https://example.invalid/x", size=1, sha256="0" 
 
 
 def of_the_pond(trainer: str, *, recipe: bool = True) -> Registry:
-    """Return a registry with a trainer that refuses the tiny model, and a recipe for it beside it."""
+    """Return a registry with a trainer that refuses the tiny model, and a recipe for it."""
     card = zoo_pond.zoo_trainers()[0].model_copy(update={"name": "odd", "trainer": f"{HERE}:{trainer}"})
     recipes = [one.model_copy(update={"trainer": "odd"}) for one in zoo_pond.zoo_recipes()[2:] if recipe]
     brings = {"zoo_trainers": [card], "zoo_recipes": recipes}

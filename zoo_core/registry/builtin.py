@@ -38,6 +38,8 @@ def zoo_trainers() -> list[TrainerCard]:
             trainer="zoo_core:FrozenFeaturesTrainer",
             settings="zoo_core:FrozenFeaturesSettings",
             needs_head=True,
-            uses=frozenset(RECIPE_FIELDS) - {"augment"},  # every image goes through the backbone once
+            uses=tuple(
+                field for field in RECIPE_FIELDS if field != "augment"
+            ),  # every image goes through the backbone once
         ),
     ]

@@ -62,8 +62,8 @@ def test_the_loss_is_the_formula(temperature: float, soft: float) -> None:
     student, teacher, labels = [[1.0, -2.0, 0.5], [0.1, 0.2, 3.0]], [[2.0, 0.0, -1.0], [0.0, 4.0, 1.0]], [2, 1]
     expected = 0.0
     for s, t, label in zip(student, teacher, labels, strict=True):
-        said, told = softened(s, temperature), softened(t, temperature)
-        expected += soft * temperature**2 * sum(q * math.log(q / p) for p, q in zip(said, told, strict=True)) / 2
+        ours, target = softened(s, temperature), softened(t, temperature)
+        expected += soft * temperature**2 * sum(q * math.log(q / p) for p, q in zip(ours, target, strict=True)) / 2
         expected -= (1 - soft) * math.log(softened(s, 1)[label]) / 2
     settings = DistillationSettings(temperature=temperature, soft=soft)
     found = distillation_loss(torch.tensor(student), torch.tensor(teacher), torch.tensor(labels), settings)
