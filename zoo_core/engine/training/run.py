@@ -222,7 +222,11 @@ def _final_metrics(epochs: list[EpochResult], test: Evaluation | None, recipe: R
         metrics |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise Diverged(f"{name} is {value}", why="training diverged", fix=f"zoo run {recipe.name} --lr SMALLER")
+            raise Diverged(
+                f"{name} is {value}",
+                why="training diverged",
+                fix=f"zoo run {recipe.name} --lr {recipe.optimizer.lr / 10:g}",
+            )
     return metrics
 
 
