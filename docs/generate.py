@@ -26,9 +26,9 @@ from pydantic import BaseModel
 
 from zoo_core import cards, errors, events, hookspecs, recipes, testing
 from zoo_core.cli.app import COMMANDS, app
-from zoo_core.engine.compute import seeding as order
-from zoo_core.engine.data import augmentation as augment
-from zoo_core.engine.training import optimizers, trainer
+from zoo_core.engine.compute import losses, seeding
+from zoo_core.engine.data import augmentation
+from zoo_core.engine.training import examples, loop, optimizers, trainer
 from zoo_core.registry.field_docs import FieldDoc, describe_fields
 from zoo_core.registry.registry import load_registry
 
@@ -57,7 +57,7 @@ def _commands() -> Iterator[str]:
     root: Any = typer.main.get_command(app)
     yield "`zoo [--registry FILE] COMMAND`. Data goes to stdout, everything else to stderr; exit codes:\n"
     yield f"```text\n{inspect.cleandoc(errors.__doc__ or '').partition(chr(10) * 2)[2]}\n```\n"
-    yield "Also: 0 success, 130 Ctrl-C, 143 SIGTERM, 141 stdout was closed.\n"
+    yield "Other exit codes: 0 success, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP (closed terminal), 141 broken pipe.\n"
     for name, command in sorted((name, root.get_command(None, name)) for name in COMMANDS):
         inner = getattr(command, "commands", {})
         for path, one in [(f"{name} {sub}", sub_command) for sub, sub_command in inner.items()] or [(name, command)]:
@@ -127,27 +127,35 @@ def _testing() -> Iterator[str]:
 
 
 def _function(name: str, function: Any) -> Iterator[str]:  # noqa: ANN401 - any function
-    yield f"## {name}\n\n```python\ndef {name}{_signature(function)}\n```\n"
-    text = (inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
+    signature = re.sub(r"<function (\w+) at \w+>", r"\1", str(inspect.signature(function)))
+    yield f"## {name}\n\n```python\ndef {name.rpartition('.')[2]}{signature}\n```\n"
+    text = re.sub(r"\n {8,}", " ", inspect.getdoc(function) or "").replace(":\n    ", ":\n\n    ")
     yield text.replace("\n    ", "\n- ") + "\n"
 
 
 def _trainers() -> Iterator[str]:
     yield f"{inspect.getdoc(trainer)}\n"
-    yield "[zoo-distill](../examples/zoo-distill/README.md) is a whole one. All names here are `zoo_core`'s.\n"
+    yield "[zoo-distill](../examples/zoo-distill/README.md) is a complete example. All names are `zoo_core`'s.\n"
     yield f"## Trainer\n\n{inspect.getdoc(trainer.Trainer)}\n"
     yield from _function("fit", trainer.Trainer.fit)
-    for kind in (trainer.Job, events.Progress, events.EpochResult, events.Checkpoint, events.TrainState):
-        yield f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
-        yield from _fields(kind)
-        yield from (
-            f"- `{name}`: {inspect.getdoc(one)}" for name, one in vars(kind).items() if isinstance(one, property)
-        )
-        yield ""
-    for function in (order.seed_torch, augment.augmentation):
+    yield from _class(trainer.Job, "loop", "examples", "measures")
+    yield from _class(loop.TrainingLoop, "train", "measure")
+    for kind in (examples.EvaluatedExamples, events.Progress, events.EpochResult, events.Checkpoint, events.TrainState):
+        yield from _class(kind)
+    for function in (losses.class_logits, losses.cross_entropy, seeding.seed_torch, augmentation.augmentation):
         yield from _function(function.__name__, function)
     for name in ("make_optimizer", "scheduled_rate", "optimizer_tensors", "restore_optimizer"):
         yield from _function(name, getattr(optimizers, name))
+
+
+def _class(kind: type, *methods: str) -> Iterator[str]:
+    yield f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
+    yield from _fields(kind)
+    properties = {name: value for name, value in vars(kind).items() if isinstance(value, property)}
+    yield from (f"- `{name}`: {inspect.getdoc(value)}" for name, value in properties.items())
+    yield ""
+    for name in methods:
+        yield from _function(f"{kind.__name__}.{name}", getattr(kind, name))
 
 
 def _measured() -> dict[str, dict[str, Any]]:

@@ -25,10 +25,13 @@ from .cards import (
     WeightsCard as WeightsCard,
     WeightsSelection as WeightsSelection,
 )
+from .engine.compute.losses import class_logits as class_logits, cross_entropy as cross_entropy
 from .engine.compute.seeding import seed_torch as seed_torch
 from .engine.data.augmentation import augmentation as augmentation
 from .engine.evaluation.predictor import Predictor as Predictor
+from .engine.training.examples import EvaluatedExamples as EvaluatedExamples, Examples as Examples
 from .engine.training.frozen_features import FrozenFeaturesTrainer as FrozenFeaturesTrainer
+from .engine.training.loop import TrainingLoop as TrainingLoop
 from .engine.training.optimizers import (
     make_optimizer as make_optimizer,
     optimizer_tensors as optimizer_tensors,
@@ -54,6 +57,7 @@ from .events import (
     AuditNote as AuditNote,
     Checkpoint as Checkpoint,
     EpochResult as EpochResult,
+    Event as Event,
     Predictions as Predictions,
     Progress as Progress,
     TrainState as TrainState,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
@@ -373,6 +373,10 @@ class DatasetCard(FrozenModel):
         return editions[name] if name is not None else self.editions[0]
 
 
+RecipeField = Literal["epochs", "batch_size", "optimizer", "schedule", "augment", "precision", "seed"]
+RECIPE_FIELDS: tuple[RecipeField, ...] = get_args(RecipeField)
+
+
 class TrainerCard(FrozenModel):
     """One training algorithm."""
 
@@ -380,6 +384,10 @@ class TrainerCard(FrozenModel):
     summary: str
     trainer: Reference = Field(description="a class whose instances have `fit(job, resume)`: see `zoo_core.Trainer`")
     settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
+    needs_head: bool = Field(default=False, description="whether models whose card names no head are refused")
+    uses: tuple[RecipeField, ...] = Field(
+        default=RECIPE_FIELDS, description="recipe fields that it uses; a recipe that sets another one is refused"
+    )
 
 
 def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can be anything

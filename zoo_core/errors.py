@@ -21,7 +21,7 @@ from difflib import get_close_matches
 from traceback import walk_tb
 from typing import ClassVar
 
-TERMINATED = 143  # the exit code after SIGTERM, as shells give it: 128 + 15
+TERMINATED, HUNG_UP = 143, 129  # the exit codes after SIGTERM and SIGHUP, as shells report them: 128 + the number
 
 
 class ZooError(Exception):

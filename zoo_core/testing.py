@@ -1,13 +1,13 @@
-"""What a plugin's own tests can say in a line: does what it brings keep its word?
+"""Checks for a plugin's own tests: does everything it provides do what its cards declare?
 
     from zoo_core.testing import check_distribution
 
 
-    def test_it_keeps_its_word() -> None:
+    def test_the_plugin_passes_all_checks() -> None:
         check_distribution("zoo-alexnet")
 
-Each `check_…` returns None, or raises CheckFailed with every figure that does not hold; `zoo plugins check` prints them
-all. Nothing is fetched: whatever asks for the network while it is checked fails.
+Each `check_...` function returns None, or raises CheckFailed and lists every failed check; `zoo plugins check` prints
+all checks. Nothing is downloaded: code that uses the network while it is checked fails.
 """
 
 from __future__ import annotations
@@ -21,92 +21,95 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.errors import CheckFailed, NetworkError, PluginError, UnknownName
-from zoo_core.plugin_tools.doctor import ImportReport, examine_all
+from zoo_core.plugin_tools.doctor import examine_all
 from zoo_core.recipes import ModelReference
 from zoo_core.registry.distributions import Distribution, installed_as
 from zoo_core.registry.registry import Registry, load_registry
 from zoo_core.registry.settings import UserConfig
 from zoo_core.store.store import Store
 
-if TYPE_CHECKING:  # torch starts where something is checked
+if TYPE_CHECKING:  # importing this module does not import torch
     from zoo_core.engine.training.trainer import Job
     from zoo_core.results import Check
 
-FASTEST = 50.0  # milliseconds that an entry module may take to import, zoo_core being imported already
-TRIES, PATIENCE = 3, 10.0  # imports, of which the fastest counts; seconds for one
-ASKING = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")  # what the interpreter tells of the network
+MAX_IMPORT_MS = 50.0  # for an entry module, when zoo_core is already imported
+TRIES, IMPORT_TIMEOUT = 3, 10.0  # imports, of which the fastest counts; seconds for each
+NETWORK_EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")  # audit events
 
 
 def check_model(name: str, *, registry: Registry | None = None) -> None:
-    """Check a model's card, parameter counts, logits, preprocessing, frozen backbone, and saving and loading.
+    """Check a model's card, parameter counts, logits, preprocessing, frozen backbone, saving and loading, and weights.
+
+    Weights that are on this machine are loaded, and the accuracies that their cards report are measured again.
 
     Raises:
-        CheckFailed: something does not hold; all of it is named.
+        CheckFailed: a check failed; all failed checks are listed.
         UnknownName: there is no such model.
     """
-    _hold(_model(registry or load_registry(), name))
+    _raise_failed(_model(registry or load_registry(), name))
 
 
 def check_dataset(name: str, *, registry: Registry | None = None) -> None:
-    """Check a dataset's card, and the counts, labels and images of its editions that need no network.
+    """Check a dataset's card, and the counts, labels and images of its editions on this machine.
 
     Raises:
-        CheckFailed: something does not hold; all of it is named.
+        CheckFailed: a check failed; all failed checks are listed.
         UnknownName: there is no such dataset.
     """
-    _hold(_dataset(registry or load_registry(), name))
+    _raise_failed(_dataset(registry or load_registry(), name))
 
 
 def check_trainer(name: str, *, settings: Mapping[str, Any] | None = None, registry: Registry | None = None) -> None:
-    """Let a trainer train a tiny model on noise, and go on from its first checkpoint.
+    """Let a trainer train a tiny model on noise, resume from its first checkpoint, and train with other recipe fields.
 
-    A trainer may refuse the tiny model with a UsageError: one that distils needs a teacher which knows the images. Then
-    it is tried on the recipes that its plugin brings for it, each cut to eight images and two epochs. A recipe whose
-    weights or data are not on this machine is not tried, for nothing is fetched; `zoo plugins check` says so.
+    Every field in `TrainerCard.uses` is changed once: the result must differ, or the trainer must refuse with a
+    UsageError. A trainer may refuse the tiny model, for example because distillation needs a teacher for the classes.
+    Then it is tried on its plugin's recipes, each with eight images and two epochs. Recipes whose weights or data are
+    not on this machine are not tried; `zoo plugins check` reports that.
 
     Args:
-        name: as `zoo list` gives it.
-        settings: its own, where others than its defaults, or than a recipe's, are to be tried.
+        name: as in `zoo list`.
+        settings: settings to use instead of the defaults or of a recipe's.
         registry: None loads what is installed.
 
     Raises:
-        CheckFailed: something does not hold; all of it is named.
+        CheckFailed: a check failed; all failed checks are listed.
         UnknownName: there is no such trainer.
     """
-    _hold(_trainer(registry or load_registry(), name, settings or {}))
+    _raise_failed(_trainer(registry or load_registry(), name, settings or {}))
 
 
 def check_entry_module(distribution: str) -> None:
-    """Check that a distribution's entry module imports no torch and takes less than 50 ms, in a process of its own.
+    """Check that a distribution's entry module does not import torch and takes less than 50 ms, in a separate process.
 
     Raises:
-        CheckFailed: it does not hold.
+        CheckFailed: it does, or takes longer.
         UnknownName: no such distribution is installed.
     """
-    _hold(_entry_module(installed_as(distribution)))
+    _raise_failed(_entry_module(installed_as(distribution)))
 
 
 def check_distribution(distribution: str) -> None:
-    """Check an installed distribution's entry module, and everything that it brings.
+    """Check an installed distribution's entry module and everything it provides.
 
     Raises:
-        CheckFailed: something does not hold; all of it is named.
+        CheckFailed: a check failed; all failed checks are listed.
         UnknownName: no such distribution is installed.
         PluginError: it cannot be loaded, or is disabled.
     """
-    _hold(checks_of(distribution))
+    _raise_failed(checks_of(distribution))
 
 
 def checks_of(distribution: str) -> Iterator[Check]:
-    """Yield what `check_distribution` looks at, one by one; raises as it does, but for CheckFailed."""
-    one, registry = installed_as(distribution), load_registry()
-    offers = [offer for offer in registry.plugins if one.provides(offer.plugin)]
-    if not offers:
-        raise _absent(one, registry)
-    yield from _entry_module(one)
-    for plural, name, _ in (entry for offer in offers for entry in offer.entries):
-        if plural in CHECKS:
-            yield from CHECKS[plural](registry, name)
+    """Yield the checks of `check_distribution` one by one; it raises the same errors except CheckFailed."""
+    plugin, registry = installed_as(distribution), load_registry()
+    contents = [content for content in registry.plugins if plugin.provides(content.plugin)]
+    if not contents:
+        raise _not_loaded(plugin, registry)
+    yield from _entry_module(plugin)
+    for kind, name, _ in (item for content in contents for item in content.entries):
+        if kind in CHECKS:
+            yield from CHECKS[kind](registry, name)
 
 
 def _catalogue(registry: Registry, name: str) -> Iterator[Check]:
@@ -114,15 +117,23 @@ def _catalogue(registry: Registry, name: str) -> Iterator[Check]:
 
 
 def _smallest(registry: Registry, catalogue: str) -> str:
-    """Return the model of a catalogue that is checked for all of them: they are made by one function."""
+    """Return the smallest model of a catalogue, which is checked for all: one function builds them."""
     return min(registry.models.catalogues[catalogue].models, key=lambda name: (registry.model(name).parameters, name))
 
 
 def _model(registry: Registry, name: str) -> Iterator[Check]:
     from zoo_core.engine.checks.conformance import model_checks
+    from zoo_core.engine.checks.declared import check_probes, check_weights
+    from zoo_core.engine.checks.guards import guarded
 
-    card = registry.model(name)
+    card, store = registry.model(name), replace(Store.default(), offline=True)
     yield from _offline(name, model_checks(card, registry.references.get(name, ModelReference())))
+    weights = list(check_weights(card, store))
+    yield from weights
+    if all(check.passed for check in weights):
+        yield from _offline(
+            f"{name}'s weights", guarded(name, "accuracies", lambda: check_probes(registry, card, store))
+        )
 
 
 def _dataset(registry: Registry, name: str) -> Iterator[Check]:
@@ -141,16 +152,17 @@ def _trainer(registry: Registry, name: str, settings: Mapping[str, Any] = {}) ->
 
 
 def _recipes_for(registry: Registry, trainer: str) -> list[str]:
-    """Return the recipes for a trainer that are brought by who brings the trainer."""
-    offers = [one for one in registry.plugins if trainer in one.names.get("trainers", [])]
-    recipes = (recipe for one in offers for plural, _, recipe in one.entries if plural == "recipes")
+    """Return the recipes for a trainer in the plugin that provides it."""
+    contents = [content for content in registry.plugins if trainer in content.names.get("trainers", [])]
+    recipes = (recipe for content in contents for plural, _, recipe in content.entries if plural == "recipes")
     return [recipe.name for recipe in recipes if recipe.trainer == trainer]
 
 
-def _small_job(registry: Registry, recipe: str, settings: Mapping[str, Any]) -> Job:
-    from zoo_core.engine.checks.fixtures import SMALL, few_images_job
+def _small_job(registry: Registry, recipe: str, settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Job:
+    from zoo_core.engine.checks.fixtures import few_images_job, small_overrides
 
-    overrides = {**SMALL, **{f"settings.{key}": value for key, value in settings.items()}}
+    small = small_overrides(registry.trainers[registry.recipes[recipe].trainer])
+    overrides = {**small, **{f"settings.{key}": value for key, value in settings.items()}, **changes}
     plan = registry.plan(recipe, overrides, device="cpu")
     return few_images_job(plan, replace(Store.default(), offline=True))
 
@@ -169,40 +181,38 @@ CHECKS: Mapping[str, Callable[[Registry, str], Iterator[Check]]] = MappingProxyT
 def _entry_module(distribution: Distribution) -> Iterator[Check]:
     from zoo_core.results import Check
 
-    findings = [_examined(distribution) for _ in range(TRIES)]
-    problems = [problem.cause for one in findings for problem in one.problems]
-    yield Check(distribution.name, "problems in a process of its own", [], problems[:1])
-    yield Check(distribution.name, "entry module imports torch", False, any(one.imports_torch for one in findings))
-    taken = min((one.milliseconds for one in findings if one.milliseconds is not None), default=None)
-    within = f"under {FASTEST:g} ms"
-    told = within if taken is not None and taken < FASTEST else f"{taken:.0f} ms" if taken is not None else "not at all"
-    yield Check(distribution.name, "entry module imports", within, told)
-
-
-def _examined(distribution: Distribution) -> ImportReport:
-    return examine_all([distribution], PATIENCE)[0]
+    reports = [examine_all([distribution], IMPORT_TIMEOUT)[0] for _ in range(TRIES)]
+    problems = [problem.cause for report in reports for problem in report.problems]
+    yield Check(distribution.name, "problems in a separate process", [], problems[:1])
+    imports_torch = any(report.imports_torch for report in reports)
+    yield Check(distribution.name, "entry module imports torch", False, imports_torch)
+    fastest = min((report.milliseconds for report in reports if report.milliseconds is not None), default=None)
+    limit = f"under {MAX_IMPORT_MS:g} ms"
+    slow = "not at all" if fastest is None else f"{fastest:.0f} ms"
+    in_time = fastest is not None and fastest < MAX_IMPORT_MS
+    yield Check(distribution.name, "entry module imports", limit, limit if in_time else slow)
 
 
 def _offline(name: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """Pass checks on, made without a network, and end with whether one was asked for."""
+    """Run checks without the network, and add one: that they did not ask for it."""
     from zoo_core.results import Check
 
     with _no_network() as asked:
-        found = list(checks)
-    yield from found
+        done = list(checks)
+    yield from done
     yield Check(name, "asked the network for", [], asked[:3])
 
 
 @contextmanager
 def _no_network() -> Iterator[list[str]]:
-    """Refuse the network to this process, and note what was asked of it."""
+    """Refuse network access to this process, and record what was asked for."""
     asked: list[str] = []
-    refusing = [True]  # a hook stays for as long as the process: this one turns idle
+    refusing = [True]  # audit hooks cannot be removed: this one becomes idle
 
     def refuse(event: str, arguments: tuple[object, ...]) -> None:
-        if refusing and event in ASKING:
+        if refusing and event in NETWORK_EVENTS:
             asked.append(f"{event} {arguments[-1] if event == 'socket.connect' else arguments[0]}")
-            raise NetworkError("the network was asked for", why="this is a check, which is made without one")
+            raise NetworkError("network access was refused", why="checks run without the network")
 
     sys.addaudithook(refuse)
     try:
@@ -211,15 +221,16 @@ def _no_network() -> Iterator[list[str]]:
         refusing.clear()
 
 
-def _absent(one: Distribution, registry: Registry) -> PluginError:
-    if one.name in UserConfig.default().settings().disabled:
-        return PluginError(f"{one.name} cannot be checked", why="it is disabled", fix=f"zoo plugins enable {one.name}")
-    causes = [problem.cause for problem in registry.problems if one.provides(problem.subject)]
-    return PluginError(f"{one.name} cannot be checked", why="; ".join(causes), fix="zoo plugins doctor")
+def _not_loaded(plugin: Distribution, registry: Registry) -> PluginError:
+    what = f"{plugin.name} cannot be checked"
+    if plugin.name in UserConfig.default().settings().disabled:
+        return PluginError(what, why="it is disabled", fix=f"zoo plugins enable {plugin.name}")
+    causes = [problem.cause for problem in registry.problems if plugin.provides(problem.subject)]
+    return PluginError(what, why="; ".join(causes), fix="zoo plugins doctor")
 
 
-def _hold(checks: Iterator[Check]) -> None:
-    failed = [one for one in checks if not one.passed]
+def _raise_failed(checks: Iterator[Check]) -> None:
+    failed = [check for check in checks if not check.passed]
     if failed:
-        lines = [f"  {one.subject}: {one.what}: expected {one.expected}, found {one.found}" for one in failed]
+        lines = [f"  {check.subject}: {check.what}: expected {check.expected}, found {check.found}" for check in failed]
         raise CheckFailed(f"{len(failed)} checks failed", why="\n".join(lines))

@@ -1,4 +1,4 @@
-"""Freed memory is kept inside, and given back afterwards."""
+"""Freed memory is retained inside the context, and returned afterwards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def page_faults_of_twenty_large_tensors() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
-def test_the_same_pages_are_used_again() -> None:
+def test_freed_pages_are_used_again() -> None:
     with retain_freed_memory():
         page_faults_of_twenty_large_tensors()  # until there is room enough
         inside = page_faults_of_twenty_large_tensors()

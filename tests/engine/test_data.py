@@ -14,9 +14,9 @@ from torchvision import transforms as v1
 
 from zoo_core import ArrayImages, DataError, ImageInput, PluginError, Registry, Store, ZipImages
 from zoo_core.engine.compute.seeding import epoch_order, seed_for
-from zoo_core.engine.data.augmentation import augmentation, augmented
+from zoo_core.engine.data.augmentation import augment_batch, augmentation
 from zoo_core.engine.data.batches import decode_all, iter_batches, load_split
-from zoo_core.engine.data.loaders import examples_of
+from zoo_core.engine.data.loaders import load_examples
 from zoo_core.engine.data.preprocessing import preprocessing
 from zoo_core.images.decode import decode_image, read_image
 from zoo_core.recipes import Affine, HorizontalFlip, Rotation
@@ -142,8 +142,8 @@ def test_a_zip_is_streamed_by_workers_as_it_is_in_memory(animals: Path) -> None:
     images = ZipImages(animals)
     assert len(images.fingerprint) == 64  # the file is open here before the workers are forked
     batches = [torch.tensor([index]) for index in (3, 0, 2, 1) * 5]
-    in_memory = torch.cat(list(examples_of(images, SQUASHED).stream(batches, 0)))
-    streamed = torch.cat(list(examples_of(images, SQUASHED, hold_bytes=0).stream(batches, 0)))
+    in_memory = torch.cat(list(load_examples(images, SQUASHED).stream(batches, 0)))
+    streamed = torch.cat(list(load_examples(images, SQUASHED, max_bytes=0).stream(batches, 0)))
     assert torch.equal(in_memory, streamed)
     assert pickle.loads(pickle.dumps(images)) == images
     assert pickle.loads(pickle.dumps(preprocessing(SQUASHED)))(images[0][0]).shape == (3, 8, 8)
@@ -246,14 +246,14 @@ def test_augmentation_depends_only_on_the_key_and_the_index() -> None:
     steps = augmentation(STEPS)
     pixels = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
     indices = torch.tensor([5, 6, 7, 8])
-    together = augmented(pixels, steps, (0, "train", 1), indices)
+    together = augment_batch(pixels, steps, (0, "train", 1), indices)
     before = torch.get_rng_state()
-    alone = augmented(pixels[2:3], steps, (0, "train", 1), indices[2:3])
+    alone = augment_batch(pixels[2:3], steps, (0, "train", 1), indices[2:3])
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(alone[0], together[2])
-    assert not torch.equal(augmented(pixels, steps, (0, "train", 2), indices), together)
+    assert not torch.equal(augment_batch(pixels, steps, (0, "train", 2), indices), together)
 
 
 def test_grey_images_are_augmented() -> None:
     pixels = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
-    assert augmented(pixels, augmentation(STEPS), (0,), torch.arange(2)).shape == (2, 1, 16, 16)
+    assert augment_batch(pixels, augmentation(STEPS), (0,), torch.arange(2)).shape == (2, 1, 16, 16)

@@ -1,4 +1,4 @@
-"""An optimizer goes on from a file as it would have gone on: whatever the order of its tensors in memory."""
+"""An optimizer restored from a file takes the same steps, whatever the memory format of its tensors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_a_file_holds_it(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("settings", [Adam(), AdamW(name="adamw"), SGD(name="sgd", lr=0.1, momentum=0.9)], ids=repr)
 @pytest.mark.parametrize("fused", [True, False])
-def test_it_goes_on_from_a_file_with_the_same_bits(settings: Adam | AdamW | SGD, fused: bool) -> None:
+def test_an_optimizer_restored_from_a_file_takes_the_same_steps(settings: Adam | AdamW | SGD, fused: bool) -> None:
     through, resumed = model(), model()
     optimizer = zoo.make_optimizer(settings, through.parameters(), fused=fused)
     step(through, optimizer, 1)

@@ -41,7 +41,7 @@ def kinds(model: nn.Module) -> list[str]:
     return [type(part).__name__ for part in model.children()]
 
 
-def test_inside_it_pools_first_and_afterwards_all_is_as_it_was() -> None:
+def test_layers_are_swapped_inside_and_restored_afterwards() -> None:
     model = network()
     before, names, state = repr(model), list(model.state_dict()), state_hash(model)
     with pool_before_relu(model):
@@ -56,14 +56,14 @@ def interrupted(model: nn.Module) -> None:
         raise KeyboardInterrupt
 
 
-def test_also_when_training_is_interrupted() -> None:
+def test_layers_are_restored_after_an_interrupt() -> None:
     model = network()
     with pytest.raises(KeyboardInterrupt):
         interrupted(model)
     assert repr(model) == repr(network())
 
 
-def test_what_is_no_pair_stays() -> None:
+def test_other_layers_are_not_swapped() -> None:
     indices = nn.MaxPool2d(2, return_indices=True)
     parts = [nn.ReLU(), nn.AvgPool2d(2), nn.LeakyReLU(), nn.MaxPool2d(2), nn.ReLU(), indices]
     model = nn.Sequential(*parts)

@@ -1,4 +1,4 @@
-"""Going on with a run gives what going through would have given: weights, metrics and sample order, bit for bit."""
+"""A resumed run equals an uninterrupted one bit for bit: weights, metrics and the order of examples."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from zoo_core.recipes import SGD, Adam, AdamW
 from zoo_core.runs.directory import RunDir
 
 CPU = torch.device("cpu")
-STEPS = 5  # of an epoch
+STEPS = 5  # in an epoch
 RECIPE = Recipe(name="r", summary="s", model="m", dataset="d", epochs=3, batch_size=3)
 OPTIMIZERS = {
     "adam": Adam(lr=0.01),
     "adamw": AdamW(name="adamw"),
     "sgd": SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True),
 }
-PRECISIONS = {"plain": FLOAT32, "fast": Precision(), "bfloat16": Precision(torch.bfloat16)}
+PRECISIONS = {"default": FLOAT32, "fast": Precision(), "bfloat16": Precision(torch.bfloat16)}
 
 
 @dataclass(frozen=True)
-class Watched:
-    """Small images that note in which order they are asked for."""
+class RecordedExamples:
+    """Small images that record the order in which they are read."""
 
     seen: list[tuple[int, int]] = field(default_factory=list)
 
@@ -75,21 +75,21 @@ class Watched:
 
 
 def network() -> nn.Module:
-    """All that has a state: convolutions whose layout matters, running statistics, and dropout."""
+    """Everything with a state: convolutions with a memory format, running statistics, and dropout."""
     torch.manual_seed(0)
     convolutions = (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 2))
 
 
 def loop(model: nn.Module, optimizer: str, precision: str) -> TrainingLoop:
-    """A loop that would always be saved."""
+    """A loop whose checkpoints are always due."""
     recipe = RECIPE.model_copy(update={"optimizer": OPTIMIZERS[optimizer]})
     return TrainingLoop(model, recipe, CPU, PRECISIONS[precision], due=lambda: True)
 
 
 @dataclass
 class Outcome:
-    """What a training came to."""
+    """The result of a training."""
 
     model: nn.Module
     seen: list[tuple[int, int]]
@@ -103,7 +103,7 @@ class Outcome:
 
 @cache
 def through(optimizer: str, precision: str) -> Outcome:
-    examples, model = Watched(), network()
+    examples, model = RecordedExamples(), network()
     events = list(loop(model, optimizer, precision).train(examples, {}))
     return Outcome(model, examples.seen, [dict(e.metrics) for e in events if isinstance(e, EpochResult)])
 
@@ -113,14 +113,14 @@ def images_until(state: TrainState | None) -> int:
 
 
 def with_kills(kills: list[int], optimizer: str, precision: str) -> Outcome:
-    """Train, and stop dead after that many checkpoints of each attempt; each begins with a new network."""
+    """Train, and stop after that many checkpoints in each attempt; each starts with a new network."""
     seen: list[tuple[int, int]] = []
     metrics: dict[int, dict[str, float]] = {}
     state: TrainState | None = None
     for kill in [*kills, 10**6]:
-        model, examples = network(), Watched()
+        model, examples = network(), RecordedExamples()
         for parameter in model.parameters() if state else ():
-            nn.init.normal_(parameter)  # nothing but the checkpoint tells it what it was
+            nn.init.normal_(parameter)  # only the checkpoint knows the parameters
         begun, left = images_until(state), kill
         for event in loop(model, optimizer, precision).train(examples, {}, state):
             if isinstance(event, EpochResult):
@@ -129,13 +129,13 @@ def with_kills(kills: list[int], optimizer: str, precision: str) -> Outcome:
                 state, left = from_files(to_files(event.state)), left - 1
                 if left == 0:
                     break
-        seen += examples.seen[: images_until(state) - begun]  # what was asked for beyond it will be again
+        seen += examples.seen[: images_until(state) - begun]  # examples beyond the checkpoint are read again
     return Outcome(model, seen, [metrics[epoch] for epoch in sorted(metrics)])
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_killed_after_every_single_step_it_is_as_if_nothing_had_happened(optimizer: str, precision: str) -> None:
+def test_a_kill_after_every_step_does_not_change_the_result(optimizer: str, precision: str) -> None:
     expected = through(optimizer, precision)
     assert len(expected.seen) == 3 * 14
     first = {epoch: sorted(index for e, index in expected.seen if e == epoch) for epoch in range(3)}
@@ -147,12 +147,12 @@ def test_killed_after_every_single_step_it_is_as_if_nothing_had_happened(optimiz
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 7), max_size=6))
-def test_wherever_it_is_killed_weights_metrics_and_order_are_the_same(kills: list[int]) -> None:
+def test_random_kills_do_not_change_the_result(kills: list[int]) -> None:
     if sum(kills) < 3 * (STEPS + 1):
         assert with_kills(kills, "adam", "fast") == through("adam", "fast")
 
 
-def test_a_state_survives_its_way_through_files() -> None:
+def test_a_state_survives_a_round_trip_through_files() -> None:
     state = TrainState(2, 7, {"a": torch.randn(3), "b": torch.tensor(5)}, {"totals": [0.1 + 0.2]})
     again = from_files(to_files(state))
     assert (again.epoch, again.step, again.values) == (2, 7, {"totals": [0.1 + 0.2]})
@@ -160,33 +160,33 @@ def test_a_state_survives_its_way_through_files() -> None:
 
 
 @pytest.mark.parametrize("files", [{}, {"position.json": b"[]"}, {"position.json": b"{", "state.safetensors": b""}])
-def test_files_that_hold_no_state_are_refused(files: dict[str, bytes]) -> None:
-    with pytest.raises(IntegrityError, match="holds no state of training"):
+def test_files_without_a_state_are_refused(files: dict[str, bytes]) -> None:
+    with pytest.raises(IntegrityError, match="does not contain a training state"):
         from_files(files)
 
 
-def test_what_is_no_number_is_never_saved(tmp_path: Path) -> None:
-    keeper = CheckpointManager(RunDir(tmp_path), InterruptFlag(), every=0, world=SINGLE_PROCESS)
-    assert keeper.keep(TrainState(0, 1, {"w": torch.tensor([1.0, float("nan")])})) is None
+def test_nan_values_are_never_saved(tmp_path: Path) -> None:
+    manager = CheckpointManager(RunDir(tmp_path), InterruptFlag(), interval=0, world=SINGLE_PROCESS)
+    assert manager.save(TrainState(0, 1, {"w": torch.tensor([1.0, float("nan")])})) is None
     assert RunDir(tmp_path).checkpoints.names() == []
-    assert keeper.keep(TrainState(0, 1, {"w": torch.tensor([1.0, 2.0])})) is not None
+    assert manager.save(TrainState(0, 1, {"w": torch.tensor([1.0, 2.0])})) is not None
 
 
-def test_a_checkpoint_is_due_when_its_time_has_come(tmp_path: Path) -> None:
-    stop = InterruptFlag()
-    assert CheckpointManager(RunDir(tmp_path), stop, every=0, world=SINGLE_PROCESS).due()
-    patient = CheckpointManager(RunDir(tmp_path), stop, every=None, world=SINGLE_PROCESS)
+def test_a_checkpoint_is_due_after_its_interval(tmp_path: Path) -> None:
+    interrupt = InterruptFlag()
+    assert CheckpointManager(RunDir(tmp_path), interrupt, interval=0, world=SINGLE_PROCESS).due()
+    patient = CheckpointManager(RunDir(tmp_path), interrupt, interval=None, world=SINGLE_PROCESS)
     assert not patient.due()
-    stop.asked = 2
+    interrupt.signal = 2
     assert patient.due()
 
 
 class Killed(BaseException):
-    """Ends a run as nothing that can be handled would."""
+    """Ends a run like a kill: nothing catches it."""
 
 
 def run_and_die(registry: Registry, name: str, store: Store, out: Path, *, after: int, **more: Any) -> RunDir:
-    """Carry out a recipe, and die after that many checkpoints are on the disk."""
+    """Train from a recipe, and die after that many checkpoints are on disk."""
     left = after
 
     def die(event: object) -> None:
@@ -209,7 +209,7 @@ def figures(run: Path) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("recipe", ["pond", "pond-features", "pond-patient"])
 @pytest.mark.parametrize("after", [1, 4, 6])
-def test_a_run_goes_on_in_its_directory_and_comes_to_the_same(
+def test_a_run_resumes_in_its_directory_with_the_same_result(
     pond: Registry, store: Store, tmp_path: Path, recipe: str, after: int
 ) -> None:
     straight = execute(pond.plan(recipe), store=store, out=tmp_path / "straight").directory
@@ -229,7 +229,7 @@ def test_a_run_goes_on_in_its_directory_and_comes_to_the_same(
     assert json.loads((run.path / "resumes.jsonl").read_text())["changed"] == {}
 
 
-def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_is_taken(
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(
     pond: Registry, store: Store, tmp_path: Path
 ) -> None:
     run = run_and_die(pond, "pond", store, tmp_path / "killed", after=4)
@@ -244,7 +244,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_is_taken(
     assert (result.directory / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
 
 
-def test_without_a_checkpoint_it_begins_again_in_the_same_directory(
+def test_without_a_checkpoint_a_run_restarts_in_the_same_directory(
     pond: Registry, store: Store, tmp_path: Path
 ) -> None:
     run = run_and_die(pond, "pond", store, tmp_path, after=1)
@@ -253,10 +253,10 @@ def test_without_a_checkpoint_it_begins_again_in_the_same_directory(
     assert len(figures(run.path)) == 2
 
 
-def test_another_machine_is_told_of(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_another_machine_is_reported(pond: Registry, store: Store, tmp_path: Path) -> None:
     run = run_and_die(pond, "pond", store, tmp_path, after=1)
-    told = json.loads((run.path / "environment.json").read_text())
-    (run.path / "environment.json").write_text(json.dumps({**told, "threads": 77}))
+    recorded = json.loads((run.path / "environment.json").read_text())
+    (run.path / "environment.json").write_text(json.dumps({**recorded, "threads": 77}))
     seen: list[object] = []
     execute(pond.plan_again(run.plan()), store=store, resume=run, on_event=seen.append)
     (resumed,) = (event for event in seen if isinstance(event, Resumed))
@@ -268,9 +268,9 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(pond: Registry, stor
     with pytest.raises(Diverged):
         execute(plan, store=store, out=tmp_path, checkpoint_every=0)
     (run,) = (RunDir(path) for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
-    kept, damaged = run.checkpoints.newest()
+    checkpoint, damaged = run.checkpoints.newest()
     assert damaged == ()
-    assert kept is None or all(t.isfinite().all() for t in from_files(kept.files).tensors.values())
+    assert checkpoint is None or all(t.isfinite().all() for t in from_files(checkpoint.files).tensors.values())
 
 
 def test_a_state_of_another_model_is_refused(pond: Registry, store: Store, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_state_of_another_model_is_refused(pond: Registry, store: Store, tmp_p
         execute(pond.plan_again(run.plan()), store=store, resume=run)
 
 
-def test_a_run_that_has_finished_meanwhile_is_not_begun_again(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_run_that_finished_meanwhile_is_not_resumed(pond: Registry, store: Store, tmp_path: Path) -> None:
     run = RunDir(execute(pond.plan("pond"), store=store, out=tmp_path).directory)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match="has finished"):
@@ -289,7 +289,7 @@ def test_a_run_that_has_finished_meanwhile_is_not_begun_again(pond: Registry, st
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
 
-def test_a_run_that_dies_after_its_training_need_not_train_again(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_run_that_dies_after_training_does_not_train_again(pond: Registry, store: Store, tmp_path: Path) -> None:
     straight = execute(pond.plan("pond"), store=store, out=tmp_path / "straight").directory
     run = run_and_die(pond, "pond", store, tmp_path / "killed", after=14 + 2 * 2)
     assert run.checkpoints.names()[-1] == "000002-000000000"
@@ -301,19 +301,80 @@ def test_a_run_that_dies_after_its_training_need_not_train_again(pond: Registry,
 
 
 def test_progress_comes_before_the_checkpoint_that_is_due() -> None:
-    kinds = [type(event) for event in loop(network(), "adam", "plain").train(Watched(), {})]
+    kinds = [type(event) for event in loop(network(), "adam", "default").train(RecordedExamples(), {})]
     assert kinds[:4] == [Progress, Checkpoint] * 2
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
 )
-def test_too_little_memory_is_told_with_a_smaller_batch(error: Exception) -> None:
+def test_out_of_memory_suggests_a_smaller_batch(error: Exception) -> None:
     with pytest.raises(ResourceError, match="not enough memory for batches of 3") as raised, translate_oom(RECIPE):
         raise error
     assert raised.value.fix == "zoo run r --batch-size 1"
 
 
-def test_other_runtime_errors_stay_what_they_are() -> None:
+def test_other_runtime_errors_are_not_changed() -> None:
     with pytest.raises(RuntimeError, match="shapes"), translate_oom(RECIPE):
         raise RuntimeError("shapes do not fit")
+
+
+def test_another_plugin_version_or_processor_is_reported(pond: Registry, store: Store, tmp_path: Path) -> None:
+    run = run_and_die(pond, "pond", store, tmp_path, after=1)
+    recorded = json.loads((run.path / "environment.json").read_text())
+    assert recorded["plugins"]["zoo-fashion-cnn"]
+    assert recorded["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    other = {"plugins": {"zoo-pond": "0.9"}, "processor": "another one", "cpu_capability": "DEFAULT"}
+    (run.path / "environment.json").write_text(json.dumps({**recorded, **other}))
+    seen: list[object] = []
+    execute(pond.plan_again(run.plan()), store=store, resume=run, on_event=seen.append)
+    (resumed,) = (event for event in seen if isinstance(event, Resumed))
+    assert set(resumed.changed) == set(other)
+
+
+def batch_norm_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 2))
+
+
+def test_a_last_batch_of_one_does_not_stop_a_model_with_batch_norm() -> None:
+    recipe = RECIPE.model_copy(update={"batch_size": 13})
+    examples = RecordedExamples()
+    list(TrainingLoop(batch_norm_network(), recipe, CPU, FLOAT32).train(examples))
+    assert len(examples.seen) == 3 * 14  # nothing is dropped
+
+
+def test_a_batch_too_small_for_batch_norm_is_a_usage_error() -> None:
+    recipe = RECIPE.model_copy(update={"batch_size": 1})
+    with pytest.raises(UsageError, match="batches of 1 are too small for this model") as raised:
+        list(TrainingLoop(batch_norm_network(), recipe, CPU, FLOAT32).train(RecordedExamples()))
+    assert raised.value.fix == "zoo run r --batch-size 2"
+
+
+def test_a_checkpoint_from_before_batches_were_merged_keeps_its_batches() -> None:
+    """Its steps count a last batch of one."""
+    recipe = RECIPE.model_copy(update={"batch_size": 13})
+    new = TrainingLoop(network(), recipe, CPU, FLOAT32, due=lambda: True)
+    states = [event.state for event in new.train(RecordedExamples()) if isinstance(event, Checkpoint)]
+    assert [state.step for state in states] == [1, 0] * 3
+    old = from_files(to_files(TrainState(0, 0, states[0].tensors, {"totals": [0.0]})))
+    resumed = TrainingLoop(network(), recipe, CPU, FLOAT32, due=lambda: True)
+    states = [event.state for event in resumed.train(RecordedExamples(), {}, old) if isinstance(event, Checkpoint)]
+    assert [state.step for state in states] == [1, 2, 0] * 3
+
+
+def test_the_loss_and_its_targets_can_be_replaced() -> None:
+    """Rows of the targets match the batch; a run with a constant loss changes nothing."""
+    rows: list[int] = []
+
+    def constant(logits: Tensor, indices: Tensor, labels: Tensor) -> Tensor:
+        rows.extend(indices.tolist())
+        assert torch.equal(labels, indices % 2)
+        return 0 * logits.sum()
+
+    examples, model = RecordedExamples(), network()
+    before = [parameter.clone() for parameter in model.parameters()]
+    targets = (torch.arange(14), examples.labels)
+    list(TrainingLoop(model, RECIPE, CPU, FLOAT32).train(examples, loss=constant, targets=targets))
+    assert rows == [index for _, index in examples.seen]
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -10,7 +10,7 @@ from zoo_core.engine.training.run import execute
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own
-def test_every_epoch_is_on_the_board(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_every_epoch_is_written_for_tensorboard(pond: Registry, store: Store, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     result = execute(pond.plan("pond", {"epochs": 3}), store=store, out=tmp_path, tensorboard=True)

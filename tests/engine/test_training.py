@@ -32,18 +32,22 @@ from zoo_core import (
     ZooError,
 )
 from zoo_core.cards import resolve
-from zoo_core.engine.compute.losses import cross_entropy, probabilities
+from zoo_core.engine.compute.losses import class_logits, cross_entropy, probabilities
 from zoo_core.engine.compute.precision import FLOAT32, Precision
 from zoo_core.engine.compute.seeding import epoch_order
 from zoo_core.engine.data.batches import decode_all, load_split
 from zoo_core.engine.data.loaders import InMemoryImages
 from zoo_core.engine.models.build import build_model, split_head, state_hash
-from zoo_core.engine.training.frozen_features import FrozenFeaturesTrainer, feature_key
+from zoo_core.engine.training.examples import EvaluatedExamples
+from zoo_core.engine.training.fast_path.switch import fast_path
+from zoo_core.engine.training.feature_key import feature_key, source_hash
+from zoo_core.engine.training.frozen_features import FrozenFeaturesTrainer
 from zoo_core.engine.training.loop import TrainingLoop
 from zoo_core.engine.training.optimizers import make_optimizer, scheduled_rate
 from zoo_core.engine.training.run import execute
 from zoo_core.engine.training.supervised import SupervisedTrainer
 from zoo_core.recipes import SGD, Adam, AdamW, HorizontalFlip
+from zoo_core.registry.package_owners import owner_of
 from zoo_core.runs.directory import RunDir
 
 CPU = torch.device("cpu")
@@ -96,7 +100,7 @@ def results(events: Iterator[Any]) -> list[EpochResult]:
     return [event for event in events if isinstance(event, EpochResult)]
 
 
-def test_one_logit_and_bce_on_logits_are_the_sources_sigmoid_and_bce() -> None:
+def test_one_logit_gives_sigmoid_and_binary_cross_entropy() -> None:
     logits, labels = torch.randn(16, 1), torch.randint(0, 2, (16,))
     torch.testing.assert_close(
         cross_entropy(logits, labels), F.binary_cross_entropy(logits[:, 0].sigmoid(), labels.float())
@@ -113,7 +117,7 @@ def test_several_logits_are_a_softmax() -> None:
     torch.testing.assert_close(probabilities(logits), logits.softmax(dim=1))
 
 
-def test_the_loop_is_plain_pytorch() -> None:
+def test_the_loop_equals_a_loop_written_by_hand() -> None:
     """The same steps written out by hand give the same parameters and the same mean over batches."""
     data, model = rows(), nn.Linear(4, 2)
     by_hand = copy.deepcopy(model)
@@ -136,7 +140,7 @@ def test_the_loop_is_plain_pytorch() -> None:
 
 
 @pytest.mark.parametrize(("asked", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.03)])
-def test_the_fast_path_learns_what_the_plain_one_does(
+def test_the_fast_path_learns_what_full_precision_does(
     pond: Registry, store: Store, asked: str, tolerance: float
 ) -> None:
     """Channels last and a fused optimizer, in 32 and in 16 bits: every epoch's loss within the tolerance."""
@@ -150,7 +154,7 @@ def test_the_fast_path_learns_what_the_plain_one_does(
     assert curves[1] != curves[0]  # it is another path
 
 
-def test_the_fused_optimizer_is_asked_for_on_the_fast_path_alone() -> None:
+def test_only_the_fast_path_uses_the_fused_optimizer() -> None:
     assert make_optimizer(Adam(), small_model().parameters(), fused=True).param_groups[0]["fused"]
     assert not make_optimizer(Adam(), small_model().parameters()).param_groups[0]["fused"]
 
@@ -160,18 +164,18 @@ def test_events_come_in_order() -> None:
     assert kinds == ([Progress] * 3 + [EpochResult, Checkpoint]) * 3
 
 
-def test_going_on_from_a_checkpoint_gives_what_going_through_gives() -> None:
+def test_resuming_gives_the_same_bits_as_no_interruption() -> None:
     """With dropout and Adam's moments: bit for bit."""
     through = small_model()
     straight = results(loop(through).train(rows(), {}))
-    kept: list[TrainState] = []
+    states: list[TrainState] = []
     for event in loop(small_model()).train(rows(), {}):
         if isinstance(event, Checkpoint):
-            kept.append(replace(event.state, tensors={k: v.clone() for k, v in event.state.tensors.items()}))
+            states.append(replace(event.state, tensors={k: v.clone() for k, v in event.state.tensors.items()}))
             break
     torch.manual_seed(99)
     resumed = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
-    rest = results(loop(resumed).train(rows(), {}, kept[0]))
+    rest = results(loop(resumed).train(rows(), {}, states[0]))
     assert [r.metrics["loss"] for r in rest] == [r.metrics["loss"] for r in straight[1:]]
     assert state_hash(resumed) == state_hash(through)
 
@@ -195,7 +199,7 @@ def test_optimizers_get_every_setting(settings: Any, kind: type) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_the_run(bad: float) -> None:
+def test_a_nan_loss_stops_the_run(bad: float) -> None:
     data = rows()
     data.rows[3, 0] = bad
     with pytest.raises(Diverged, match=r"the loss is nan at epoch 1, step [123]") as raised:
@@ -204,7 +208,7 @@ def test_a_loss_that_is_no_number_stops_the_run(bad: float) -> None:
     assert raised.value.exit_code == 7
 
 
-def test_supervised_measures_the_clean_and_the_sources_way(pond: Registry, store: Store) -> None:
+def test_supervised_measures_clean_and_augmented_validation_images(pond: Registry, store: Store) -> None:
     flip = [{"name": "rotation", "degrees": 90}]
     job = job_for(pond, "pond", store, augment=flip, **{"settings.validate_through_augmentation": True})
     (*_, last) = results(SupervisedTrainer().fit(job))
@@ -218,17 +222,17 @@ def test_supervised_measures_the_clean_and_the_sources_way(pond: Registry, store
     assert len(last.predictions.labels) == 24
 
 
-def test_the_clean_validation_does_not_see_the_augmentation(pond: Registry, store: Store) -> None:
+def test_validation_images_are_not_augmented(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond", store, augment=[{"name": "rotation", "degrees": 90}])
     (*_, last) = results(SupervisedTrainer().fit(job))
     assert job.validation is not None
     examples = InMemoryImages(decode_all(job.validation, job.plan.input), job.plan.input)
     with torch.inference_mode():
         rows = job.model.eval()(examples.inputs(torch.arange(24), 0))
-    assert last.metrics["validation_accuracy"] == (rows.argmax(1) == examples.labels).float().mean().item()
+    assert last.metrics["validation_accuracy"] == int((rows.argmax(1) == examples.labels).sum()) / 24
 
 
-def test_a_frozen_backbone_stays_as_it_is_parameters_and_buffers(pond: Registry, store: Store) -> None:
+def test_a_frozen_backbone_keeps_its_parameters_and_buffers(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond-features", store)
     with split_head(job.model, job.plan.model) as (backbone, head):
         before, head_before = state_hash(backbone), state_hash(head)
@@ -241,31 +245,31 @@ def test_a_frozen_backbone_stays_as_it_is_parameters_and_buffers(pond: Registry,
 def test_frozen_features_equal_training_without_them(pond: Registry, store: Store) -> None:
     """Against the whole model with its backbone in evaluation mode, step by step: equal within 1e-5."""
     job = job_for(pond, "pond-features", store, epochs=3, **{"precision": "float32"})
-    plain = copy.deepcopy(job.model)
+    by_hand = copy.deepcopy(job.model)
     list(FrozenFeaturesTrainer().fit(job))
     examples = InMemoryImages(decode_all(job.train, job.plan.input), job.plan.input)
-    for parameter in [*plain.conv.parameters(), *plain.bn.parameters()]:
+    for parameter in [*by_hand.conv.parameters(), *by_hand.bn.parameters()]:
         parameter.requires_grad = False
-    optimizer = torch.optim.Adam(plain.fc.parameters(), lr=1e-3)
-    plain.eval()
+    optimizer = torch.optim.Adam(by_hand.fc.parameters(), lr=1e-3)
+    by_hand.eval()
     for epoch in range(3):
         for indices in epoch_order(0, epoch, len(examples.labels)).split(8):
             optimizer.zero_grad()
-            F.cross_entropy(plain(examples.inputs(indices, epoch)), examples.labels[indices]).backward()
+            F.cross_entropy(by_hand(examples.inputs(indices, epoch)), examples.labels[indices]).backward()
             optimizer.step()
-    torch.testing.assert_close(job.model.fc.weight, plain.fc.weight, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(job.model.fc.bias, plain.fc.bias, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(job.model.fc.weight, by_hand.fc.weight, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(job.model.fc.bias, by_hand.fc.bias, atol=1e-5, rtol=1e-5)
 
 
-def test_kept_features_give_the_same_run(pond: Registry, store: Store) -> None:
+def test_cached_features_give_the_same_run(pond: Registry, store: Store) -> None:
     jobs = [job_for(pond, "pond-features", store) for _ in range(2)]
-    computed, kept = (results(FrozenFeaturesTrainer().fit(job)) for job in jobs)
-    assert [r.metrics for r in computed] == [r.metrics for r in kept]
+    computed, cached = (results(FrozenFeaturesTrainer().fit(job)) for job in jobs)
+    assert [r.metrics for r in computed] == [r.metrics for r in cached]
     assert len([entry for entry in store.entries() if entry.kind == "features"]) == 2
     assert state_hash(jobs[0].model) == state_hash(jobs[1].model)
 
 
-def test_features_that_cannot_be_kept_stop_no_run(
+def test_an_unwritable_feature_cache_does_not_stop_a_run(
     pond: Registry, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.root.mkdir()
@@ -273,11 +277,11 @@ def test_features_that_cannot_be_kept_stop_no_run(
     events = list(FrozenFeaturesTrainer().fit(job_for(pond, "pond-features", store)))
     assert len(results(iter(events))) == 2
     assert caplog.messages == [
-        f"the {what} features are not kept for the next run: File exists" for what in ("training", "validation")
+        f"the {what} features were not cached: File exists" for what in ("training", "validation")
     ]
 
 
-def test_a_features_key_changes_with_all_it_depends_on(pond: Registry, store: Store) -> None:
+def test_the_feature_key_changes_with_everything_it_depends_on(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond-features", store)
 
     def key(job: Job) -> str:
@@ -295,19 +299,24 @@ def test_a_features_key_changes_with_all_it_depends_on(pond: Registry, store: St
 
 
 def test_frozen_features_refuse_random_augmentation(pond: Registry, store: Store) -> None:
-    job = job_for(pond, "pond-features", store, augment=[{"name": "horizontal-flip"}])
-    with pytest.raises(UsageError, match="cannot train through random augmentation"):
-        list(FrozenFeaturesTrainer().fit(job))
+    with pytest.raises(UsageError, match="the trainer frozen-features does not use augment"):
+        job_for(pond, "pond-features", store, augment=[{"name": "horizontal-flip"}])
 
 
-def test_a_model_without_a_head_cannot_be_trained_by_its_head(pond: Registry, store: Store) -> None:
+def test_a_model_without_a_head_cannot_have_its_head_trained(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond-features", store)
     headless = job.plan.model_copy(update={"model": job.plan.model.model_copy(update={"head": None})})
     with pytest.raises(UsageError, match="pond-net has no head to train alone"):
         list(FrozenFeaturesTrainer().fit(replace(job, plan=headless)))
 
 
-def test_a_third_partys_trainer_resumes_in_the_middle_of_an_epoch(pond: Registry, store: Store) -> None:
+def test_a_model_without_a_head_is_refused_by_the_plan(pond: Registry) -> None:
+    with pytest.raises(UsageError, match="alexnet has no head to train alone") as raised:
+        pond.plan("pond-features", {"model": "alexnet"})
+    assert raised.value.fix == "zoo run pond-features --set trainer=supervised"
+
+
+def test_a_plugins_trainer_resumes_in_the_middle_of_an_epoch(pond: Registry, store: Store) -> None:
     straight_job = job_for(pond, "pond-patient", store)
     trainer = resolve(straight_job.plan.trainer.trainer)()
     straight = results(trainer.fit(straight_job, None))
@@ -349,7 +358,7 @@ def test_predictions_are_written_for_every_validation_image(pond: Registry, stor
     assert correct / 24 == pytest.approx(result.metrics["validation_accuracy"])
 
 
-def test_the_same_seed_gives_the_same_result_and_another_another(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_the_seed_determines_the_result(pond: Registry, store: Store, tmp_path: Path) -> None:
     flip = {"augment": [HorizontalFlip(name="horizontal-flip").model_dump()]}
     runs = [
         execute(pond.plan("pond", {"seed": seed, **flip}), store=store, out=tmp_path).directory for seed in (3, 3, 4)
@@ -359,7 +368,7 @@ def test_the_same_seed_gives_the_same_result_and_another_another(pond: Registry,
     assert first != other
 
 
-def test_a_run_that_fails_says_so_in_its_directory(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_failed_run_is_recorded_in_its_directory(pond: Registry, store: Store, tmp_path: Path) -> None:
     with pytest.raises(ZooError):
         execute(pond.plan("pond", {"optimizer": {"name": "sgd", "lr": 1e30}}), store=store, out=tmp_path)
     (directory,) = (path for path in (tmp_path / "pond").iterdir() if not path.is_symlink())
@@ -384,13 +393,13 @@ def test_two_runs_at_once_get_a_directory_each(pond: Registry, tmp_path: Path) -
     assert len({RunDir.create(tmp_path, plan, {}).path for _ in range(5)}) == 5
 
 
-def test_a_link_that_leads_nowhere_does_not_hang_a_run(pond: Registry, tmp_path: Path) -> None:
+def test_a_dangling_link_does_not_hang_a_run(pond: Registry, tmp_path: Path) -> None:
     (tmp_path / "runs").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ResourceError):
         RunDir.create(tmp_path / "runs", pond.plan("pond"), {})
 
 
-def test_a_last_step_that_diverges_is_no_finished_run(pond: Registry, store: Store, tmp_path: Path) -> None:
+def test_a_run_that_diverges_in_its_last_step_fails(pond: Registry, store: Store, tmp_path: Path) -> None:
     plan = pond.plan("pond", {"epochs": 1, "batch_size": 48, "optimizer": {"name": "sgd", "lr": 1e38}})
     with pytest.raises(Diverged):
         execute(plan, store=store, out=tmp_path)
@@ -408,26 +417,28 @@ def test_freezing_everything_is_refused(pond: Registry, store: Store) -> None:
 
 
 @pytest.mark.parametrize("device", ["meta", "cuda:77"])
-def test_a_device_that_is_not_there_is_named(pond: Registry, store: Store, tmp_path: Path, device: str) -> None:
+def test_a_missing_device_is_named(pond: Registry, store: Store, tmp_path: Path, device: str) -> None:
     with pytest.raises(UsageError, match=f"device '{device}' is not available"):
         execute(pond.plan("pond", device=device), store=store, out=tmp_path)
     assert not tmp_path.joinpath("pond").exists()
 
 
-def test_a_cosine_schedule_falls_from_the_rate_to_nothing() -> None:
+def test_a_cosine_schedule_falls_from_the_learning_rate_to_zero() -> None:
     recipe = RECIPE.model_copy(update={"schedule": "cosine"})
     assert [scheduled_rate(recipe, done) for done in (0, 0.5, 1)] == pytest.approx([0.01, 0.005, 0])
     assert scheduled_rate(RECIPE, 0.7) == 0.01
 
 
-def test_streaming_from_worker_processes_gives_what_holding_gives(pond: Registry, store: Store) -> None:
-    """Bit for bit, augmentation included: only where the pixels wait is different."""
+def test_streamed_images_give_the_same_run_as_images_in_memory(pond: Registry, store: Store) -> None:
+    """Bit for bit, including augmentation."""
     turned = {"augment": [{"name": "rotation", "degrees": 30}]}
-    held, streamed = (job_for(pond, "pond", store, **turned, **{"settings.hold_bytes": hold}) for hold in (10**9, 0))
-    assert [r.metrics for r in results(SupervisedTrainer().fit(held))] == [
+    in_memory, streamed = (
+        job_for(pond, "pond", store, **turned, **{"settings.hold_bytes": hold}) for hold in (10**9, 0)
+    )
+    assert [r.metrics for r in results(SupervisedTrainer().fit(in_memory))] == [
         r.metrics for r in results(SupervisedTrainer().fit(streamed))
     ]
-    assert state_hash(held.model) == state_hash(streamed.model)
+    assert state_hash(in_memory.model) == state_hash(streamed.model)
 
 
 def test_a_damaged_image_in_a_worker_is_named(pond: Registry, store: Store) -> None:
@@ -468,3 +479,44 @@ def damaged() -> None:
 
 def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory is short
+
+
+def test_features_are_computed_again_when_the_models_code_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "zoo_edited"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "net.py").write_text("pool = 'mean'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = source_hash("zoo_edited")
+    assert source_hash("zoo_edited") == first
+    (package / "net.py").write_text("pool = 'amax'\n")
+    assert source_hash("zoo_edited") != first
+
+
+def test_the_owner_of_an_editable_plugins_package_is_found() -> None:
+    assert owner_of("zoo_fashion_cnn").startswith("zoo-fashion-cnn ")
+    assert owner_of("no_such_package") == ""
+
+
+def test_an_accuracy_is_a_count_divided_by_a_count() -> None:
+    labels = torch.zeros(6_000, dtype=torch.int64)
+    logits = torch.zeros(6_000, 2)
+    logits[5_232:, 1] = 1
+    examples = Rows(torch.zeros(6_000, 4), labels)
+    assert EvaluatedExamples(examples, logits).accuracy == 0.872  # float32 says 0.87199998
+
+
+def test_one_logit_becomes_a_logit_per_class() -> None:
+    one = torch.randn(5, 1)
+    torch.testing.assert_close(class_logits(one).softmax(dim=1)[:, 1:], one.sigmoid())
+    assert class_logits(torch.zeros(5, 3, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_full_precision_turns_the_fast_path_off() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
+    with fast_path(model, FLOAT32):
+        assert type(model[0]) is nn.ReLU
+    with fast_path(model, Precision()):
+        assert type(model[0]) is nn.MaxPool2d

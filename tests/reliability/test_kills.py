@@ -1,4 +1,4 @@
-"""Training that is killed, at every place where something is written and at random: nothing acknowledged is lost."""
+"""Training is killed at every write and at random moments: no acknowledged checkpoint is lost."""
 
 from __future__ import annotations
 
@@ -55,30 +55,34 @@ def hit(log: Path) -> set[str]:
     return {line.split()[1].rstrip(":") for line in lines if line.startswith("failpoint")}
 
 
-def saving(folder: Path, log: Path, places: list[int], *, failing: Mapping[str, str]) -> int:
-    return finished(child(zoo_programs.save, str(folder), dict(failing), places, str(log)), within=60)
+def saving(folder: Path, log: Path, steps: list[int], *, failing: Mapping[str, str]) -> int:
+    return finished(child(zoo_programs.save, str(folder), dict(failing), steps, str(log)), within=60)
 
 
-def step_of(kept: LoadedCheckpoint | None) -> int:
-    return int(kept.path.name.partition("-")[2]) if kept else 0
+def step_of(checkpoint: LoadedCheckpoint | None) -> int:
+    return int(checkpoint.path.name.partition("-")[2]) if checkpoint else 0
 
 
-def test_saving_is_killed_at_every_place(folder: Path, ledger: Ledger, request: pytest.FixtureRequest) -> None:
-    """Four checkpoints in a row, so that old ones go: killed at the first write-side call, at the second, and so on."""
-    places, seen = [1, 2, 3, 4], set()
+def test_saving_survives_a_kill_at_every_failpoint(
+    folder: Path, ledger: Ledger, request: pytest.FixtureRequest
+) -> None:
+    """Four checkpoints in a row, so that old ones are removed: killed at the first write, at the second, and so on."""
+    steps, seen = [1, 2, 3, 4], set()
     tried = lost = accepted = 0
     for number in count(1):
-        one, log = folder / str(number), folder / f"{number}.log"
-        code = saving(one, log, places, failing={"ZOO_FAILPOINT": f"*:{number}:kill"})
+        checkpoints, log = folder / str(number), folder / f"{number}.log"
+        code = saving(checkpoints, log, steps, failing={"ZOO_FAILPOINT": f"*:{number}:kill"})
         if code == 0:
             break
         assert code == KILLED
         tried, seen = tried + 1, seen | hit(log)
-        kept, damaged = Checkpoints(one).newest()
-        lost += step_of(kept) < max(acknowledged(log), default=0)
-        accepted += bool(damaged) or (kept is not None and dict(kept.files) != zoo_programs.content(step_of(kept)))
-        assert saving(one, log, places, failing=UNHARMED) == 0
-        again, damaged = Checkpoints(one).newest()
+        checkpoint, damaged = Checkpoints(checkpoints).newest()
+        lost += step_of(checkpoint) < max(acknowledged(log), default=0)
+        accepted += bool(damaged) or (
+            checkpoint is not None and dict(checkpoint.files) != zoo_programs.content(step_of(checkpoint))
+        )
+        assert saving(checkpoints, log, steps, failing=UNHARMED) == 0
+        again, damaged = Checkpoints(checkpoints).newest()
         assert (step_of(again), damaged) == (4, ())
     where = request.node.callspec.id
     ledger.record(f"kill points of saving and rotation ({where})", tried=tried, lost=lost, damaged=accepted)
@@ -88,23 +92,23 @@ def test_saving_is_killed_at_every_place(folder: Path, ledger: Ledger, request: 
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES"])
-def test_a_disk_that_refuses_loses_nothing_either(tmp_path: Path, ledger: Ledger, error: str) -> None:
+def test_a_failing_disk_loses_nothing(tmp_path: Path, ledger: Ledger, error: str) -> None:
     tried = lost = 0
     for number in count(1, 5 if not FULL else 1):
-        one, log = tmp_path / str(number), tmp_path / f"{number}.log"
-        if saving(one, log, [1, 2, 3], failing={"ZOO_FAILPOINT": f"*:{number}:{error}"}) == 0:
+        checkpoints, log = tmp_path / str(number), tmp_path / f"{number}.log"
+        if saving(checkpoints, log, [1, 2, 3], failing={"ZOO_FAILPOINT": f"*:{number}:{error}"}) == 0:
             break
         tried += 1
         assert "ResourceError" in log.read_text()
-        kept, damaged = Checkpoints(one).newest()
-        lost += step_of(kept) < max(acknowledged(log), default=0) or bool(damaged)
+        checkpoint, damaged = Checkpoints(checkpoints).newest()
+        lost += step_of(checkpoint) < max(acknowledged(log), default=0) or bool(damaged)
     ledger.record(f"{error} while saving", tried=tried, lost=lost)
     assert lost == 0
     assert tried
 
 
 def outcome(run: Path) -> dict[str, object]:
-    """Return all that must be the same to the last bit."""
+    """Return everything that must be the same to the last bit."""
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {
         "weights": sha256((run / "weights.safetensors").read_bytes()).hexdigest(),
@@ -117,13 +121,13 @@ def outcome(run: Path) -> dict[str, object]:
 def newest(root: Path) -> tuple[RunDir | None, list[str]]:
     """Return the only run below a folder, and the names of its checkpoints."""
     runs = [RunDir(path.parent) for path in root.glob("*/*/plan.json") if not path.parent.is_symlink()]
-    assert len(runs) <= 1, "a run was begun anew instead of gone on with"
+    assert len(runs) <= 1, "a new run was started instead of resuming"
     return (runs[0], runs[0].checkpoints.names()) if runs else (None, [])
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the run comes to when nobody disturbs it."""
+    """The outcome of an uninterrupted run."""
     root = tmp_path_factory.mktemp("straight")
     variables = {**THREADS, "ZOO_CACHE": str(root / "cache")}
     arguments = [*RECIPE, "--out", str(root / "runs")]
@@ -134,7 +138,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]
 
 
 class Victim:
-    """One run of real training, killed again and again, and gone on with each time."""
+    """A run of real training that is killed and resumed repeatedly."""
 
     def __init__(self, root: Path, *, every: float) -> None:
         root.mkdir(exist_ok=True)
@@ -143,28 +147,28 @@ class Victim:
         self.variables = {**THREADS, "ZOO_CACHE": str(root / "cache")}
         self.lost = self.damaged = 0
 
-    def attempt(self, patience: float, *, saves: int | None = None) -> bool:
-        """Train, and kill it after some seconds, or when it has saved so often; tell whether it was not done."""
+    def attempt(self, seconds: float, *, saves: int | None = None) -> bool:
+        """Train, and kill the run after some seconds or that many checkpoints; return whether it was unfinished."""
         _, before = newest(self.out)
         process = child(zoo_programs.zoo, self.arguments, self.variables, str(self.log))
-        end = time.monotonic() + patience
+        end = time.monotonic() + seconds
         seen: set[str] = set(before)
         while time.monotonic() < end and process.exitcode is None:
             seen |= set(newest(self.out)[1])
             if saves is not None and len(seen - set(before)) >= saves:
                 break
             time.sleep(0.01)
-        was = newest(self.out)[1]  # these have their names: they are acknowledged
+        was = newest(self.out)[1]  # they have their final names, so they are acknowledged
         process.kill()
         code, (run, _) = finished(process, within=60), newest(self.out)
         assert code in (0, KILLED), self.log.read_text()
         if run is None:
             return True
-        if run.status == "finished":  # killed or not: all that is left is the report
+        if run.status == "finished":  # killed or not, only the report is missing
             return False
-        kept, damaged = run.checkpoints.newest()
+        checkpoint, damaged = run.checkpoints.newest()
         self.damaged += len(damaged)
-        self.lost += (kept.path.name if kept else "") < max(was, default="")
+        self.lost += (checkpoint.path.name if checkpoint else "") < max(was, default="")
         return True
 
     def outcome(self) -> dict[str, object]:
@@ -177,7 +181,7 @@ class Victim:
 def test_real_training_is_killed_at_random_moments(
     tmp_path: Path, ledger: Ledger, uninterrupted: dict[str, object]
 ) -> None:
-    """Fashion-MNIST's shipped images, SIGKILL between start and end; gone on with until it is done; and once more."""
+    """Fashion-MNIST's shipped images, SIGKILL between start and end, resumed until finished; and again."""
     draw = random.Random(SEED)
     wanted, kills, runs, different, lost, damaged = size(10, 300), 0, 0, 0, 0, 0
     while kills < wanted:
@@ -198,14 +202,12 @@ def test_real_training_is_killed_at_random_moments(
     assert (lost, damaged, different) == (0, 0, 0)
 
 
-def test_it_is_killed_again_and_again_inside_one_epoch(
-    tmp_path: Path, ledger: Ledger, uninterrupted: dict[str, object]
-) -> None:
-    """Each time when it has saved once more; the 94 steps of the epoch outlast all kills."""
+def test_repeated_kills_inside_one_epoch(tmp_path: Path, ledger: Ledger, uninterrupted: dict[str, object]) -> None:
+    """Killed after each new checkpoint; the 94 steps of the epoch outlast all kills."""
     victim = Victim(tmp_path, every=0)
     in_a_row = size(5, 50)
     for _ in range(in_a_row):
-        assert victim.attempt(60, saves=1), "it was done before it could be killed"
+        assert victim.attempt(60, saves=1), "it finished before it could be killed"
     run, names = newest(victim.out)
     assert run is not None
     assert all(name.startswith("000000-") for name in names), "all kills came in the first epoch"
@@ -221,8 +223,8 @@ def test_it_is_killed_again_and_again_inside_one_epoch(
     assert (victim.lost, victim.damaged, different) == (0, 0, False)
 
 
-def test_a_whole_run_is_killed_at_every_place(tmp_path: Path, ledger: Ledger) -> None:
-    """The pond's run saves after each of its steps: every write of a run, from plan.json to the report."""
+def test_a_run_survives_a_kill_at_every_failpoint(tmp_path: Path, ledger: Ledger) -> None:
+    """The pond run saves after every step: this covers every write of a run, from plan.json to the report."""
     straight = tmp_path / "straight"
     variables = {**THREADS, "ZOO_CACHE": str(tmp_path / "cache"), **UNHARMED}
     assert finished(child(zoo_programs.pond, variables, str(straight), str(tmp_path / "log")), within=120) == 0
@@ -236,9 +238,11 @@ def test_a_whole_run_is_killed_at_every_place(tmp_path: Path, ledger: Ledger) ->
             break
         tried, seen = tried + 1, seen | hit(log)
         assert finished(child(zoo_programs.pond, variables, str(out), str(log)), within=120) == 0, log.read_text()
-        whole = [path.parent for path in out.glob("pond/2*/plan.json") if RunDir(path.parent).status == "finished"]
-        assert whole  # two, where the kill came after the end: then there was nothing to go on with
-        different += any(outcome(run) != expected for run in whole)
+        finished_runs = [
+            path.parent for path in out.glob("pond/2*/plan.json") if RunDir(path.parent).status == "finished"
+        ]
+        assert finished_runs  # two, if the kill came after the end: then there was nothing to resume
+        different += any(outcome(run) != expected for run in finished_runs)
         shutil.rmtree(out)
     ledger.record("kill points of a whole run", tried=tried, resumes_not_bit_identical=different)
     assert different == 0

@@ -1,4 +1,4 @@
-"""Signals, streams and full disks: what a run and a command do then, and with which exit code they end."""
+"""How runs and commands handle signals, closed streams and full disks, and their exit codes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MANY = ("run", "fashion-cnn", "--epochs", "50", "--device", "cpu")
 
 
 class Run:
-    """A run of real training in a process of its own."""
+    """A run of real training in a separate process."""
 
     def __init__(self, root: Path, *arguments: str, **variables: str) -> None:
         self.out, self.log = root / "runs", root / "log"
         given = [*MANY, "--out", str(self.out), *arguments]
-        told = {"OMP_NUM_THREADS": "1", "ZOO_CACHE": str(root / "cache"), **variables}
-        self.process: ForkServerProcess = child(zoo_programs.zoo, given, told, str(self.log))
+        environment = {"OMP_NUM_THREADS": "1", "ZOO_CACHE": str(root / "cache"), **variables}
+        self.process: ForkServerProcess = child(zoo_programs.zoo, given, environment, str(self.log))
 
     @property
     def directory(self) -> RunDir:
@@ -47,20 +47,23 @@ class Run:
         os.kill(self.process.pid, number)
 
 
-@pytest.mark.parametrize(("number", "code", "why"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
-def test_the_first_signal_saves_where_it_stands(tmp_path: Path, number: int, code: int, why: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "why"),
+    [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 129, "SIGHUP")],
+)
+def test_the_first_signal_saves_a_checkpoint(tmp_path: Path, number: int, code: int, why: str) -> None:
     run = Run(tmp_path, "--checkpoint-every", "0.1")
     run.wait_for("*/2*/checkpoints/0*")
     run.send(number)
     assert finished(run.process, within=20) == code
     assert run.directory.read_json("result.json")["reason"] == why
-    kept, damaged = run.directory.checkpoints.newest()
-    assert kept is not None
+    checkpoint, damaged = run.directory.checkpoints.newest()
+    assert checkpoint is not None
     assert damaged == ()
     assert f"Try: zoo run --resume {run.directory.path}" in run.log.read_text()
 
 
-def test_the_first_signal_saves_also_where_nothing_was_due(tmp_path: Path) -> None:
+def test_the_first_signal_saves_even_if_no_checkpoint_is_due(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.wait_for("*/2*/result.json")
     time.sleep(1)
@@ -69,18 +72,18 @@ def test_the_first_signal_saves_also_where_nothing_was_due(tmp_path: Path) -> No
     assert len(run.directory.checkpoints.names()) == 1
 
 
-def test_the_second_signal_ends_at_once_and_what_was_saved_stays(tmp_path: Path) -> None:
+def test_the_second_signal_ends_at_once_without_losing_checkpoints(tmp_path: Path) -> None:
     run = Run(tmp_path, "--checkpoint-every", "0.1")
     run.wait_for("*/2*/checkpoints/0*")
     run.send(signal.SIGINT)
     run.send(signal.SIGINT)
     assert finished(run.process, within=20) == 130
-    kept, damaged = run.directory.checkpoints.newest()
-    assert kept is not None
+    checkpoint, damaged = run.directory.checkpoints.newest()
+    assert checkpoint is not None
     assert damaged == ()
 
 
-def test_a_run_that_is_under_way_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_running_run_is_not_resumed(tmp_path: Path) -> None:
     run = Run(tmp_path, "--checkpoint-every", "0.1")
     run.wait_for("*/2*/checkpoints/0*")
     log = tmp_path / "second"
@@ -93,19 +96,19 @@ def test_a_run_that_is_under_way_is_not_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EROFS"])
-def test_a_full_disk_ends_a_run_with_6_and_it_can_go_on(tmp_path: Path, error: str) -> None:
+def test_a_full_disk_ends_a_run_with_6_and_it_can_resume(tmp_path: Path, error: str) -> None:
     run = Run(tmp_path, "--checkpoint-every", "0", ZOO_FAILPOINT=f"files.sync:30:{error}")
     assert finished(run.process, within=60) == 6
     said = run.log.read_text()
     assert "was not written" in said or "cannot be written" in said
     assert f"Try: zoo run --resume {run.directory.path}" in said
     assert run.directory.status == "failed"
-    kept, damaged = run.directory.checkpoints.newest()
-    assert kept is not None
+    checkpoint, damaged = run.directory.checkpoints.newest()
+    assert checkpoint is not None
     assert damaged == ()
 
 
-def test_too_little_memory_is_told_with_a_smaller_batch(tmp_path: Path) -> None:
+def test_out_of_memory_suggests_a_smaller_batch(tmp_path: Path) -> None:
     log = tmp_path / "log"
     arguments = ["run", "fashion-cnn", "--batch-size", "6000", "--device", "cpu", "--out", str(tmp_path / "runs")]
     variables = {"OMP_NUM_THREADS": "1", "ZOO_CACHE": str(tmp_path / "cache")}
@@ -124,13 +127,13 @@ def zoo(*arguments: str, shell: str = "", **variables: str) -> subprocess.Comple
     )
 
 
-def test_nobody_who_reads_is_no_failure_of_ours() -> None:
+def test_a_broken_pipe_is_not_an_error_of_zoo() -> None:
     done = zoo("list", "--json", shell="| head -n 1; exit ${PIPESTATUS[0]}")
     assert (done.returncode, done.stdout, done.stderr) == (141, "{\n", "")
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("show", "fashion-cnn")])
-def test_output_that_cannot_be_written_is_told(arguments: tuple[str, ...]) -> None:
+def test_unwritable_output_is_reported(arguments: tuple[str, ...]) -> None:
     done = zoo(*arguments, shell="> /dev/full")
     assert done.returncode == 6
     assert done.stderr.startswith("Error: the output cannot be read or written\nNo space left on device\n")
@@ -138,13 +141,13 @@ def test_output_that_cannot_be_written_is_told(arguments: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
-def test_streams_that_are_closed_stop_nothing(closed: str) -> None:
+def test_closed_streams_do_not_stop_a_command(closed: str) -> None:
     assert zoo("list", shell=closed).returncode == 0
     assert zoo("show", "nothing-of-this-name", shell=closed).returncode == 2
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-def test_an_encoding_without_our_signs_stops_nothing(encoding: str) -> None:
+def test_a_limited_encoding_does_not_stop_a_command(encoding: str) -> None:
     done = zoo("show", "fashion-cnn", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, "")
     assert "28" in done.stdout
@@ -162,13 +165,13 @@ def test_a_terminal_of_20_columns_still_shows_names() -> None:
     assert "fashion-cnn" in done.stdout
 
 
-def test_training_goes_on_when_nobody_reads_its_log(tmp_path: Path) -> None:
+def test_training_continues_when_its_log_is_closed(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "zoo_core", "run", "fashion-cnn", "--epochs", "1", "--out", str(tmp_path)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
     process.stderr.close()
-    assert process.wait(120) == 141  # the table at its end was for nobody
+    assert process.wait(120) == 141  # the table at its end could not be printed
     (run,) = (RunDir(path.parent) for path in tmp_path.glob("*/2*/plan.json"))
     assert run.status == "finished"

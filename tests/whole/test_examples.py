@@ -39,7 +39,7 @@ def test_alexnet_is_counted_layer_by_layer(site: Path, tmp_path: Path) -> None:
     assert "37,752,832" in zoo("show", "alexnet", "--layers", path=site, cwd=tmp_path).stdout
 
 
-def test_what_distillation_brings_is_listed_and_checked(site: Path, tmp_path: Path) -> None:
+def test_the_distillation_plugin_is_listed_and_checked(site: Path, tmp_path: Path) -> None:
     listed = json.loads(zoo("list", "--json", path=site, cwd=tmp_path).stdout)
     names = {kind: {one["name"] for one in listed[kind]} for kind in ("datasets", "trainers", "recipes")}
     assert "horses-mislabelled" in names["datasets"]
@@ -48,7 +48,7 @@ def test_what_distillation_brings_is_listed_and_checked(site: Path, tmp_path: Pa
     checked = zoo("plugins", "check", "zoo-distill", "--json", path=site, cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     tried = [one["what"] for one in json.loads(checked.stdout) if one["tried"]]
-    assert "going on from the first checkpoint (fashion-distill)" in tried
+    assert "resuming from the first checkpoint (fashion-distill)" in tried
 
 
 def test_distillation_runs_without_a_network(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,8 +69,8 @@ def test_inception_teaches_the_small_network(site: Path, tmp_path: Path) -> None
     if ran.returncode == 4 and not os.environ.get("CI"):
         pytest.skip(f"the package index cannot be reached: {ran.stderr}")
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert {"loss", "train_accuracy", "validation_accuracy"} <= told["metrics"].keys()
-    predicted = zoo("eval", told["run"], "--json", path=site, cwd=tmp_path)
+    output = json.loads(ran.stdout)
+    assert {"loss", "train_accuracy", "validation_accuracy"} <= output["metrics"].keys()
+    predicted = zoo("eval", output["run"], "--json", path=site, cwd=tmp_path)
     assert predicted.returncode == 0, predicted.stderr
-    assert json.loads(predicted.stdout)["accuracy"] == pytest.approx(told["metrics"]["validation_accuracy"], abs=0.04)
+    assert json.loads(predicted.stdout)["accuracy"] == pytest.approx(output["metrics"]["validation_accuracy"], abs=0.04)

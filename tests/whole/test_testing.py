@@ -1,11 +1,13 @@
-"""What a plugin's own tests call: it holds for what is installed, and says what does not hold of what is broken."""
+"""The checks that a plugin's tests call: installed plugins pass, and broken ones fail with the reason."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,19 +26,26 @@ from zoo_core import (
     CheckFailed,
     EpochResult,
     File,
+    Job,
     PluginError,
     Registry,
+    ReportedAccuracy,
     Source,
     Store,
     TrainerCard,
     UnknownName,
     UsageError,
+    WeightsCard,
     hookimpl,
     load_registry,
 )
+from zoo_core.cards import RECIPE_FIELDS
 from zoo_core.cli.checks_table import show_checks
 from zoo_core.engine.checks.conformance import trainer_checks
 from zoo_core.engine.checks.fixtures import few_images_job
+from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.weights import save_tensors
+from zoo_core.recipes import SGD
 from zoo_core.registry.discovery import new_manager
 from zoo_core.testing import check_dataset, check_distribution, check_entry_module, check_model, check_trainer
 
@@ -60,16 +69,16 @@ def registry_with(**brings: list[Any]) -> Registry:
 
 
 @pytest.mark.parametrize("name", ["pond-net"])
-def test_a_model_that_keeps_its_word(name: str, pond: Registry) -> None:
+def test_a_valid_model_passes(name: str, pond: Registry) -> None:
     check_model(name, registry=pond)
 
 
 @pytest.mark.parametrize("name", ["supervised", "frozen-features", "patient"])
-def test_a_trainer_that_keeps_its_word(name: str, pond: Registry) -> None:
+def test_a_valid_trainer_passes(name: str, pond: Registry) -> None:
     check_trainer(name, registry=pond)
 
 
-def test_a_dataset_that_keeps_its_word(pond: Registry) -> None:
+def test_a_valid_dataset_passes(pond: Registry) -> None:
     check_dataset("pond", registry=pond)
 
 
@@ -145,7 +154,7 @@ class Halves(Net):
         ("Net", {"head": "classifier"}, "found AttributeError"),
     ],
 )
-def test_a_model_that_breaks_its_word(network: str, changes: dict[str, Any], cause: str) -> None:
+def test_an_invalid_model_fails(network: str, changes: dict[str, Any], cause: str) -> None:
     card = zoo_pond.zoo_models()[0].model_copy(
         update={
             "name": "net",
@@ -162,7 +171,7 @@ def test_a_model_that_breaks_its_word(network: str, changes: dict[str, Any], cau
     assert cause in caught.value.why.replace('"', "'")
 
 
-def test_the_network_is_free_again_after_a_check(pond: Registry) -> None:
+def test_the_network_is_available_again_after_a_check(pond: Registry) -> None:
     check_model("pond-net", registry=pond)
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
         pass
@@ -183,17 +192,17 @@ def load_odd(files: object, split: str) -> ArrayImages:
     return Odd(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(10, np.int64), zoo_pond.CLASSES)
 
 
-def test_a_dataset_that_breaks_its_word() -> None:
+def test_an_invalid_dataset_fails() -> None:
     card = zoo_pond.zoo_datasets()[0]
     edition = card.editions[0].model_copy(update={"examples": {"train": 10}})
     odd = card.model_copy(update={"editions": (edition,), "loader": f"{HERE}:load_odd"})
     with pytest.raises(CheckFailed) as caught:
         check_dataset("pond", registry=registry_with(zoo_datasets=[odd]))
     for cause in (
-        "train labels beyond its classes: expected [], found [7]",
+        "train labels without a class: expected [], found [7]",
         "train labels that differ without the image: expected [], found [0]",
-        "train images that are no PIL images: expected [], found ['str']",
-        "train images with a name of their own: expected 10, found 1",
+        "train images that are not PIL images: expected [], found ['str']",
+        "train images with different names: expected 10, found 1",
     ):
         assert cause in caught.value.why
 
@@ -214,12 +223,12 @@ class Thaws:
 @pytest.mark.parametrize(
     ("trainer", "causes"),
     [
-        ("Idle", ["epochs told", "figures are finite numbers", "parameters after training: expected changed"]),
+        ("Idle", ["epochs reported", "metrics are finite numbers", "parameters after training: expected changed"]),
         ("Thaws", ["frozen parameters after training: expected unchanged, found changed"]),
         ("Absent", ["training a tiny model: expected no error, found PluginError"]),
     ],
 )
-def test_a_trainer_that_breaks_its_word(trainer: str, causes: list[str]) -> None:
+def test_an_invalid_trainer_fails(trainer: str, causes: list[str]) -> None:
     card = TrainerCard(
         name="odd",
         summary="s",
@@ -232,6 +241,61 @@ def test_a_trainer_that_breaks_its_word(trainer: str, causes: list[str]) -> None
         assert cause in caught.value.why
 
 
+class LearningRateOnly(Patient):
+    """Always uses SGD, whatever the recipe says, and neither shuffles nor augments."""
+
+    def fit(self, job: Any, resume: Any = None) -> Any:
+        sgd = SGD(name="sgd", lr=job.plan.recipe.optimizer.lr)
+        recipe = job.plan.recipe.model_copy(update={"optimizer": sgd})
+        yield from super().fit(replace(job, plan=job.plan.model_copy(update={"recipe": recipe})), resume)
+
+
+def test_a_trainer_that_ignores_recipe_fields_fails() -> None:
+    card = zoo_pond.zoo_trainers()[0].model_copy(update={"trainer": f"{HERE}:LearningRateOnly", "uses": RECIPE_FIELDS})
+    with pytest.raises(CheckFailed) as caught:
+        check_trainer(card.name, registry=registry_with(zoo_trainers=[card]))
+    ignored = [field for field in RECIPE_FIELDS if f"with another {field}: " in caught.value.why]
+    assert ignored == ["optimizer", "schedule", "augment", "precision", "seed"]
+
+
+def test_recipe_fields_a_trainer_does_not_use_are_refused(pond: Registry) -> None:
+    for change in ({"schedule": "cosine"}, {"seed": 3}, {"precision": "bfloat16"}):
+        with pytest.raises(UsageError, match="the trainer patient does not use"):
+            pond.plan("pond-patient", change)
+    pond.plan("pond-patient", {"batch_size": 4, "optimizer.lr": 0.1})
+
+
+def weights_card(content: bytes, folder: Path, **changes: Any) -> WeightsCard:
+    path = folder / "weights.safetensors"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    source = Source(uri=path.as_uri(), size=len(content), sha256=digest)
+    file = File(sources=(source,), size=len(content), sha256=digest)
+    fields = {"name": "mine", "covers": "all", "file": file, "license": "CC0-1.0", "provenance": "a test"}
+    return WeightsCard(**(fields | changes))
+
+
+@pytest.mark.parametrize("fault", ["none", "sha256", "classes", "accuracy"])
+def test_wrong_weights_are_found(fault: str, tmp_path: Path) -> None:
+    model = zoo_pond.zoo_models()[0]
+    content = save_tensors(build_model(model, num_classes=2 if fault == "classes" else None).state_dict())
+    reported = (ReportedAccuracy(dataset="pond", split="test", n=12, accuracy=0.5),) if fault == "accuracy" else ()
+    weights = weights_card(content, tmp_path, reported=reported)
+    if fault == "sha256":
+        source = weights.file.sources[0].model_copy(update={"sha256": "0" * 64})
+        file = weights.file.model_copy(update={"sha256": "0" * 64, "sources": (source,)})
+        weights = weights.model_copy(update={"file": file})
+    card = model.model_copy(update={"weights": (weights,)})
+    registry = registry_with(zoo_models=[card], zoo_datasets=zoo_pond.zoo_datasets())
+    if fault == "none":
+        return check_model(card.name, registry=registry)
+    with pytest.raises(CheckFailed) as caught:
+        check_model(card.name, registry=registry)
+    expected = {"accuracy": "mine: accuracy on pond.drawn (test): expected 0.5, found "}
+    assert expected.get(fault, "weights mine: expected they fit, found ") in caught.value.why
+    return None
+
+
 class Picky(Patient):
     """Knows what the pond is about, and nothing else."""
 
@@ -242,7 +306,7 @@ class Picky(Patient):
 
 
 class Forgetful(Picky):
-    """Begins anew wherever it is told to go on."""
+    """Starts from scratch when it should resume."""
 
     def fit(self, job: Any, resume: Any = None) -> Any:
         yield from super().fit(job, None)
@@ -269,31 +333,31 @@ AWAY = File(sources=(Source(uri="https://example.invalid/x", size=1, sha256="0" 
 
 
 def of_the_pond(trainer: str, *, recipe: bool = True) -> Registry:
-    """Return a registry with a trainer that refuses the tiny model, and a recipe for it beside it."""
+    """Return a registry with a trainer that refuses the tiny model, and a recipe for it."""
     card = zoo_pond.zoo_trainers()[0].model_copy(update={"name": "odd", "trainer": f"{HERE}:{trainer}"})
     recipes = [one.model_copy(update={"trainer": "odd"}) for one in zoo_pond.zoo_recipes()[2:] if recipe]
     brings = {"zoo_trainers": [card], "zoo_recipes": recipes}
     return registry_with(**brings, zoo_models=zoo_pond.zoo_models()[:1], zoo_datasets=zoo_pond.zoo_datasets())
 
 
-def test_a_trainer_that_refuses_the_tiny_model_is_tried_on_its_own_recipes() -> None:
+def test_a_trainer_that_refuses_the_tiny_model_is_tried_on_recipes() -> None:
     check_trainer("odd", settings={"checkpoint_every": 1}, registry=of_the_pond("Picky"))
 
 
 @pytest.mark.parametrize(
     ("trainer", "cause"),
     [
-        ("Forgetful", "going on from the first checkpoint (pond-patient): expected as without a pause, found other"),
+        ("Forgetful", "resuming from the first checkpoint (pond-patient): expected the same parameters, found other"),
         ("Restless", "frozen parameters after training (pond-patient): expected unchanged, found changed"),
     ],
 )
-def test_its_own_recipes_find_its_faults(trainer: str, cause: str) -> None:
+def test_the_plugins_recipes_find_faults(trainer: str, cause: str) -> None:
     with pytest.raises(CheckFailed) as caught:
         check_trainer("odd", settings={"checkpoint_every": 1}, registry=of_the_pond(trainer))
     assert cause in caught.value.why
 
 
-def test_settings_that_do_not_fit_its_recipe_are_a_fault() -> None:
+def test_invalid_settings_fail() -> None:
     with pytest.raises(CheckFailed, match="checkpoint_every"):
         check_trainer("odd", settings={"checkpoint_every": 0}, registry=of_the_pond("Picky"))
 
@@ -302,16 +366,19 @@ def test_settings_that_do_not_fit_its_recipe_are_a_fault() -> None:
     ("trainer", "recipe", "what", "why"),
     [
         ("Asks", True, "training a few images of pond-patient", "away could not be had without the network"),
-        ("Picky", False, "no recipe beside it uses it", "it teaches pond animals alone"),
+        ("Picky", False, "its plugin has no recipe for it", "it teaches pond animals alone"),
     ],
 )
-def test_what_could_not_be_tried_is_told_and_fails_nothing(
+def test_a_check_that_could_not_be_tried_does_not_fail(
     trainer: str, recipe: bool, what: str, why: str, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = of_the_pond(trainer, recipe=recipe)
     check_trainer("odd", registry=registry)
-    jobs = {"pond-patient": lambda: few_images_job(registry.plan("pond-patient"), replace(store, offline=True))}
-    checks = list(trainer_checks(registry.trainers["odd"], {}, jobs if recipe else {}))
+
+    def new_job(changes: Mapping[str, Any]) -> Job:
+        return few_images_job(registry.plan("pond-patient", changes), replace(store, offline=True))
+
+    checks = list(trainer_checks(registry.trainers["odd"], {}, {"pond-patient": new_job} if recipe else {}))
     (left,) = [one for one in checks if not one.tried]
     assert what in left.what
     assert (left.found, left.passed) == (why, True)
@@ -319,7 +386,7 @@ def test_what_could_not_be_tried_is_told_and_fails_nothing(
     assert capsys.readouterr().out.splitlines()[-1].endswith("not tried")
 
 
-def test_an_entry_module_that_is_light() -> None:
+def test_a_light_entry_module_passes() -> None:
     check_entry_module("zoo-fashion-cnn")
 
 
@@ -334,14 +401,14 @@ def test_an_entry_module_that_is_light() -> None:
         ("raise SystemExit(3)\n", "SystemExit: 3"),
     ],
 )
-def test_an_entry_module_that_is_heavy(source: str, cause: str, site: Path) -> None:
+def test_a_heavy_entry_module_fails(source: str, cause: str, site: Path) -> None:
     install(site, "zoo-heavy", source)
     with pytest.raises(CheckFailed) as caught:
         check_entry_module("zoo-heavy")
     assert cause in caught.value.why
 
 
-def test_nothing_is_checked_of_what_is_not_there(site: Path, zoo: Zoo) -> None:
+def test_a_plugin_that_is_not_loaded_cannot_be_checked(site: Path, zoo: Zoo) -> None:
     with pytest.raises(UnknownName, match="did you mean 'zoo-fashion-cnn'"):
         check_distribution("zoo-fashon-cnn")
     install(site, "zoo-away", model("away"))
@@ -354,7 +421,7 @@ def test_nothing_is_checked_of_what_is_not_there(site: Path, zoo: Zoo) -> None:
         check_distribution("zoo-ill")
 
 
-def test_plugins_check_prints_what_held_and_what_did_not(zoo: Zoo, site: Path) -> None:
+def test_plugins_check_prints_passed_and_failed_checks(zoo: Zoo, site: Path) -> None:
     fine = zoo("plugins", "check", "zoo-fashion-cnn")
     assert (fine.code, fine.err) == (0, "")
     assert " NO" not in fine.out
@@ -368,6 +435,6 @@ def test_plugins_check_prints_what_held_and_what_did_not(zoo: Zoo, site: Path) -
     assert "PluginError" in said.err
 
 
-def test_importing_it_does_not_import_torch() -> None:
+def test_importing_zoo_core_testing_does_not_import_torch() -> None:
     program = "import sys, zoo_core.testing\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -25,7 +25,7 @@ manager = new_manager()
 manager.register(zoo_pond)
 registry = zoo.load_registry(manager=manager)
 result = zoo.run("pond-features", registry=registry, epochs=3, overrides={"precision": "float32"})
-with open(f"told-{os.environ.get('RANK', 'alone')}.json", "w") as file:
+with open(f"result-{os.environ.get('RANK', 'alone')}.json", "w") as file:
     json.dump({"run": str(result.directory), "history": [dict(one) for one in result.history]}, file)
 """
 
@@ -39,8 +39,8 @@ def zoo(*arguments: str, world: bool = False) -> subprocess.CompletedProcess[str
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
 
-def losses(told: str) -> list[dict[str, float]]:
-    lines = Path(json.loads(told)["run"], "metrics.jsonl").read_text().splitlines()
+def losses(output: str) -> list[dict[str, float]]:
+    lines = Path(json.loads(output)["run"], "metrics.jsonl").read_text().splitlines()
     return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
 
 
@@ -55,32 +55,32 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 def test_the_same_batch_gives_the_same_loss_curve(pair: tuple[str, str]) -> None:
-    alone, shared = (losses(told)[0] for told in pair)
+    alone, shared = (losses(output)[0] for output in pair)
     assert shared["loss"] == pytest.approx(alone["loss"], abs=2e-3)
     assert shared["train_accuracy"] == pytest.approx(alone["train_accuracy"], abs=0.01)
 
 
-def test_the_first_rank_alone_writes_and_prints(pair: tuple[str, str]) -> None:
-    told = json.loads(pair[1])  # one document: the second rank printed nothing
-    assert told["metrics"]["test_accuracy"] > 0.7
-    environment = json.loads(Path(told["run"], "environment.json").read_text())
+def test_only_the_first_rank_writes_and_prints(pair: tuple[str, str]) -> None:
+    output = json.loads(pair[1])  # one document: the second rank printed nothing
+    assert output["metrics"]["test_accuracy"] > 0.7
+    environment = json.loads(Path(output["run"], "environment.json").read_text())
     assert environment["world_size"] == 2
-    assert Path(told["run"]).parent.joinpath("latest").resolve() == Path(told["run"]).resolve()
+    assert Path(output["run"]).parent.joinpath("latest").resolve() == Path(output["run"]).resolve()
 
 
-def test_eval_and_predict_say_the_same(tmp_path: Path) -> None:
+def test_eval_and_predict_give_the_same_output(tmp_path: Path) -> None:
     from zoo_core import load_dataset
 
     images = load_dataset("fashion-mnist", "test")
     for index in range(5):
         images[index][0].save(tmp_path / f"{index}.png")
     (tmp_path / "3.png").write_bytes(b"not an image")
-    plain = ("--precision", "float32", "--json")
-    evaluated = [zoo("eval", "fashion-cnn", *plain, world=world) for world in (False, True)]
+    options = ("--precision", "float32", "--json")
+    evaluated = [zoo("eval", "fashion-cnn", *options, world=world) for world in (False, True)]
     assert [one.returncode for one in evaluated] == [0, 0], evaluated[1].stderr
     first, second = (json.loads(one.stdout) for one in evaluated)
     assert (second["n"], second["confusion"]) == (first["n"], first["confusion"])
-    predicted = [zoo("predict", "fashion-cnn", str(tmp_path), *plain, world=world) for world in (False, True)]
+    predicted = [zoo("predict", "fashion-cnn", str(tmp_path), *options, world=world) for world in (False, True)]
     assert [[json.loads(line)["image"] for line in one.stdout.splitlines()] for one in predicted] == [
         [str(tmp_path / f"{index}.png") for index in (0, 1, 2, 4)]
     ] * 2
@@ -91,20 +91,20 @@ def test_features_are_shared_too(tmp_path: Path) -> None:
     script = tmp_path / "pond.py"
     script.write_text(POND)
     path = os.pathsep.join([str(ROOT / "tests" / "fakes" / "zoo-pond"), os.environ.get("PYTHONPATH", "")])
-    told: dict[str, Any] = {}
+    output: dict[str, Any] = {}
     for name, command in (("alone", [sys.executable]), ("0", torchrun())):
         environment = {**os.environ, "PYTHONPATH": path, "ZOO_CACHE": str(tmp_path / f"cache-{name}")}
         subprocess.run([*command, str(script)], cwd=tmp_path, env=environment, check=True, capture_output=True)
-        told[name] = json.loads((tmp_path / f"told-{name}.json").read_text())
+        output[name] = json.loads((tmp_path / f"result-{name}.json").read_text())
         assert len(list((tmp_path / f"cache-{name}" / "features").glob("*.safetensors"))) == 2
-    told["1"] = json.loads((tmp_path / "told-1.json").read_text())
-    assert told["1"] == told["0"]
-    for one, two in zip(told["alone"]["history"], told["0"]["history"], strict=True):
+    output["1"] = json.loads((tmp_path / "result-1.json").read_text())
+    assert output["1"] == output["0"]
+    for one, two in zip(output["alone"]["history"], output["0"]["history"], strict=True):
         assert two == pytest.approx(one, abs=1e-5)
 
 
-def test_killed_ranks_go_on_together_bit_for_bit(tmp_path: Path) -> None:
-    """Both are killed inside the first epoch; two go on, and come to what two come to when nobody disturbs them."""
+def test_killed_ranks_resume_bit_for_bit(tmp_path: Path) -> None:
+    """Both are killed inside the first epoch; resumed, they give the result of an uninterrupted pair."""
     common = ("-m", "zoo_core", "run", "fashion-cnn", "--epochs", "1", "--checkpoint-every", "0", "--resume", "auto")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     subprocess.run(torchrun(*common, "--out", str(straight)), check=True, capture_output=True)
@@ -127,19 +127,19 @@ def test_killed_ranks_go_on_together_bit_for_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_dead_rank_ends_the_run_with_one_message(tmp_path: Path, rank: int) -> None:
-    told = tmp_path / "told.txt"
-    with told.open("w") as file:
+    output = tmp_path / "log.txt"
+    with output.open("w") as file:
         command = torchrun("-m", "zoo_core", "run", "fashion-cnn", "--epochs", "200")
         launcher = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
     try:
-        _wait_until(lambda: "epoch 1/200" in told.read_text())
+        _wait_until(lambda: "epoch 1/200" in output.read_text())
         os.kill(_process_of(rank, launcher.pid), signal.SIGKILL)
         assert launcher.wait(timeout=60) != 0
     finally:
         launcher.kill()
-    text = told.read_text()
+    text = output.read_text()
     assert text.count("Error (on rank") == 1, text
-    assert f"Error (on rank {1 - rank} of 2): a process of this run is gone" in text
+    assert f"Error (on rank {1 - rank} of 2): a process of this run died" in text
 
 
 def _wait_until(met: Any, seconds: float = 120) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
-from signal import SIGTERM, signal
 from typing import TextIO
 
 from zoo_core.cli.app import app
 from zoo_core.cli.console import is_first_rank, print_error
-from zoo_core.errors import TERMINATED, ResourceError, ZooError
+from zoo_core.errors import ResourceError, ZooError
 
+ENDING = (signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 PIPE_CLOSED = 141  # the exit code when stdout was closed, as in shells: 128 + SIGPIPE
 
 
 def main() -> None:
     """Run `zoo`. Every failure ends with a message and the exit code of its kind."""
     _ready_streams()
-    signal(SIGTERM, _end)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, _end)
     try:
         try:
             app()
@@ -77,6 +80,6 @@ def _drop(stream: TextIO) -> None:
         os.close(devnull)
 
 
-def _end(*_: object) -> None:
-    """End as Ctrl-C does: a running training is closed, and its directory records that."""
-    sys.exit(TERMINATED)
+def _end(number: int, _: object) -> None:
+    """End as Ctrl-C does: open files are closed, and a run's directory records why it ended."""
+    sys.exit(128 + number)

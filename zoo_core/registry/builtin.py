@@ -1,10 +1,10 @@
-"""The two trainers of the core, provided through the same hook as any plugin's, and their settings."""
+"""The two built-in trainers, registered through the same hook as a plugin's, and their settings."""
 
 from __future__ import annotations
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from zoo_core.cards import FrozenModel, TrainerCard
+from zoo_core.cards import RECIPE_FIELDS, FrozenModel, TrainerCard
 from zoo_core.hookspecs import hookimpl
 
 
@@ -31,18 +31,22 @@ class FrozenFeaturesSettings(FrozenModel):
 
 @hookimpl
 def zoo_trainers() -> list[TrainerCard]:
-    """Return the trainers of the core."""
+    """Return the built-in trainers."""
     return [
         TrainerCard(
             name="supervised",
-            summary="Trains all parameters on labeled images",
+            summary="Trains all parameters on labelled images",
             trainer="zoo_core:SupervisedTrainer",
             settings="zoo_core:SupervisedSettings",
         ),
         TrainerCard(
             name="frozen-features",
-            summary="Caches the features of a frozen backbone and trains the head on them",
+            summary="Computes the features of a frozen backbone once, caches them, and trains the head on them",
             trainer="zoo_core:FrozenFeaturesTrainer",
             settings="zoo_core:FrozenFeaturesSettings",
+            needs_head=True,
+            uses=tuple(
+                field for field in RECIPE_FIELDS if field != "augment"
+            ),  # every image goes through the backbone once
         ),
     ]

@@ -31,6 +31,7 @@ from zoo_core.registry.registry_file import (
     packaged_registry,
     read_registry,
 )
+from zoo_core.registry.trainer_limits import refuse_unsupported
 
 ALWAYS_COMPARABLE = {"summary", "seed", "precision", "reference"}  # fields that published metrics do not depend on
 T = TypeVar("T")
@@ -104,7 +105,9 @@ class Registry:
             recipe = recipe.model_copy(update={"reference": None})
         if data is not None:
             data, recipe = data.absolute(), recipe.model_copy(update={"reference": None, "edition": None})
-        return self._planned(recipe, device, data)
+        plan = self._planned(recipe, device, data)
+        refuse_unsupported(plan.trainer, plan.model, recipe, changed_from=original)
+        return plan
 
     def plan_again(self, plan: Plan) -> Plan:
         """Return the same plan with the cards that are installed: a plan may come from anyone, and names no code.

@@ -1,4 +1,4 @@
-"""`zoo check`: is everything as it is declared?"""
+"""`zoo check`: compare cards with what is counted and measured."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from zoo_core.store.store import Store
 
 def check(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Check only this.", autocompletion=all_names)] = None,
+    name: Annotated[str | None, typer.Argument(help="Model, dataset or recipe.", autocompletion=all_names)] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Measure accuracies on all data; fetch what is missing.")
+        bool, typer.Option("--full", help="Measure all reported accuracies; download missing files.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Count parameters, layers and images, and hold them against what is declared and documented."""
-    known = registry(context)
-    from zoo_core.engine.checks import declared as checks  # torch starts here, and nowhere sooner
+    """Count parameters, layers and images, and compare them with the cards and with published numbers."""
+    loaded = registry(context)
+    from zoo_core.engine.checks import declared as checks  # imports torch, which other commands do not need
 
-    found = list(checks.check(known, Store.default(), name, full=full))
-    show_checks(found, known.problems, json=json)
+    done = list(checks.check(loaded, Store.default(), name, full=full))
+    show_checks(done, loaded.problems, json=json)

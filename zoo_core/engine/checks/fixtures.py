@@ -1,4 +1,4 @@
-"""Small jobs to try a trainer on: a model on noise, or a recipe cut to a few of its images."""
+"""Small jobs to try a trainer on: a tiny model on noise, or a recipe with a few of its images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,16 @@ from zoo_core.store.store import Store
 
 EPOCHS, BATCH, IMAGES = 2, 4, 8
 SMALL: Mapping[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "precision": "float32"}  # overrides of a recipe
+
+
+def small_overrides(trainer: TrainerCard) -> dict[str, Any]:
+    """Return the overrides that make a recipe small, of the fields that the trainer uses."""
+    return {name: value for name, value in SMALL.items() if name in trainer.uses}
+
+
 TINY = ModelCard(
     name="tiny",
-    summary="What trainers are tried on",
+    summary="A tiny model to try trainers on",
     license="Apache-2.0",
     source="zoo",
     builder="zoo_core.engine.checks.fixtures:Tiny",
@@ -39,7 +47,7 @@ TINY = ModelCard(
 
 
 class Tiny(nn.Module):
-    """A convolution that a test can freeze, BatchNorm, and a head."""
+    """A convolution whose weights can be frozen, BatchNorm, and a head."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -56,7 +64,7 @@ class Tiny(nn.Module):
 
 @dataclass(frozen=True)
 class ImageSubset:
-    """At most IMAGES images of a set, at even distances, so that classes which lie one after another are all there."""
+    """At most IMAGES images of a set, evenly spaced, so that sorted classes are all represented."""
 
     images: ImageSet
 
@@ -71,7 +79,7 @@ class ImageSubset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the whole set's, and of which images these are."""
+        """A hash of the full set's fingerprint and of which images these are."""
         return sha256(f"{self.images.fingerprint} {self._chosen}".encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -85,28 +93,33 @@ class ImageSubset:
         return self.images.label(self._chosen[index])
 
     def name(self, index: int) -> str:
-        """Return what to call one image."""
+        """Return one image's name."""
         return self.images.name(self._chosen[index])
 
 
 def always_due() -> bool:
-    """Say that a checkpoint is wanted: the `due` of jobs that try whether a trainer can go on from anywhere."""
+    """Return True: the `due` of jobs that try whether a trainer can resume from anywhere."""
     return True
 
 
-def tiny_job(trainer: TrainerCard, settings: Mapping[str, Any], store: Store) -> Job:
-    """Return the job of training a tiny model, the same each time, on noise; its first parameters are frozen."""
-    return noise_job(TINY, _drawn(TINY), trainer, settings, store)
+def tiny_job(
+    trainer: TrainerCard, settings: Mapping[str, Any], store: Store, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Job:
+    """Return the job of training a tiny model, the same each time, on noise; its first parameters are frozen.
+
+    `changes` are fields of the recipe.
+    """
+    return noise_job(TINY, _seeded_model(TINY), trainer, settings, store, {**SMALL, **changes})
 
 
 def few_images_job(plan: Plan, store: Store) -> Job:
     """Return the job of a plan, on the CPU and with a few of its images; the model's first parameters are frozen.
 
     Raises:
-        NetworkError: weights or data would have to be fetched, and the store is offline.
+        NetworkError: weights or data are not on this machine, and the store is offline.
     """
     images = drive(open_splits(plan, store), ignore_event).splits
-    model = _drawn(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
+    model = _seeded_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
     load_weights(model, plan.selection, store)
     validation = ImageSubset(images["validation"]) if "validation" in images else None
     return Job(model, ImageSubset(images["train"]), validation, plan, store, torch.device("cpu"), due=always_due)
@@ -118,14 +131,13 @@ def noise_job(
     trainer: TrainerCard,
     settings: Mapping[str, Any],
     store: Store,
-    epochs: int = EPOCHS,
+    changes: Mapping[str, Any],
 ) -> Job:
-    """Return the job of training a model on a few images of noise."""
+    """Return the job of training a model on a few images of noise; `changes` are fields of the recipe."""
     classes = card.classes or tuple(str(number) for number in range(card.num_classes))
     dataset, images = _noise_card(classes), _noise(card.input, classes)
-    small = {**SMALL, "epochs": epochs}
     plan = Plan(
-        recipe=Recipe(name="check", summary="check", model=card.name, dataset="noise", **small),
+        recipe=Recipe(name="check", summary="check", model=card.name, dataset="noise", **changes),
         model=card,
         dataset=dataset,
         edition=dataset.edition(),
@@ -138,8 +150,10 @@ def noise_job(
     return Job(model, images, images, plan, store, torch.device("cpu"), due=always_due)
 
 
-def _drawn(card: ModelCard, *, num_classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
-    """Build a model with the same random parameters each time, of which the first are frozen."""
+def _seeded_model(
+    card: ModelCard, *, num_classes: int | None = None, options: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """Build a model with the same random parameters each time; the first parameter is frozen."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(card, num_classes=num_classes, options=options)

@@ -1,1 +1,1 @@
-"""Precision, processes, seeds, losses and batched inference: what all computation shares."""
+"""Precision, processes, seeding, losses and batched inference."""

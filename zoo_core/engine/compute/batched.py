@@ -1,4 +1,4 @@
-"""Sends inputs through a network for its answers alone, batch after batch; ranks share them."""
+"""Batched inference; ranks share the inputs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def infer_batches(
     world: World,
     what: str,
 ) -> Generator[Event, None, Tensor]:
-    """Return what a network, in evaluation mode, makes of `total` inputs: (total, …) float32, in order.
+    """Return the outputs of a network in evaluation mode for `total` inputs: (total, ...) float32, in order.
 
-    Each rank sends its share, which `batches_of` turns from indices (n,) into float32 batches; all get all answers.
+    `batches_of` turns indices (n,) into float32 batches. Each rank computes its shard; all ranks get all outputs.
     """
-    mine = world.shard(torch.arange(total))
-    some = mine if len(mine) else torch.tensor([0])  # more ranks than inputs: what comes of it is not gathered
+    shard = world.shard(torch.arange(total))
+    indices = shard if len(shard) else torch.tensor([0])  # more ranks than inputs: the output is not gathered
     rows: list[Tensor] = []
-    for batch in batches_of(some):
-        with torch.inference_mode(), precision.autocast(device):  # never across a yield: the mode is the thread's
+    for batch in batches_of(indices):
+        with torch.inference_mode(), precision.autocast(device):  # never across a yield: the mode belongs to the thread
             rows.append(network(precision.to_device(batch, device)).float().cpu())
-        yield Progress(what, sum(map(len, rows)), len(some), "images")
-    return world.all_gather_rows(torch.cat(rows)[: len(mine)], total)
+        yield Progress(what, sum(map(len, rows)), len(indices), "images")
+    return world.all_gather_rows(torch.cat(rows)[: len(shard)], total)

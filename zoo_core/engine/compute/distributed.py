@@ -1,4 +1,4 @@
-"""The processes that share one piece of work, as `torchrun` starts them: each takes its part, the first writes."""
+"""The processes that `torchrun` starts: each takes its shard of the work, and the first one writes."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
-from zoo_core.errors import TERMINATED, ResourceError, ZooError
+from zoo_core.errors import HUNG_UP, TERMINATED, ResourceError, ZooError
 
 T = TypeVar("T")
-PATIENCE = timedelta(minutes=30)  # of one exchange: so long may one rank fetch or decode while the others wait
-CLAIM = "zoo/first to fail"
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # how long one rank may download or decode while the others wait
+FIRST_TO_FAIL = "zoo/first to fail"
 
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among those that share the work."""
+    """This process's rank among those that share the work, and their number: the world size."""
 
     rank: int = 0
     count: int = 1
-    local_count: int = 1  # of them on this machine
+    local_count: int = 1  # processes on this machine
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and prints."""
+        """Whether this is the rank that writes and prints."""
         return self.rank == 0
 
     def shard(self, indices: Tensor) -> Tensor:
-        """Return this rank's part, (n,) of (N,): every count-th, so that the parts differ by one at most."""
+        """Return this rank's shard, (n,) of (N,): every count-th, so that lengths differ by at most one."""
         return indices[self.rank :: self.count]
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
-        """Return the module to train with: gradients are averaged over the ranks."""
+        """Return the module to call in training, which averages gradients over the ranks."""
         return model if self.count == 1 else nn.parallel.DistributedDataParallel(model)
 
     def all_gather_rows(self, rows: Tensor, total: int) -> Tensor:
-        """Return all (total, …) rows, in order, when each rank has its share of them."""
+        """Return all (total, ...) rows in order; each rank passes its shard of them."""
         if self.count == 1:
             return rows
         longest = -(-total // self.count)
@@ -59,12 +59,12 @@ class World:
         return total.item() / self.count
 
     def broadcast_buffers(self, tensors: Iterable[Tensor]) -> None:
-        """Fill tensors with what the first rank has in them."""
+        """Copy the first rank's values into tensors, in place."""
         for tensor in tensors if self.count > 1 else ():
             distributed.broadcast(tensor, src=0)
 
     def all_gather(self, value: T) -> list[T]:
-        """Return every rank's value, in the order of the ranks."""
+        """Return every rank's value, by rank."""
         if self.count == 1:
             return [value]
         boxes: list[T | None] = [None] * self.count
@@ -84,53 +84,55 @@ SINGLE_PROCESS = World()
 
 
 def device_of(name: str) -> str:
-    """Return the device that this process is to take where `name` leaves it open: each rank its own GPU."""
+    """Return this process's device: where `name` does not name one GPU, every rank gets a different one."""
     local = os.environ.get("LOCAL_RANK")
     return f"cuda:{local}" if name in ("auto", "cuda") and local and torch.cuda.is_available() else name
 
 
 @contextmanager
 def distributed_session() -> Iterator[World]:
-    """Join the other processes where `torchrun` started us; without it we are alone.
+    """Join the process group if `torchrun` started this process; otherwise there is one process.
 
     Raises:
-        ResourceError: another rank is gone. Only the first to notice says so; the others end in silence.
+        ResourceError: another rank has died. Only the first rank to notice reports it; the others exit silently.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield SINGLE_PROCESS
         return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=COLLECTIVE_TIMEOUT
+    )
     try:
         yield World(distributed.get_rank(), count, int(os.environ.get("LOCAL_WORLD_SIZE", count)))
     except ZooError as error:
-        raise _to_tell(error) from error
-    except RuntimeError as error:  # what the exchange raises when the other side is gone
-        raise _to_tell(_gone("the connection to another rank broke")) from error
+        raise _reported_once(error) from error
+    except RuntimeError as error:  # what collectives raise when another rank has died
+        raise _reported_once(_rank_died("the connection to another rank broke")) from error
     except SystemExit as error:
-        if error.code != TERMINATED:
+        if error.code not in (TERMINATED, HUNG_UP):
             raise
-        raise _to_tell(_gone("the launcher ended this one")) from error
+        raise _reported_once(_rank_died("the launcher ended this process")) from error
     finally:
         with suppress(RuntimeError):
             distributed.destroy_process_group()
 
 
-def _to_tell(error: ZooError) -> BaseException:
-    """Return the error, with the rank that it came to, for the first rank to fail; the end in silence for others."""
-    if not _claimed():
+def _reported_once(error: ZooError) -> BaseException:
+    """Return the error, with a note on the rank, for the first rank to fail; for the others, a silent exit."""
+    if not _is_first_to_fail():
         return SystemExit(error.exit_code)
     error.add_note(f"on rank {distributed.get_rank()} of {distributed.get_world_size()}")
     return error
 
 
-def _claimed() -> bool:
-    """Tell whether we are the first to fail; the store is the launcher's, and outlives every rank."""
+def _is_first_to_fail() -> bool:
+    """Return whether no rank has failed before; the store belongs to the launcher, and outlives every rank."""
     try:
-        return bool(distributed.distributed_c10d._get_default_store().add(CLAIM, 1) == 1)
+        return bool(distributed.distributed_c10d._get_default_store().add(FIRST_TO_FAIL, 1) == 1)
     except RuntimeError:
         return distributed.get_rank() == 0
 
 
-def _gone(why: str) -> ResourceError:
-    return ResourceError("a process of this run is gone", why=why, fix="run the same command again")
+def _rank_died(why: str) -> ResourceError:
+    return ResourceError("a process of this run died", why=why, fix="run the same command again")

@@ -1,4 +1,4 @@
-"""How to compute: as PyTorch does by default, or in what the processor does faster with the same outcome."""
+"""The number format to compute in, and whether to use faster paths than PyTorch's defaults."""
 
 from __future__ import annotations
 
@@ -12,46 +12,47 @@ from zoo_core.recipes import PrecisionName
 
 @dataclass(frozen=True)
 class Precision:
-    """A type to multiply in, and whether all else is as PyTorch does it by default.
+    """The dtype of convolutions and matrix products; weights, gradients and the loss are always float32.
 
-    Not plain: images lie in memory with their channels last, the optimizer takes its step in one fused pass, and
-    convolutions and matrix products are in `dtype`, while weights, their gradients and the loss stay in float32.
+    On the fast path, images are in channels-last memory format, the optimizer is fused, ReLU and MaxPool2d may be
+    swapped, and freed memory is retained between steps. Without it, everything is as PyTorch does it by default.
     """
 
     dtype: torch.dtype = torch.float32
-    plain: bool = False
+    fast_path: bool = True
 
     @classmethod
-    def pick(cls, asked: PrecisionName, device: torch.device) -> Precision:
-        """Return the arithmetic for a recipe's precision.
+    def pick(cls, name: PrecisionName, device: torch.device) -> Precision:
+        """Return the precision for a recipe's setting.
 
-        "float32" is the plain path, always. "auto" takes bfloat16 where the device multiplies in it.
+        "float32" is PyTorch's default path. "auto" is bfloat16 where the device has instructions for it, else float32,
+        both on the fast path.
         """
-        if asked == "float32":
+        if name == "float32":
             return FLOAT32
-        return cls(torch.bfloat16 if asked == "bfloat16" or _has_bfloat16(device) else torch.float32)
+        return cls(torch.bfloat16 if name == "bfloat16" or _has_bfloat16(device) else torch.float32)
 
     @property
     def name(self) -> str:
-        """What to call it in files: "float32" or "bfloat16"; "plain float32" for the plain path."""
-        return f"{'plain ' if self.plain else ''}{str(self.dtype).removeprefix('torch.')}"
+        """The name in files: "float32" or "bfloat16" on the fast path, "plain float32" for PyTorch's default path."""
+        return f"{'' if self.fast_path else 'plain '}{str(self.dtype).removeprefix('torch.')}"
 
     def to_memory_format(self, model: nn.Module) -> nn.Module:
-        """Lay the model's parameters out in memory, in place; their values stay."""
-        return model if self.plain else model.to(memory_format=torch.channels_last)
+        """Change the memory format of the model's parameters in place; their values stay the same."""
+        return model.to(memory_format=torch.channels_last) if self.fast_path else model
 
     def to_device(self, inputs: Tensor, device: torch.device) -> Tensor:
-        """Bring inputs to the device, images (N, C, H, W) with their channels last."""
-        if self.plain or inputs.ndim != 4:
+        """Move inputs to the device; on the fast path, images (N, C, H, W) become channels-last."""
+        if not self.fast_path or inputs.ndim != 4:
             return inputs.to(device)
         return inputs.to(device, memory_format=torch.channels_last)
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """Return a context in which is computed in `dtype`."""
+        """Return a context in which PyTorch computes in `dtype`."""
         return torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
 
-FLOAT32 = Precision(plain=True)
+FLOAT32 = Precision(fast_path=False)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""Random changes to training images, as torchvision makes them."""
+"""Random augmentation of training images, by torchvision's transforms."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from zoo_core.recipes import Affine, HorizontalFlip, Rotation
 
 
 def augmentation(steps: Sequence[HorizontalFlip | Rotation | Affine]) -> T.Compose:
-    """Return the steps on a PIL image; with the same torch seed they draw the same."""
+    """Return the steps as one transform of a PIL image; with the same torch seed it draws the same."""
     return T.Compose([_step(step) for step in steps])
 
 
-def augmented(pixels: Tensor, steps: T.Compose, place: tuple[int | str, ...], indices: Tensor) -> Tensor:
-    """Apply the steps to each image of (n, C, H, W) uint8, with draws that depend on the place and the index alone."""
+def augment_batch(pixels: Tensor, transform: T.Compose, seed_key: tuple[int | str, ...], indices: Tensor) -> Tensor:
+    """Transform each image of (n, C, H, W) uint8; its draws depend only on the seed key and the image's index."""
     with torch.random.fork_rng(devices=[]):
-        return torch.stack([_one(image, steps, (*place, int(i))) for image, i in zip(pixels, indices, strict=True)])
+        images = zip(pixels, indices.tolist(), strict=True)
+        return torch.stack([_augment(image, transform, (*seed_key, index)) for image, index in images])
 
 
-def _one(image: Tensor, steps: T.Compose, place: tuple[int | str, ...]) -> Tensor:
-    seed_torch(*place)
+def _augment(image: Tensor, transform: T.Compose, seed_key: tuple[int | str, ...]) -> Tensor:
+    seed_torch(*seed_key)
     array = image.permute(1, 2, 0).numpy()
-    changed: Tensor = F.pil_to_tensor(steps(Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)))
-    return changed
+    picture = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
+    augmented: Tensor = F.pil_to_tensor(transform(picture))
+    return augmented
 
 
 def _step(step: HorizontalFlip | Rotation | Affine) -> T.Transform:

@@ -1,4 +1,4 @@
-"""Labelled images on their way into a model: held decoded in memory, or streamed through worker processes."""
+"""Labelled images as model inputs: decoded once into memory, or streamed through worker processes."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from torchvision.transforms import v2
 
 from zoo_core.cards import ImageInput
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
-from zoo_core.engine.data.augmentation import augmented
+from zoo_core.engine.data.augmentation import augment_batch
 from zoo_core.engine.data.batches import DecodedImages, decode_all, inference_batch_size, labels_of, names_of
 from zoo_core.engine.data.preprocessing import normalize_transform, resize_transform
 from zoo_core.errors import DataError, ResourceError
 from zoo_core.images.image_sets import ImageSet
 
-SHARE = 8  # one part in this many of the memory may hold a split's decoded images: training and validation, a quarter
-Place = tuple[int | str, ...]
+MEMORY_FRACTION = 8  # decoded images of one split may take one part in this many of the memory
+SeedKey = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
 class InMemoryImages:
-    """Decoded images, augmented where `steps` are given, then normalised."""
+    """Decoded images in memory, augmented if `transform` is given, then normalised."""
 
     decoded: DecodedImages
     input: ImageInput
-    steps: v2.Compose | None = None
-    place: Place = ()  # what the random draws depend on, beside epoch and index
+    transform: v2.Compose | None = None
+    seed_key: SeedKey = ()  # random draws depend on this, the epoch and the index
 
     @property
     def labels(self) -> Tensor:
@@ -43,16 +43,16 @@ class InMemoryImages:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What to call each image."""
+        """The name of each image."""
         return self.decoded.names
 
     @property
     def inference_batch_size(self) -> int:
-        """How many go well through a model together."""
+        """How many images to send through a model at once when no gradients are needed."""
         return inference_batch_size(self.input)
 
     @cached_property
-    def _scale(self) -> v2.Compose:
+    def _normalize(self) -> v2.Compose:
         return normalize_transform(self.input)
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
@@ -62,108 +62,119 @@ class InMemoryImages:
     def inputs(self, indices: Tensor, epoch: int) -> Tensor:
         """Return (n, C, H, W) float32."""
         pixels = self.decoded.pixels[indices]
-        if self.steps is not None:
-            pixels = augmented(pixels, self.steps, (*self.place, epoch), indices)
-        scaled: Tensor = self._scale(pixels)
-        return scaled
+        if self.transform is not None:
+            pixels = augment_batch(pixels, self.transform, (*self.seed_key, epoch), indices)
+        inputs: Tensor = self._normalize(pixels)
+        return inputs
 
-    def augmented_by(self, steps: v2.Compose | None, place: Place) -> InMemoryImages:
-        """Return the same images through other random steps, or none."""
-        return replace(self, steps=steps, place=place)
+    @property
+    def clean(self) -> InMemoryImages:
+        """The same images without augmentation."""
+        return replace(self, transform=None)
+
+    def with_augmentation(self, transform: v2.Compose | None, seed_key: SeedKey) -> InMemoryImages:
+        """Return the same images through another random transform; None: without one."""
+        return replace(self, transform=transform, seed_key=seed_key)
 
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """Images that are read and decoded anew in every epoch, by worker processes, with flat memory."""
+    """Images that worker processes read and decode in every epoch, in constant memory."""
 
     images: ImageSet
     input: ImageInput
     labels: Tensor
     names: tuple[str, ...]
-    steps: v2.Compose | None = None
-    place: Place = ()
+    transform: v2.Compose | None = None
+    seed_key: SeedKey = ()
 
     @property
     def inference_batch_size(self) -> int:
-        """How many go well through a model together."""
+        """How many images to send through a model at once when no gradients are needed."""
         return inference_batch_size(self.input)
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
-        """Yield (n, C, H, W) float32 for each batch of indices, the next ones always under way.
+        """Yield (n, C, H, W) float32 for each batch of indices; the next batches are being decoded meanwhile.
 
         Raises:
             DataError: an image is damaged.
         """
-        one_by_one = _Decoding(self, epoch)
-        scale = normalize_transform(self.input)
+        dataset = _DecodedOnDemand(self, epoch)
+        normalize = normalize_transform(self.input)
         lists = [indices.tolist() for indices in batches]
         workers = min(os.cpu_count() or 1, len(lists))
-        for batch in _living(DataLoader(one_by_one, batch_sampler=lists, num_workers=workers, collate_fn=list)):
-            damaged = [one for one in batch if isinstance(one, DataError)]
-            if damaged:
-                raise damaged[0]
-            yield scale(torch.stack(batch))
+        loader = DataLoader(dataset, batch_sampler=lists, num_workers=workers, collate_fn=list)
+        for batch in _explained_worker_deaths(loader):
+            errors = [item for item in batch if isinstance(item, DataError)]
+            if errors:
+                raise errors[0]
+            yield normalize(torch.stack(batch))
 
-    def augmented_by(self, steps: v2.Compose | None, place: Place) -> StreamedImages:
-        """Return the same images through other random steps, or none."""
-        return replace(self, steps=steps, place=place)
+    @property
+    def clean(self) -> StreamedImages:
+        """The same images without augmentation."""
+        return replace(self, transform=None)
+
+    def with_augmentation(self, transform: v2.Compose | None, seed_key: SeedKey) -> StreamedImages:
+        """Return the same images through another random transform; None: without one."""
+        return replace(self, transform=transform, seed_key=seed_key)
 
 
-def _living(batches: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    """Pass batches on, and name it where a worker process dies: PyTorch has no error of its own for that."""
-    waiting = iter(batches)
+def _explained_worker_deaths(batches: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Pass batches on; turn PyTorch's RuntimeError about a dead worker process into a ResourceError."""
+    iterator = iter(batches)
     while True:
         try:
-            yield next(waiting)
+            yield next(iterator)
         except StopIteration:
             return
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            why, fix = f"the system killed it, likely for want of memory: {error}", "end other programs, and try again"
-            raise ResourceError("a process that decodes images died", why=why, fix=fix) from error
+            why = f"the system killed it, probably because memory ran out; close other programs and try again: {error}"
+            raise ResourceError("a process that decodes images died", why=why) from error
 
 
-class _Decoding(Dataset[Tensor | DataError]):
-    """One image at a time, in a worker; an error travels as a value, so that it arrives as it was raised."""
+class _DecodedOnDemand(Dataset[Tensor | DataError]):
+    """Decodes one image at a time in a worker; errors travel as values, because DataLoader rewrites exceptions."""
 
     def __init__(self, streamed: StreamedImages, epoch: int) -> None:
         self._streamed, self._epoch = streamed, epoch
-        self._size = resize_transform(streamed.input)
+        self._resize = resize_transform(streamed.input)
 
     def __getitem__(self, index: int) -> Tensor | DataError:
         streamed = self._streamed
         try:
-            pixels: Tensor = self._size(streamed.images[index][0])
+            pixels: Tensor = self._resize(streamed.images[index][0])
         except DataError as error:
             return error
-        if streamed.steps is None:
+        if streamed.transform is None:
             return pixels
-        place = (*streamed.place, self._epoch)
-        return augmented(pixels.unsqueeze(0), streamed.steps, place, torch.tensor([index]))[0]
+        seed_key = (*streamed.seed_key, self._epoch)
+        return augment_batch(pixels.unsqueeze(0), streamed.transform, seed_key, torch.tensor([index]))[0]
 
 
-def examples_of(
-    images: ImageSet, spec: ImageInput, *, hold_bytes: int | None = None, world: World = SINGLE_PROCESS
+def load_examples(
+    images: ImageSet, spec: ImageInput, *, max_bytes: int | None = None, world: World = SINGLE_PROCESS
 ) -> InMemoryImages | StreamedImages:
-    """Return a set's images held in memory if they fit, else streamed.
+    """Return images decoded into memory if they fit, else streamed.
 
     Args:
-        images: the set.
+        images: the images.
         spec: the model's preprocessing.
-        hold_bytes: how many bytes of decoded images fit; None: an eighth of the memory there is.
-        ranks: the processes on one machine share its memory.
+        max_bytes: how many bytes of decoded images fit; None: an eighth of the machine's memory.
+        world: the processes on one machine share its memory.
     """
-    budget = _memory() // SHARE // world.local_count if hold_bytes is None else hold_bytes
+    budget = _memory_bytes() // MEMORY_FRACTION // world.local_count if max_bytes is None else max_bytes
     if len(images) * spec.channels * spec.size**2 <= budget:
         return InMemoryImages(decode_all(images, spec), spec)
     return StreamedImages(images, spec, labels_of(images), names_of(images))
 
 
-def _memory() -> int:
-    """Return the bytes that we may have: the machine's, or less in a container that is given less."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _memory_bytes() -> int:
+    """Return the memory this process may use: the machine's, or the limit of its container if that is lower."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     with suppress(OSError, ValueError):  # no control group; or one whose limit is "max"
-        return min(whole, int(limit.read_text()))
-    return whole
+        return min(total, int(limit.read_text()))
+    return total

@@ -41,7 +41,7 @@ def optimize_for_inference(
         images: how many there will be. BatchNorm is only folded for `FOLD_FROM` or more.
     """
     model.eval()
-    if precision.plain:
+    if not precision.fast_path:
         return model
     network = copy.deepcopy(model)
     if images >= FOLD_FROM:

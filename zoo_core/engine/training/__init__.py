@@ -1,1 +1,1 @@
-"""The training loop, the built-in trainers, and the run around them."""
+"""The training loop, the built-in trainers, checkpoints, and running a plan."""

@@ -1,4 +1,4 @@
-"""Saves where training stands when that is due, and ends a run after it when somebody asked for the end."""
+"""Decides when to save a checkpoint, saves it, and ends a run after it if a signal asked for that."""
 
 from __future__ import annotations
 
@@ -15,57 +15,59 @@ from zoo_core.errors import IntegrityError
 from zoo_core.events import Checkpoint, Event, Saved, TrainState
 from zoo_core.runs.directory import RunDir
 
-EVERY = 60.0  # seconds between checkpoints, unless they are told
-SHARE = 20  # then saving may take one part in this many of a run's time
-PATIENCE = 32  # steps that we wait for ranks to agree on a checkpoint before we end without one
+DEFAULT_INTERVAL = 60.0  # seconds between checkpoints
+COST_FACTOR = 20  # by default, saving takes at most one part in this many of a run's time
+MAX_STEPS_TO_AGREE = 32  # events to wait for ranks to agree on a checkpoint before the run ends without one
 TENSORS, POSITION, METRICS = "state.safetensors", "position.json", "metrics.jsonl"
-OLD_POSITION = "place.json"  # its name before documents carried a schema
+OLD_POSITION = "place.json"  # its name before documents had a schema
 
 
 class CheckpointManager:
-    """Keeps a run's checkpoints.
+    """Saves a run's checkpoints.
 
     Args:
-        run: where to.
-        stop: whether somebody asked for the end.
-        every: seconds between two checkpoints; None: EVERY, or more where saving takes long.
-        ranks: those that share the work; they save together.
+        run: the run's directory.
+        interrupt: whether a signal asked the run to end.
+        interval: seconds between two checkpoints; None: DEFAULT_INTERVAL, or longer where saving takes long.
+        world: the processes that share the work; they save at the same step.
     """
 
-    def __init__(self, run: RunDir, stop: InterruptFlag, *, every: float | None, world: World) -> None:
-        self._run, self._stop, self._every, self._ranks = run, stop, every, world
-        self._last, self._took = monotonic(), 0.0
-        self._waited = 0
+    def __init__(self, run: RunDir, interrupt: InterruptFlag, *, interval: float | None, world: World) -> None:
+        self._run, self._interrupt, self._interval, self._world = run, interrupt, interval, world
+        self._last_save, self._last_duration = monotonic(), 0.0
+        self._events_since_interrupt = 0
 
     def due(self) -> bool:
-        """Tell whether a checkpoint is wanted now."""
-        wait = max(EVERY, SHARE * self._took) if self._every is None else self._every
-        return self._stop.asked is not None or monotonic() - self._last >= wait
+        """Return whether a checkpoint should be saved now."""
+        slow = max(DEFAULT_INTERVAL, COST_FACTOR * self._last_duration)
+        interval = slow if self._interval is None else self._interval
+        return self._interrupt.is_set or monotonic() - self._last_save >= interval
 
-    def keep(self, state: TrainState) -> Saved | None:
-        """Save a state if one is due; None: it is not, or holds what is no number, which nothing can go on from.
+    def save(self, state: TrainState) -> Saved | None:
+        """Save a state if that is due; None: it is not, or the state has NaN or infinite values.
 
         Raises:
             ResourceError: it could not be written.
         """
-        agreed = self._ranks.count > 1 and state.step > 0  # ranks have asked one another
+        agreed = self._world.count > 1 and state.step > 0  # the ranks have asked one another
         if not (agreed or self.due()) or not all(torch.isfinite(tensor).all() for tensor in state.tensors.values()):
             return None
         started = monotonic()
         if self._run.writes:
             files = {**to_files(state), METRICS: self._run.read("metrics.jsonl") or b""}
             self._run.checkpoints.save(state.epoch, state.step, files)
-        self._last = monotonic()
-        self._took = self._last - started
+        self._last_save = monotonic()
+        self._last_duration = self._last_save - started
         return Saved(self._run.path, state.epoch, state.step)
 
-    def end_if_asked(self, event: Event) -> None:
-        """End the run when that was asked for: after a checkpoint, or where none comes."""
-        if self._stop.asked is None:
+    def end_if_interrupted(self, event: Event) -> None:
+        """End the run if a signal asked for it: after a checkpoint, or if none comes soon."""
+        if not self._interrupt.is_set:
             return
-        self._waited += not isinstance(event, Checkpoint)
-        if isinstance(event, Checkpoint) or self._waited > (1 if self._ranks.count == 1 else PATIENCE):
-            self._stop.now()
+        self._events_since_interrupt += not isinstance(event, Checkpoint)
+        limit = 1 if self._world.count == 1 else MAX_STEPS_TO_AGREE
+        if isinstance(event, Checkpoint) or self._events_since_interrupt > limit:
+            self._interrupt.end_run()
 
 
 def to_files(state: TrainState) -> dict[str, bytes]:
@@ -75,14 +77,14 @@ def to_files(state: TrainState) -> dict[str, bytes]:
 
 
 def from_files(files: Mapping[str, bytes]) -> TrainState:
-    """Return the state that `packed` was given.
+    """Return the state that `to_files` was given.
 
     Raises:
-        IntegrityError: these files hold none.
+        IntegrityError: the files do not contain a state.
     """
     try:
         _, position = load_document(files[POSITION if POSITION in files else OLD_POSITION])
         tensors = load_tensors(files[TENSORS], TENSORS)
         return TrainState(position["epoch"], position["step"], tensors, position["values"])
     except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError("a checkpoint holds no state of training", why=repr(error)) from error
+        raise IntegrityError("a checkpoint does not contain a training state", why=repr(error)) from error

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run can still save where it stands: the first is noted, the second ends at once."""
+"""Ctrl-C, SIGTERM and SIGHUP during training: the first is recorded until a checkpoint is saved, the second ends."""
 
 from __future__ import annotations
 
@@ -8,43 +8,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from zoo_core.errors import TERMINATED
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 class InterruptFlag:
-    """Whether somebody asked for the end."""
+    """The first signal that asked the run to end."""
 
     def __init__(self) -> None:
-        self.asked: int | None = None  # the signal that did
+        self.signal: int | None = None
 
-    def now(self) -> None:
-        """End as the signal would have ended us."""
-        raise KeyboardInterrupt if self.asked == signal.SIGINT else SystemExit(TERMINATED)
+    @property
+    def is_set(self) -> bool:
+        """Whether the run was asked to end."""
+        return self.signal is not None
+
+    def end_run(self) -> None:
+        """End as the signal would have: KeyboardInterrupt, or SystemExit with the shell's exit code for it.
+
+        Raises:
+            KeyboardInterrupt: it was Ctrl-C.
+            SystemExit: it was another signal; the code is 128 + its number.
+        """
+        assert self.signal is not None
+        raise KeyboardInterrupt if self.signal == signal.SIGINT else SystemExit(128 + self.signal)
 
 
 @contextmanager
-def deferred_signals(*, again: bool = True) -> Iterator[InterruptFlag]:
-    """Inside, the first signal is noted; a second ends at once, unless `again` is False.
+def deferred_signals(*, second_ends: bool = True) -> Iterator[InterruptFlag]:
+    """Inside, the first signal sets the flag; a second one ends the run at once, unless `second_ends` is False.
 
-    A launcher that ends several processes may send each of them more than one. Outside the main thread, where nothing
-    can be done about signals, they stay as they are.
+    A launcher that ends several processes may send each of them more than one. Outside the main thread, where Python
+    cannot handle signals, nothing changes. A signal that was ignored before, as `nohup` does it, stays ignored.
     """
-    stop = InterruptFlag()
+    flag = InterruptFlag()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield flag
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if stop.asked is None:
-            stop.asked = number
-        elif again:
-            stop.now()
+    def record(number: int, frame: FrameType | None) -> None:
+        if flag.signal is None:
+            flag.signal = number
+        elif second_ends:
+            flag.end_run()
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, record) for number in handled}
     try:
-        yield stop
+        yield flag
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,25 +1,24 @@
-"""The training loop, which every trainer of the core shares: epochs of steps, and measurements between them."""
+"""The training loop that the built-in trainers use, and that plugins can use with a loss of their own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from zoo_core.engine.compute.batched import infer_batches
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
-from zoo_core.engine.compute.losses import cross_entropy as loss_of, probabilities
-from zoo_core.engine.compute.memory import retain_freed_memory
+from zoo_core.engine.compute.losses import cross_entropy
 from zoo_core.engine.compute.precision import Precision
 from zoo_core.engine.compute.seeding import epoch_order, seed_torch
-from zoo_core.engine.training.fast_path.pool_before_relu import pool_before_relu
-from zoo_core.engine.training.fast_path.shared_dropout import SharedDropout
+from zoo_core.engine.training.batch_norm import explained_batch_norm
+from zoo_core.engine.training.batch_shards import BatchShard, split_batches
+from zoo_core.engine.training.examples import EvaluatedExamples, Examples
+from zoo_core.engine.training.fast_path.switch import fast_path
 from zoo_core.engine.training.optimizers import (
     make_optimizer,
     optimizer_tensors,
@@ -28,85 +27,26 @@ from zoo_core.engine.training.optimizers import (
     set_rate,
 )
 from zoo_core.errors import Diverged, IntegrityError
-from zoo_core.events import Checkpoint, EpochResult, Event, Predictions, Progress, TrainState, never_due
+from zoo_core.events import Checkpoint, EpochResult, Event, Progress, TrainState, never_due
 from zoo_core.recipes import Recipe
 
-AGREE_EVERY = 16  # steps after which ranks ask one another whether a checkpoint is due
-MODEL, OPTIMIZER = "model.", "optimizer."  # what a TrainState's tensor names begin with
-
-
-class Examples(Protocol):
-    """Labelled inputs, by index."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What to call each example."""
-
-    @property
-    def inference_batch_size(self) -> int:
-        """How many go well through a model together when nothing is learned."""
-
-    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
-        """Yield (n, …) float32 for each (n,) of indices; random draws depend on the epoch and the index alone."""
-
-
-@dataclass(frozen=True)
-class EvaluatedExamples:
-    """What a model makes of examples."""
-
-    examples: Examples
-    logits: Tensor  # (N, K)
-
-    @property
-    def loss(self) -> float:
-        """The mean over the examples."""
-        return loss_of(self.logits, self.examples.labels).item()
-
-    @property
-    def accuracy(self) -> float:
-        """A fraction of 1."""
-        return (probabilities(self.logits).argmax(dim=1) == self.examples.labels).float().mean().item()
-
-    @property
-    def predictions(self) -> Predictions:
-        """Each example's probabilities."""
-        table = tuple(tuple(row) for row in probabilities(self.logits).tolist())
-        return Predictions(self.examples.names, tuple(self.examples.labels.tolist()), table)
-
-
-@dataclass(frozen=True)
-class BatchShard:
-    """One rank's part of a batch: some `rows` of it, and what their mean loss counts in the ranks' mean."""
-
-    batch: Tensor  # (n,) indices of examples
-    rows: Tensor
-    weight: float
-
-    @property
-    def indices(self) -> Tensor:
-        """The examples to take."""
-        return self.batch[self.rows]
-
-    def drawing(self) -> AbstractContextManager[object]:
-        """Let dropout draw for the whole batch, where this is not all of it."""
-        return nullcontext() if len(self.rows) == len(self.batch) else SharedDropout(len(self.batch), self.rows)
+AGREE_EVERY = 16  # steps between the moments at which ranks agree whether a checkpoint is due
+MODEL, OPTIMIZER = "model.", "optimizer."  # prefixes of a TrainState's tensor names
+TOTALS, MERGED = "totals", "single_merged"  # keys of a TrainState's values
+Loss = Callable[..., Tensor]  # loss(logits, *targets) -> the mean over the batch, a scalar
 
 
 @dataclass(frozen=True)
 class EpochProgress:
-    """The part of an epoch that is done: steps, and this rank's sum of the batches' losses."""
+    """The finished part of an epoch: steps, and this rank's sum of the batch losses."""
 
     step: int = 0
     total: float = 0.0
 
     @classmethod
     def of(cls, state: TrainState, world: World) -> EpochProgress:
-        """Return where a state stands; other ranks than those that saved it share their sum."""
-        totals: list[float] = state.values["totals"]
+        """Return the progress a state records; another number of ranks than saved it shares the sum equally."""
+        totals: list[float] = state.values[TOTALS]
         return cls(state.step, totals[world.rank] if len(totals) == world.count else sum(totals) / len(totals))
 
 
@@ -114,23 +54,22 @@ class EpochProgress:
 class _LoopState:
     """What stays the same from step to step."""
 
-    module: nn.Module  # the model, or what averages its gradients over the ranks
+    module: nn.Module  # the model, or its DistributedDataParallel wrapper
     optimizer: torch.optim.Optimizer
     examples: Examples
     measures: Mapping[str, Examples]
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64."""
-        return self.examples.labels
+    loss: Loss
+    targets: tuple[Tensor, ...]
+    merge_single: bool
 
 
 @dataclass(frozen=True)
 class TrainingLoop:
-    """Trains `model` in place, as the recipe says.
+    """Trains `model` in place with the recipe's optimizer, schedule, batches, epochs and seed; see `Job.loop`.
 
-    Of each batch, every rank takes its share; the gradient is the mean over the whole batch, so what is learned does
-    not depend on how many ranks there are, but for the rounding of sums.
+    Each rank takes its shard of every batch. The gradient is the mean over the whole batch, so the result does not
+    depend on the world size, up to rounding and to what random layers such as dropout draw. A last batch of a single
+    example is merged into the batch before it, because BatchNorm needs at least two.
     """
 
     model: nn.Module
@@ -138,49 +77,60 @@ class TrainingLoop:
     device: torch.device
     precision: Precision
     world: World = SINGLE_PROCESS
-    due: Callable[[], bool] = never_due  # whether a Checkpoint is wanted inside an epoch
+    due: Callable[[], bool] = never_due  # whether the caller wants a Checkpoint inside an epoch
 
     def train(
-        self, examples: Examples, measures: Mapping[str, Examples], resume: TrainState | None = None
+        self,
+        examples: Examples,
+        measures: Mapping[str, Examples] | None = None,
+        resume: TrainState | None = None,
+        *,
+        loss: Loss = cross_entropy,
+        targets: tuple[Tensor, ...] | None = None,
     ) -> Iterator[Event]:
-        """Train on the examples, and after each epoch take the accuracy over each of `measures`, under its name.
+        """Train, and after each epoch compute the accuracy on each of `measures`.
 
-        The predictions over "validation_accuracy", where it is measured, go with the epoch's result.
+        Args:
+            examples: what to train on.
+            measures: metric names, such as "validation_accuracy", and the examples to compute each on. The predictions
+                of "validation_accuracy" are part of the EpochResult.
+            resume: the state of a Checkpoint of this loop; on the same machine the result is the same bit for bit.
+            loss: `loss(logits, *targets)`, the mean over the batch. Logits are (n, K), and K may be 1 for two classes:
+                see `class_logits`.
+            targets: tensors with one row per example, (N, ...), in the order of `examples`; the loss gets the rows of
+                its batch, on the device. None: the labels. Pass `torch.arange(N)` to get the indices.
 
         Raises:
-            Diverged: the loss of a batch is no finite number.
+            Diverged: the loss of a batch is NaN or infinite.
+            IntegrityError: the state belongs to another model or optimizer.
+            UsageError: BatchNorm was given a batch, or a rank's shard of one, with a single value per channel.
         """
         self.precision.to_memory_format(self.model.to(self.device))
-        parameters, fused = self.model.parameters(), not self.precision.plain
-        optimizer = make_optimizer(self.recipe.optimizer, parameters, fused=fused)
-        begun = EpochProgress() if resume is None else self._restored(optimizer, resume)
-        training = _LoopState(self.world.wrap_ddp(self.model), optimizer, examples, measures)
-        rearranged = nullcontext() if self.precision.plain else pool_before_relu(self.model)
-        # kept here alone: many threads that decode beside it would tear holes into what is kept
-        with retain_freed_memory(), rearranged:
+        optimizer = make_optimizer(self.recipe.optimizer, self.model.parameters(), fused=self.precision.fast_path)
+        progress = EpochProgress() if resume is None else self._restored(optimizer, resume)
+        state = _LoopState(
+            self.world.wrap_ddp(self.model),
+            optimizer,
+            examples,
+            measures or {},
+            loss,
+            (examples.labels,) if targets is None else targets,
+            merge_single=resume is None or MERGED in resume.values,
+        )
+        with fast_path(self.model, self.precision):
             for epoch in range(resume.epoch if resume else 0, self.recipe.epochs):
-                yield from self._whole_epoch(training, epoch, begun)
-                begun = EpochProgress()
+                yield from self._train_and_measure(state, epoch, progress)
+                progress = EpochProgress()
 
-    def _whole_epoch(self, training: _LoopState, epoch: int, begun: EpochProgress) -> Iterator[Event]:
-        """Train for an epoch, or the rest of it, and measure."""
-        started = perf_counter()
-        begun = yield from self._epoch(training, epoch, begun)
-        self.world.broadcast_buffers(self.model.buffers())  # each has running statistics of its own share
-        metrics = {"loss": self.world.all_reduce_mean(begun.total / begun.step)}
-        predictions = None
-        for name, measured_on in training.measures.items():
-            steps = self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
-            measured = yield from self._interruptible(steps, training, epoch, begun)
-            self._finite(measured.loss, epoch, begun.step - 1)
-            metrics[name] = measured.accuracy
-            predictions = measured.predictions if name == "validation_accuracy" else predictions
-        yield EpochResult(epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions)
-        yield self._checkpoint(training, epoch + 1, EpochProgress())
+    def measure(self, examples: Examples, epoch: int = 0, *, what: str) -> Generator[Event, None, EvaluatedExamples]:
+        """Send examples through the model in evaluation mode, each rank its shard, and return all logits.
 
-    def measure(self, examples: Examples, epoch: int, *, what: str) -> Generator[Event, None, EvaluatedExamples]:
-        """Evaluate the model on examples, in evaluation mode; each rank on its share."""
-        self.model.eval()
+        Args:
+            examples: what to measure on.
+            epoch: which random draws to use, where the examples are augmented.
+            what: the name of this work in Progress events.
+        """
+        self.model.to(self.device).eval()
 
         def batches_of(indices: Tensor) -> Iterator[Tensor]:
             return examples.stream(torch.split(indices, examples.inference_batch_size), epoch)
@@ -191,33 +141,60 @@ class TrainingLoop:
         )
         return EvaluatedExamples(examples, logits)
 
-    def _epoch(self, training: _LoopState, epoch: int, begun: EpochProgress) -> Generator[Event, None, EpochProgress]:
-        """Take every step of an epoch that is not taken yet, and return what they come to."""
+    def _train_and_measure(self, state: _LoopState, epoch: int, progress: EpochProgress) -> Iterator[Event]:
+        """Train for the rest of an epoch, and measure."""
+        started = perf_counter()
+        progress = yield from self._rest_of_epoch(state, epoch, progress)
+        self.world.broadcast_buffers(self.model.buffers())  # each rank has running statistics of its own shards
+        metrics = {"loss": self.world.all_reduce_mean(progress.total / progress.step)}
+        predictions = None
+        for name, measured_on in state.measures.items():
+            steps = self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
+            measured = yield from self._interruptible(steps, state, epoch, progress)
+            self._finite(measured.loss, epoch, progress.step - 1)
+            metrics[name] = measured.accuracy
+            predictions = measured.predictions if name == "validation_accuracy" else predictions
+        yield EpochResult(epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions)
+        yield self._checkpoint(state, epoch + 1, EpochProgress())
+
+    def _rest_of_epoch(
+        self, state: _LoopState, epoch: int, progress: EpochProgress
+    ) -> Generator[Event, None, EpochProgress]:
+        """Take the remaining steps of an epoch."""
         self.model.train()
-        seed, epochs, optimizer, labels = self.recipe.seed, self.recipe.epochs, training.optimizer, training.labels
-        batches = torch.split(epoch_order(seed, epoch, len(labels)), self.recipe.batch_size)
-        shares = [self._share(batch) for batch in batches[begun.step :]]
-        inputs = training.examples.stream([share.indices for share in shares], epoch)
-        for share, batch in zip(shares, inputs, strict=True):
-            seed_torch(seed, "step", epoch, begun.step)  # dropout draws the same wherever we began, on every rank
-            with self.precision.autocast(self.device), share.drawing():
-                logits = training.module(self.precision.to_device(batch, self.device))
-            loss = loss_of(logits, labels[share.indices].to(self.device)) * share.weight
-            value = self._finite(loss.item(), epoch, begun.step)
-            set_rate(optimizer, scheduled_rate(self.recipe, (epoch + begun.step / len(batches)) / epochs))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            begun = EpochProgress(begun.step + 1, begun.total + value)
-            yield Progress(f"epoch {epoch + 1}", begun.step, len(batches), "steps")
-            if self._wanted(begun.step):
-                yield self._checkpoint(training, epoch, begun)
-        return begun
+        order = epoch_order(self.recipe.seed, epoch, len(state.examples.labels))
+        batches = split_batches(order, self.recipe.batch_size, merge_single=state.merge_single)
+        shards = [BatchShard.of(batch, self.world) for batch in batches[progress.step :]]
+        inputs = state.examples.stream([shard.indices for shard in shards], epoch)
+        for shard, batch in zip(shards, inputs, strict=True):
+            done = (epoch + progress.step / len(batches)) / self.recipe.epochs
+            set_rate(state.optimizer, scheduled_rate(self.recipe, done))
+            value = self._step(state, shard, batch, epoch, progress.step)
+            progress = EpochProgress(progress.step + 1, progress.total + value)
+            yield Progress(f"epoch {epoch + 1}", progress.step, len(batches), "steps")
+            if self._wants_checkpoint(progress.step):
+                yield self._checkpoint(state, epoch, progress)
+        return progress
+
+    def _step(self, state: _LoopState, shard: BatchShard, inputs: Tensor, epoch: int, step: int) -> float:
+        """Take one step, and return this rank's part of its loss."""
+        # what dropout draws depends on the position alone, so a resumed run draws the same; ranks draw differently
+        rank = (self.world.rank,) if self.world.rank else ()
+        seed_torch(self.recipe.seed, "step", epoch, step, *rank)
+        with explained_batch_norm(self.recipe), self.precision.autocast(self.device):
+            logits = state.module(self.precision.to_device(inputs, self.device))
+        targets = [target[shard.indices].to(self.device) for target in state.targets]
+        loss = state.loss(logits, *targets) * shard.weight
+        value = self._finite(loss.item(), epoch, step)
+        state.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimizer.step()
+        return value
 
     def _interruptible(
-        self, steps: Generator[Event, None, EvaluatedExamples], training: _LoopState, epoch: int, begun: EpochProgress
+        self, steps: Generator[Event, None, EvaluatedExamples], state: _LoopState, epoch: int, progress: EpochProgress
     ) -> Generator[Event, None, EvaluatedExamples]:
-        """Measure, and let the state before it be saved on the way; ranks, whose shares differ, go through."""
+        """Measure, and offer checkpoints meanwhile; several ranks, whose shards differ in length, do not."""
         while True:
             try:
                 yield next(steps)
@@ -225,40 +202,29 @@ class TrainingLoop:
                 measured: EvaluatedExamples = stop.value
                 return measured
             if self.world.count == 1 and self.due():
-                yield self._checkpoint(training, epoch, begun)
+                yield self._checkpoint(state, epoch, progress)
 
-    def _wanted(self, step: int) -> bool:
-        """Tell whether a checkpoint is due; ranks must agree, and do so every few steps."""
+    def _wants_checkpoint(self, step: int) -> bool:
+        """Return whether a checkpoint is due; ranks agree on it every few steps."""
         if self.world.count == 1:
             return self.due()
         return step % AGREE_EVERY == 0 and self.world.all_reduce_mean(float(self.due())) > 0
 
-    def _checkpoint(self, training: _LoopState, epoch: int, begun: EpochProgress) -> Checkpoint:
+    def _checkpoint(self, state: _LoopState, epoch: int, progress: EpochProgress) -> Checkpoint:
         tensors = {MODEL + name: tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {OPTIMIZER + name: tensor for name, tensor in optimizer_tensors(training.optimizer).items()}
-        return Checkpoint(TrainState(epoch, begun.step, tensors, {"totals": self.world.all_gather(begun.total)}))
+        tensors |= {OPTIMIZER + name: tensor for name, tensor in optimizer_tensors(state.optimizer).items()}
+        values = {TOTALS: self.world.all_gather(progress.total), **({MERGED: True} if state.merge_single else {})}
+        return Checkpoint(TrainState(epoch, progress.step, tensors, values))
 
     def _restored(self, optimizer: torch.optim.Optimizer, state: TrainState) -> EpochProgress:
-        """Put the model and the optimizer back to a state, and return the part of its epoch that is done.
-
-        Raises:
-            IntegrityError: the state is another model's, optimizer's or version's.
-        """
+        """Load a state into the model and the optimizer, and return the finished part of its epoch."""
         try:
-            _restore(self.model, optimizer, state)
+            self.model.load_state_dict(_with_prefix(MODEL, state))
+            restore_optimizer(optimizer, _with_prefix(OPTIMIZER, state))
             return EpochProgress.of(state, self.world)
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             why = str(error).partition("\n")[0]
             raise IntegrityError("a checkpoint does not fit this run", why=why, fix="zoo run RECIPE") from error
-
-    def _share(self, batch: Tensor) -> BatchShard:
-        """Return this rank's part of a batch.
-
-        A rank for which nothing is left takes an example along that counts nothing: all must take every step.
-        """
-        rows = self.world.shard(torch.arange(len(batch)))
-        weight = len(rows) * self.world.count / len(batch)
-        return BatchShard(batch, rows if len(rows) else torch.tensor([0]), weight)
 
     def _finite(self, loss: float, epoch: int, step: int) -> float:
         if math.isfinite(loss):
@@ -266,15 +232,10 @@ class TrainingLoop:
         optimizer = self.recipe.optimizer
         raise Diverged(
             f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}",
-            why=f"{optimizer.name} with a learning rate of {optimizer.lr:g} left the numbers that can be computed with",
+            why=f"training diverged with {optimizer.name} at a learning rate of {optimizer.lr:g}",
             fix=f"zoo run {self.recipe.name} --lr {optimizer.lr / 10:g}",
         )
 
 
-def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
-    model.load_state_dict(_below(MODEL, state))
-    restore_optimizer(optimizer, _below(OPTIMIZER, state))
-
-
-def _below(prefix: str, state: TrainState) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, state: TrainState) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.tensors.items() if name.startswith(prefix)}

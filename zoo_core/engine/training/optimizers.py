@@ -1,4 +1,4 @@
-"""From an optimizer's settings to PyTorch's optimizer; and its state as tensors by name."""
+"""PyTorch's optimizers from a recipe's settings, and their state as named tensors."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from torch import Tensor, nn
 
 from zoo_core.recipes import SGD, Adam, AdamW, Recipe
 
-Settings = Adam | AdamW | SGD
+OptimizerSettings = Adam | AdamW | SGD
 
 
 def make_optimizer(
-    settings: Settings, parameters: Iterable[nn.Parameter], *, fused: bool = False
+    settings: OptimizerSettings, parameters: Iterable[nn.Parameter], *, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """Return the optimizer over those parameters that are to be trained; `fused` takes its step in one pass."""
-    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    """Return the optimizer of the parameters that require gradients; `fused` selects PyTorch's fused implementation."""
+    classes: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
         "sgd": torch.optim.SGD,
     }
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    return kinds[settings.name](trainable, **settings.model_dump(exclude={"name"}), fused=fused or None)
+    return classes[settings.name](trainable, **settings.model_dump(exclude={"name"}), fused=fused or None)
 
 
 def scheduled_rate(recipe: Recipe, done: float) -> float:
-    """Return the learning rate when the fraction `done` of all steps is taken: a function of the place alone."""
+    """Return the learning rate after the fraction `done`, 0 to 1, of all steps of a run."""
     if recipe.schedule == "constant":
         return recipe.optimizer.lr
     return recipe.optimizer.lr * (1 + math.cos(math.pi * done)) / 2
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next step be taken at this learning rate."""
+    """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -46,19 +46,19 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned.
+    """Restore what `optimizer_tensors` returned.
 
-    Each tensor is laid out in memory as its parameter is: a fused step takes them all in the order in which they lie,
-    and would mix them up without a word.
+    Each tensor gets the memory format of its parameter. A fused step reads both in memory order, and would otherwise
+    silently combine values of different positions.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    whole = optimizer.state_dict()
-    whole["state"] = {}
+    state = optimizer.state_dict()
+    state["state"] = {}
     for name, value in tensors.items():
         number, _, what = name.partition(".")
-        whole["state"].setdefault(int(number), {})[what] = _laid_out_as(parameters[int(number)], value)
-    optimizer.load_state_dict(whole)
+        state["state"].setdefault(int(number), {})[what] = _in_format_of(parameters[int(number)], value)
+    optimizer.load_state_dict(state)
 
 
-def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+def _in_format_of(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value

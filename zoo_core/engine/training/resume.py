@@ -1,9 +1,10 @@
-"""Makes a run's directory, or takes up that of a run which did not finish; and lets it say how the run ended."""
+"""Creates a run's directory or opens that of an unfinished run, and records how the run ended."""
 
 from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ import torch
 
 from zoo_core.engine.training.checkpointing import METRICS, from_files
 from zoo_core.engine.training.trainer import Job
-from zoo_core.errors import TERMINATED, UsageError, ZooError
+from zoo_core.errors import UsageError, ZooError
 from zoo_core.events import EpochResult, OnEvent, Resumed, TrainState
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.environment import environment
@@ -26,36 +27,36 @@ INTERRUPTED = (KeyboardInterrupt, SystemExit)
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where a run stands when it begins: its state (None: at the start), and the epochs that are done."""
+    """Where a run starts: its state (None: from the beginning) and the epochs that are finished."""
 
     state: TrainState | None = None
     epochs: tuple[EpochResult, ...] = ()
 
 
 def create_run_dir(job: Job, out: Path) -> RunDir:
-    """Make the run's directory; the ranks behind the first are told where it is, and write nothing."""
-    made = RunDir.create(out, job.plan, _run_environment(job)) if job.world.is_first else None
-    path = job.world.broadcast(made.path if made else Path())
-    return made or RunDir(path, writes=False)
+    """Create the run's directory; the other ranks learn where it is, and write nothing."""
+    created = RunDir.create(out, job.plan, _run_environment(job)) if job.world.is_first else None
+    path = job.world.broadcast(created.path if created else Path())
+    return created or RunDir(path, writes=False)
 
 
 def load_resume_point(run: RunDir, job: Job, on_event: OnEvent) -> ResumePoint:
-    """Return where the newest checkpoint that is whole left the run, with metrics.jsonl put back to what it was then.
+    """Return the state of the newest intact checkpoint, and restore metrics.jsonl to what it was at that point.
 
-    The first rank reads, and tells the others.
+    The first rank reads, and broadcasts to the others.
 
     Raises:
-        IntegrityError: a checkpoint is whole, but holds no state of training; or the run holds links.
+        IntegrityError: a checkpoint is intact but does not contain a training state; or the run contains links.
         UsageError: it has finished.
     """
-    if run.writes and run.status == "finished":  # while we made ready
-        raise UsageError(f"{run.path} has finished", why="another process went on with it")
+    if run.writes and run.status == "finished":  # in the meantime
+        raise UsageError(f"{run.path} has finished", why="another process resumed it")
     run.refuse_links()
-    kept, damaged = run.checkpoints.newest() if run.writes else (None, ())
-    files = job.world.broadcast(dict(kept.files) if kept else {})
+    checkpoint, damaged = run.checkpoints.newest() if run.writes else (None, ())
+    files = job.world.broadcast(dict(checkpoint.files) if checkpoint else {})
     state = from_files(files) if files else None
     changed = environment_diff(run.read_json("environment.json"), _run_environment(job)) if run.writes else {}
-    run.mark_resumed(kept.path.name if kept else "", files.get(METRICS, b""), changed)
+    run.mark_resumed(checkpoint.path.name if checkpoint else "", files.get(METRICS, b""), changed)
     epoch, step = (state.epoch, state.step) if state else (0, 0)
     on_event(Resumed(run.path, epoch, step, tuple(map(str, damaged)), changed))
     return ResumePoint(state, tuple(_epochs(files.get(METRICS, b""), job.plan.recipe.epochs)))
@@ -63,11 +64,11 @@ def load_resume_point(run: RunDir, job: Job, on_event: OnEvent) -> ResumePoint:
 
 @contextmanager
 def record_failure(run: RunDir) -> Iterator[None]:
-    """Let the run's directory say what ended the run before its end."""
+    """Inside, an exception is recorded in the run's directory as the reason why the run ended."""
     try:
         yield
     except BaseException as error:
-        with suppress(ZooError, OSError):  # what ended the run is to be told, not that this could not be written
+        with suppress(ZooError, OSError):  # report what ended the run, not that this could not be written
             run.write_result("interrupted" if isinstance(error, INTERRUPTED) else "failed", reason=_reason(error))
         raise
 
@@ -76,19 +77,20 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "Ctrl-C"
     if isinstance(error, SystemExit):
-        return "SIGTERM" if error.code == TERMINATED else "another process of this run ended"
+        signals = {128 + number: number.name for number in (signal.SIGTERM, signal.SIGHUP)}
+        return signals.get(error.code, "another process of this run ended") if isinstance(error.code, int) else ""
     return f"{type(error).__name__}: {error}"
 
 
 def _run_environment(job: Job) -> dict[str, Any]:
-    """Return what is told of where a run is carried out."""
+    """Return what environment.json records about a run."""
     typed = Path(sys.argv[0]).name in ("zoo", "__main__.py")
     return {
         "command": shlex.join(["zoo", *sys.argv[1:]]) if typed else "",
         **environment(job.store),
-        "device": str(job.device),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # ATEN_CPU_CAPABILITY can lower it
         "gpu": torch.cuda.get_device_name(job.device) if job.device.type == "cuda" else "",
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "device": str(job.device),
         "threads": torch.get_num_threads(),
         "precision": job.precision.name,
         "world_size": job.world.count,

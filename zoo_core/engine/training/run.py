@@ -1,17 +1,16 @@
-"""Carries out a plan: fetch, build, train, evaluate; and writes a run directory on the way."""
+"""Runs a plan: downloads, builds, trains and evaluates, and writes a run directory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from zoo_core.cards import resolve
 from zoo_core.engine.compute.devices import pick_device
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of
 from zoo_core.engine.compute.memory import translate_oom
@@ -24,14 +23,18 @@ from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.weights import load_weights, pin_weights, save_tensors
 from zoo_core.engine.training.checkpointing import CheckpointManager
 from zoo_core.engine.training.interrupts import deferred_signals
-from zoo_core.engine.training.resume import ResumePoint, create_run_dir, load_resume_point, record_failure
+from zoo_core.engine.training.resume import create_run_dir, load_resume_point, record_failure
+from zoo_core.engine.training.single_run import single_run
 from zoo_core.engine.training.tensorboard import need_tensorboard, on_board
 from zoo_core.engine.training.trainer import Job
+from zoo_core.engine.training.trainer_events import started, trainer_events
 from zoo_core.errors import Diverged
-from zoo_core.events import Checkpoint, EpochResult, OnEvent, Predictions, drive, ignore_event
+from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, Predictions, drive, ignore_event, never_due
 from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.issues import DataIssue
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes import Plan, Recipe
+from zoo_core.registry.plugin_errors import attributed_to_plugins
 from zoo_core.results import Evaluation, RunResult, compare
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.files import TEST_PREDICTIONS
@@ -50,84 +53,147 @@ def execute(
     resume: RunDir | None = None,
     checkpoint_every: float | None = None,
 ) -> RunResult:
-    """Carry out a plan, and keep what came of it in a new directory below `out`, or go on in the one of `resume`.
+    """Train as a plan says, and save the results in a new directory below `out`, or in the unfinished run `resume`.
 
     Args:
         plan: from `Registry.plan`.
-        store: where weights, data and features are kept.
-        out: the folder of runs.
-        on_event: is shown every event as it happens.
-        tensorboard: write the metrics for TensorBoard too.
-        ranks: the processes that share the work; the first alone writes.
-        resume: a run of this plan that did not finish: it goes on from its newest checkpoint that is whole.
-        checkpoint_every: seconds between two checkpoints; None: a minute, or more where saving takes long.
+        store: where weights, data and features are cached.
+        out: the folder for runs.
+        on_event: is called with every event.
+        tensorboard: also write the metrics for TensorBoard.
+        world: the processes that share the work; only the first one writes.
+        resume: an unfinished run of this plan; it resumes from its newest intact checkpoint.
+        checkpoint_every: seconds between two checkpoints; None: a minute, or longer where saving takes long.
 
     Raises:
-        ZooError: of the kind of what went wrong; the directory then says so, and keeps what was measured until then.
+        UsageError: the plan is refused, before anything is written; or another run is in progress in this process.
+        ZooError: of the kind of the failure; the run's directory records it and keeps what was measured before.
     """
     if tensorboard:
         need_tensorboard()
-    plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
-    device = pick_device(device_of(plan.device))
-    data = drive(open_splits(plan, store, on_event, world), on_event)
-    plan, images = data.plan, data.splits
-    job, base = _prepare(plan, images, store, device, on_event, world)
-    run = create_run_dir(job, out) if resume is None else RunDir(resume.path, writes=world.is_first)
-    watched = on_board(run, on_event) if tensorboard and run.writes else nullcontext(on_event)
-    with run.locked():
-        begun = ResumePoint() if resume is None else load_resume_point(run, job, on_event)
-        with record_failure(run), translate_oom(plan.recipe), watched as watching:
-            run.write_audit(data.issues)
-            epochs = _train(job, run, watching, begun, checkpoint_every)
-            test = _test(job, images.get("test"), run, on_event)
+    with single_run(), _attributed(plan):
+        plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
+        device = pick_device(device_of(plan.device))
+        data = drive(open_splits(plan, store, on_event, world), on_event)
+        job, base = _prepare(data.plan, data.splits, store, device, on_event, world)
+        training = _Training(job, data.splits, base, data.issues, on_event, checkpoint_every)
+        return training.start(out, tensorboard) if resume is None else training.resume(resume, tensorboard)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A run that is ready to train: images are opened, the model is built, its weights are loaded."""
+
+    job: Job
+    images: Splits
+    base: Mapping[str, Tensor]  # the weights the run starts from
+    issues: tuple[DataIssue, ...]
+    on_event: OnEvent
+    checkpoint_every: float | None
+
+    def start(self, out: Path, tensorboard: bool) -> RunResult:
+        """Run up to the first event, then create a directory and run in it."""
+        due = _Deferred()
+        events = started(trainer_events(replace(self.job, due=due), None))
+        run = create_run_dir(self.job, out)
+        with run.locked():
+            return self._run(run, lambda: events, due, (), tensorboard)
+
+    def resume(self, unfinished: RunDir, tensorboard: bool) -> RunResult:
+        """Resume in the directory of an unfinished run."""
+        run, due = RunDir(unfinished.path, writes=self.job.world.is_first), _Deferred()
+        with run.locked():
+            point = load_resume_point(run, self.job, self.on_event)
+            job = replace(self.job, due=due)
+            return self._run(run, lambda: trainer_events(job, point.state), due, point.epochs, tensorboard)
+
+    def _run(
+        self,
+        run: RunDir,
+        new_events: Callable[[], Iterator[Event]],
+        due: _Deferred,
+        finished: tuple[EpochResult, ...],
+        tensorboard: bool,
+    ) -> RunResult:
+        job, plan, on_event = self.job, self.job.plan, self.on_event
+        board = on_board(run, on_event) if tensorboard and run.writes else nullcontext(on_event)
+        with record_failure(run), _attributed(plan), translate_oom(plan.recipe), board as observer:
+            run.write_audit(self.issues)
+            epochs = _train(job, run, new_events(), due, observer, list(finished), self.checkpoint_every)
+            test = _test(job, self.images.get("test"), run, on_event)
             metrics = _final_metrics(epochs, test, plan.recipe)
-            run.write_weights(save_tensors(_changed_tensors(job.model, base)))
-            _show_mistakes(job, images, epochs, test, run)
-            comparisons = compare(
-                plan.recipe.reference, metrics, _chance_levels(images) if plan.recipe.reference else {}
-            )
+            run.write_weights(save_tensors(_changed_tensors(job.model, self.base)))
+            _write_mistakes(job, self.images, epochs, test, run)
+            chance = _chance_levels(self.images) if plan.recipe.reference else {}
+            comparisons = compare(plan.recipe.reference, metrics, chance)
             run.write_result("finished", metrics=metrics, comparisons=comparisons)
         if run.writes:
             run.checkpoints.clear()
             write_report(run)
-    history = tuple({"epoch": epoch.epoch, **epoch.metrics} for epoch in epochs)
-    return RunResult(run.path, metrics, comparisons, history, epochs[-1].kinds if epochs else {})
+        history = tuple({"epoch": epoch.epoch, **epoch.metrics} for epoch in epochs)
+        return RunResult(run.path, metrics, comparisons, history, epochs[-1].kinds if epochs else {})
+
+
+class _Deferred:
+    """A job's `due` before there is a directory for checkpoints: never, until the manager's is set."""
+
+    def __init__(self) -> None:
+        self.due: Callable[[], bool] = never_due
+
+    def __call__(self) -> bool:
+        return self.due()
+
+
+def _attributed(plan: Plan) -> AbstractContextManager[None]:
+    references = (plan.trainer.trainer, plan.model.builder, plan.dataset.loader)
+    return attributed_to_plugins(*(reference for reference in references if reference is not None))
 
 
 def _prepare(
     plan: Plan, images: Splits, store: Store, device: torch.device, on_event: OnEvent, world: World
 ) -> tuple[Job, dict[str, Tensor]]:
-    """Build the model and fetch its weights, before anything is written."""
+    """Build the model and download its weights, before anything is written."""
     seed_torch(plan.recipe.seed, "build")
     model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
     base = load_weights(model, plan.selection, store, on_event=on_event)
     return Job(model, images["train"], images.get("validation"), plan, store, device, world), base
 
 
-def _train(job: Job, run: RunDir, on_event: OnEvent, begun: ResumePoint, every: float | None) -> list[EpochResult]:
-    """Train, show and write what happens, and return the results of all epochs, also of those that were done before."""
-    epochs = list(begun.epochs)
-    trainer = resolve(job.plan.trainer.trainer)()
-    with deferred_signals(again=job.world.count == 1) as stop:
-        keeper = CheckpointManager(run, stop, every=every, world=job.world)
-        for event in trainer.fit(replace(job, due=keeper.due), begun.state):
+def _train(
+    job: Job,
+    run: RunDir,
+    events: Iterator[Event],
+    due: _Deferred,
+    on_event: OnEvent,
+    epochs: list[EpochResult],
+    checkpoint_every: float | None,
+) -> list[EpochResult]:
+    """Train, display and save what the trainer yields, and return the results of all epochs, the last with predictions.
+
+    `epochs` are those that were finished before the run was resumed.
+    """
+    with deferred_signals(second_ends=job.world.count == 1) as interrupt:
+        manager = CheckpointManager(run, interrupt, interval=checkpoint_every, world=job.world)
+        due.due = manager.due
+        for event in events:
             on_event(event)
             if isinstance(event, EpochResult):
+                epochs[-1:] = [replace(last, predictions=None) for last in epochs[-1:]]  # they are large
                 epochs.append(event)
                 run.record(event)
                 if event.predictions is not None:
                     run.write_predictions(PredictionTable.of(event.predictions, job.plan.classes, job.plan.task))
             elif isinstance(event, Checkpoint):
-                saved = keeper.keep(event.state)
+                saved = manager.save(event.state)
                 on_event(saved) if saved else None
-            keeper.end_if_asked(event)
-        if stop.asked is not None:
-            stop.now()
+            manager.end_if_interrupted(event)
+        if interrupt.is_set:
+            interrupt.end_run()
     return epochs
 
 
 def _test(job: Job, images: ImageSet | None, run: RunDir, on_event: OnEvent) -> Evaluation | None:
-    """Touch the test images, once, where there are any."""
+    """Evaluate on the test images once, if there are any."""
     if images is None:
         return None
     steps = evaluate(job.model, images, job.plan.input, job.device, precision=job.precision, world=job.world)
@@ -137,22 +203,26 @@ def _test(job: Job, images: ImageSet | None, run: RunDir, on_event: OnEvent) -> 
 
 
 def _final_metrics(epochs: list[EpochResult], test: Evaluation | None, recipe: Recipe) -> dict[str, float]:
-    """Return the last epoch's metrics, and the test's.
+    """Return the metrics of the last epoch and of the test images.
 
     Raises:
-        Diverged: the last step left what no measurement can be made with.
+        Diverged: one is NaN or infinite.
     """
     metrics = dict(epochs[-1].metrics) if epochs else {}
     if test is not None:
         metrics |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise Diverged(f"{name} is {value}", why="training diverged", fix=f"zoo run {recipe.name} --lr SMALLER")
+            raise Diverged(
+                f"{name} is {value}",
+                why="training diverged",
+                fix=f"zoo run {recipe.name} --lr {recipe.optimizer.lr / 10:g}",
+            )
     return metrics
 
 
-def _show_mistakes(job: Job, images: Splits, epochs: list[EpochResult], test: Evaluation | None, run: RunDir) -> None:
-    """Keep pictures of what the model got most wrong, of the test images, else of the validation images."""
+def _write_mistakes(job: Job, images: Splits, epochs: list[EpochResult], test: Evaluation | None, run: RunDir) -> None:
+    """Save the images with the worst predictions, of the test images or else of the validation images."""
     predictions = test.predictions if test else _last_predictions(epochs, run)
     if predictions is not None and run.writes:
         shown = images["test" if test else "validation"]
@@ -160,7 +230,7 @@ def _show_mistakes(job: Job, images: Splits, epochs: list[EpochResult], test: Ev
 
 
 def _last_predictions(epochs: list[EpochResult], run: RunDir) -> Predictions | None:
-    """Return the last epoch's predictions; a run that went on after it has them in predictions.csv alone."""
+    """Return the last epoch's predictions; those of an epoch before a resume are only in predictions.csv."""
     if epochs and epochs[-1].predictions is not None:
         return epochs[-1].predictions
     return run.read_predictions()
@@ -168,10 +238,14 @@ def _last_predictions(epochs: list[EpochResult], run: RunDir) -> Predictions | N
 
 def _chance_levels(images: Splits) -> dict[str, float]:
     """Return the accuracy that always predicting the most frequent class has on each split."""
-    return {split: (labels_of(one).bincount().max() / len(one)).item() for split, one in images.items() if len(one)}
+    return {
+        split: (labels_of(image_set).bincount().max() / len(image_set)).item()
+        for split, image_set in images.items()
+        if len(image_set)
+    }
 
 
 def _changed_tensors(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that differ from the weights the run began with: what this run made."""
+    """Return the tensors that differ from the weights the run started from."""
     state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     return {name: tensor for name, tensor in state.items() if name not in base or not torch.equal(tensor, base[name])}

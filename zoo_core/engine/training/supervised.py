@@ -1,41 +1,37 @@
-"""The `supervised` trainer: every parameter learns from labelled images."""
+"""The `supervised` trainer: trains every parameter on labelled images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zoo_core.engine.data.augmentation import augmentation
-from zoo_core.engine.data.loaders import examples_of
 from zoo_core.engine.models.build import freeze_until
-from zoo_core.engine.training.loop import Examples, TrainingLoop
+from zoo_core.engine.training.examples import Examples
 from zoo_core.engine.training.trainer import Job
 from zoo_core.events import Event, TrainState
 from zoo_core.registry.builtin import SupervisedSettings
 
 
 class SupervisedTrainer:
-    """Trains the whole model, or what `freeze_until` leaves of it.
+    """Trains the model, or the part that `freeze_until` does not freeze.
 
-    After each epoch it measures, in evaluation mode: `train_accuracy` over the training images as they are trained on
-    (through the augmentation, with draws of their own), and `validation_accuracy` over the clean validation images.
+    After each epoch it measures, in evaluation mode, `train_accuracy` on the training images as they are trained on
+    (augmented, with separate random draws) and `validation_accuracy` on the clean validation images.
     """
 
     def fit(self, job: Job, resume: TrainState | None = None) -> Iterator[Event]:
         """Train the job's model in place."""
         settings = SupervisedSettings.model_validate(job.plan.settings)
-        recipe, spec = job.plan.recipe, job.plan.input
+        seed, augmentation = job.plan.recipe.seed, job.augmentation
         if settings.freeze_until is not None:
             freeze_until(job.model, settings.freeze_until)
-        steps = augmentation(recipe.augment) if recipe.augment else None
-        images = examples_of(job.train, spec, hold_bytes=settings.hold_bytes, world=job.world)
-        measures: dict[str, Examples] = {"train_accuracy": images.augmented_by(steps, (recipe.seed, "measure train"))}
+        train = job.examples("train", max_bytes=settings.hold_bytes)
+        measures: dict[str, Examples] = {
+            "train_accuracy": train.with_augmentation(augmentation, (seed, "measure train"))
+        }
         if job.validation is not None:
-            clean = examples_of(job.validation, spec, hold_bytes=settings.hold_bytes, world=job.world)
+            clean = job.examples("validation", max_bytes=settings.hold_bytes)
             measures["validation_accuracy"] = clean
             if settings.validate_through_augmentation:
-                measures["validation_accuracy_augmented"] = clean.augmented_by(
-                    steps, (recipe.seed, "measure validation")
-                )
-        train_on = images.augmented_by(steps, (recipe.seed, "train"))
-        loop = TrainingLoop(job.model, recipe, job.device, job.precision, job.world, job.due)
-        yield from loop.train(train_on, measures, resume)
+                augmented = clean.with_augmentation(augmentation, (seed, "measure validation"))
+                measures["validation_accuracy_augmented"] = augmented
+        yield from job.loop().train(train, measures, resume)

@@ -1,4 +1,4 @@
-"""Writes a run's metrics for TensorBoard, beside its own files, where it is asked for."""
+"""Writes a run's metrics for TensorBoard into its directory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from zoo_core.runs.directory import RunDir
 
 
 def need_tensorboard() -> None:
-    """Raise UsageError where the package is missing: before a run, and not after it."""
+    """Raise UsageError if the package is missing; called before a run starts."""
     if find_spec("tensorboard") is None:
         raise UsageError("tensorboard is not installed", fix="pip install tensorboard")
 
 
 @contextmanager
 def on_board(run: RunDir, on_event: OnEvent) -> Iterator[OnEvent]:
-    """Inside, what is observed is also written as scalars, one for each metric and epoch, into the run's directory."""
+    """Inside, the metrics of each epoch are also written as scalars into the run's directory."""
     from torch.utils.tensorboard import SummaryWriter
 
     def write(event: Event) -> None:

@@ -2,7 +2,7 @@
 
     python compare.py [RUNS]
 
-Without means `settings.soft=0`: the same images, order, augmentation and steps, but nobody is asked. RUNS is the folder
+Without means `settings.soft=0`: the same images, order, augmentation and steps, but no teacher. RUNS is the folder
 of runs; by default, runs. Twelve runs, of less than two minutes each on two CPU cores.
 """
 

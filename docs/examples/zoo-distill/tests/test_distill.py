@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from torch.nn import functional as F
-from zoo_distill.objective import distillation_loss, for_each_class
+from zoo_distill.loss import distillation_loss
 from zoo_distill.settings import DistillationSettings
 from zoo_distill.trainer import Distillation
 
@@ -20,11 +20,11 @@ from zoo_core.testing import check_distribution, check_trainer
 NO_TEACHER = {"settings.soft": 0}  # for horses, the teacher's weights would have to be fetched
 
 
-def test_everything_it_brings_keeps_its_word() -> None:
+def test_the_plugin_passes_all_checks() -> None:
     check_distribution("zoo-distill")
 
 
-def test_it_goes_on_from_the_middle_of_an_epoch() -> None:
+def test_the_trainer_passes_all_checks() -> None:
     check_trainer("distillation")
 
 
@@ -32,7 +32,7 @@ def test_it_goes_on_from_the_middle_of_an_epoch() -> None:
 
 
 @pytest.mark.parametrize(("edition", "wrong"), [("whole", 308), ("small", 19)])
-def test_three_in_ten_training_labels_are_wrong_and_no_others(edition: str, wrong: int) -> None:
+def test_three_in_ten_training_labels_are_wrong(edition: str, wrong: int) -> None:
     def mislabelled(split: Literal["train", "validation"]) -> int:
         images = zoo.load_dataset("horses-mislabelled", split, edition=edition)
         folders = [images.name(index).partition("/")[0] for index in range(len(images))]
@@ -62,17 +62,17 @@ def test_the_loss_is_the_formula(temperature: float, soft: float) -> None:
     student, teacher, labels = [[1.0, -2.0, 0.5], [0.1, 0.2, 3.0]], [[2.0, 0.0, -1.0], [0.0, 4.0, 1.0]], [2, 1]
     expected = 0.0
     for s, t, label in zip(student, teacher, labels, strict=True):
-        said, told = softened(s, temperature), softened(t, temperature)
-        expected += soft * temperature**2 * sum(q * math.log(q / p) for p, q in zip(said, told, strict=True)) / 2
+        ours, target = softened(s, temperature), softened(t, temperature)
+        expected += soft * temperature**2 * sum(q * math.log(q / p) for p, q in zip(ours, target, strict=True)) / 2
         expected -= (1 - soft) * math.log(softened(s, 1)[label]) / 2
     settings = DistillationSettings(temperature=temperature, soft=soft)
     found = distillation_loss(torch.tensor(student), torch.tensor(teacher), torch.tensor(labels), settings)
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_one_logit_and_two_are_the_same_lesson() -> None:
+def test_one_logit_and_two_give_the_same_loss() -> None:
     one, labels = torch.randn(5, 1, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0, 1])
-    two = for_each_class(one)
+    two = zoo.class_logits(one)
     torch.testing.assert_close((two / 3).softmax(dim=1)[:, 1:], (one / 3).sigmoid())
     hard = distillation_loss(two, two, labels, DistillationSettings(soft=0))
     torch.testing.assert_close(hard, F.binary_cross_entropy_with_logits(one[:, 0], labels.float()))
@@ -108,7 +108,7 @@ def figures(events: list[Any]) -> list[Mapping[str, float]]:
         ("fashion-distill", {"batch_size": 8}, (1, 3)),
     ],
 )
-def test_going_on_gives_the_same_bits(
+def test_a_resumed_run_gives_the_same_bits(
     recipe: str, overrides: Mapping[str, Any], place: tuple[int, int], precision: str, tmp_path: Path
 ) -> None:
     chosen = {**overrides, "epochs": 2, "precision": precision, "schedule": "cosine"}
@@ -130,14 +130,14 @@ def written(state: zoo.TrainState) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in state.tensors.items()})
 
 
-def test_the_teacher_is_asked_once(tmp_path: Path) -> None:
+def test_the_teachers_logits_are_cached(tmp_path: Path) -> None:
     first, second = ([*Distillation().fit(job("fashion-distill", {"epochs": 1}, tmp_path))] for _ in range(2))
-    told = [next(event.what for event in events if isinstance(event, zoo.Progress)) for events in (first, second)]
-    assert told == ["the teacher's answers", "the teacher's answers (kept from before)"]
+    names = [next(event.what for event in events if isinstance(event, zoo.Progress)) for events in (first, second)]
+    assert names == ["teacher logits", "teacher logits (cached)"]
     assert figures(first) == figures(second)
 
 
-def test_a_student_that_is_told_no_label_learns_from_its_teacher(tmp_path: Path) -> None:
+def test_a_student_without_labels_learns_from_its_teacher(tmp_path: Path) -> None:
     work = job("fashion-distill", {"epochs": 3, "batch_size": 32, "settings.soft": 1}, tmp_path, count=1_000)
     assert isinstance(work.train, zoo.ArrayImages)
     all_shirts = zoo.ArrayImages(work.train.pixels, 0 * work.train.labels, work.train.classes)
@@ -155,7 +155,7 @@ def test_a_student_that_is_told_no_label_learns_from_its_teacher(tmp_path: Path)
     ("setting", "value"),
     [("temperature", 0), ("temperature", math.inf), ("soft", 1.1), ("soft", -0.1), ("t", 1)],
 )
-def test_a_setting_that_does_not_fit_is_refused_before_anything_is_built(setting: str, value: float) -> None:
+def test_an_invalid_setting_is_refused(setting: str, value: float) -> None:
     with pytest.raises(zoo.UsageError, match=setting):
         zoo.load_registry().plan("horses-distill", {f"settings.{setting}": value})
 
@@ -163,18 +163,19 @@ def test_a_setting_that_does_not_fit_is_refused_before_anything_is_built(setting
 @pytest.mark.parametrize(
     ("settings", "cause"),
     [
-        ({"teacher": "fashion-cnn"}, "it tells apart T-shirt/top, Trouser"),
+        ({"teacher": "fashion-cnn"}, "its classes are T-shirt/top, Trouser"),
+        ({"teacher_weights": "pretrained"}, "its head was not trained"),
         ({"teacher_weights": "google-2015"}, "its head was not trained"),
         ({"teacher": "horses-cnn"}, "horses-cnn has no 'pretrained' weights"),
         ({"teacher": "horses-incepton"}, "did you mean 'horses-inception'"),
     ],
 )
-def test_a_teacher_that_cannot_teach_is_refused(settings: dict[str, str], cause: str, tmp_path: Path) -> None:
+def test_a_teacher_for_other_classes_is_refused(settings: dict[str, str], cause: str, tmp_path: Path) -> None:
     work = job("horses-distill", {f"settings.{key}": value for key, value in settings.items()}, tmp_path)
     with pytest.raises(zoo.UsageError, match=cause):
         next(iter(Distillation().fit(work)))
 
 
-def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+def test_a_nan_loss_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(zoo.Diverged, match=r"zoo run horses-distill --lr 1e\+29"):
         list(Distillation().fit(job("horses-distill", {**NO_TEACHER, "optimizer.lr": 1e30}, tmp_path)))

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a trainer, a dataset of images that are often mislabelled, and recipes for both."""
+"""Knowledge distillation: a trainer, a dataset with many wrong labels, and recipes for both."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from zoo_core import DatasetCard, Edition, File, Recipe, Source, TrainerCard, hookimpl
 
 
-def _in(place: str, size: int, sha256: str) -> File:
-    """Describe a file of an installed package, this one or another."""
-    return File(sources=(Source(uri=f"package:{place}", size=size, sha256=sha256),), size=size, sha256=sha256)
+def _in(path: str, size: int, sha256: str) -> File:
+    """Describe a file inside an installed package."""
+    return File(sources=(Source(uri=f"package:{path}", size=size, sha256=sha256),), size=size, sha256=sha256)
 
 
-PICTURES = {  # of the distribution zoo-horses-or-humans: none is copied
+PICTURES = {  # in the distribution zoo-horses-or-humans
     "train": _in(
         "zoo_horses_or_humans/data/train.zip",
         10_054_444,
@@ -30,7 +30,7 @@ WHOLE = Edition(
     files={
         **PICTURES,
         "labels": _in(
-            "zoo_distill/data/whole.csv",  # scripts/make_labels.py printed what follows
+            "zoo_distill/data/whole.csv",  # size and hash as printed by scripts/make_labels.py
             47_370,
             "cf65e8aed41ac0a88d45ab8f44f738c60fd7bf090cc6666feaf380f1bbe2af7c",
         ),
@@ -58,8 +58,8 @@ def zoo_trainers() -> list[TrainerCard]:
     return [
         TrainerCard(
             name="distillation",
-            summary="Trains a student on a teacher's softened probabilities, and on the labels",
-            trainer="zoo_distill.trainer:Distillation",  # imported when it trains, not when it is listed
+            summary="Trains a student on a teacher's softened probabilities and on the labels",
+            trainer="zoo_distill.trainer:Distillation",  # imported only when it trains
             settings="zoo_distill.settings:DistillationSettings",
         )
     ]
@@ -77,14 +77,14 @@ def zoo_datasets() -> list[DatasetCard]:
             source="https://laurencemoroney.com/datasets.html",
             classes=("horses", "humans"),
             editions=(WHOLE, SMALL),
-            loader="zoo_distill.data:load",  # imported when it is opened, not when it is listed
+            loader="zoo_distill.data:load",  # imported only when it is opened
         )
     ]
 
 
 @hookimpl
 def zoo_recipes() -> list[Recipe]:
-    """Return a recipe for the dataset above, and one that needs no network."""
+    """Return a recipe for the dataset above, and one that works offline."""
     horses: dict[str, Any] = {
         "name": "horses-distill",
         "summary": "HorsesHumansCNN from mislabelled images, taught by Inception v3",
@@ -99,7 +99,7 @@ def zoo_recipes() -> list[Recipe]:
     }
     fashion: dict[str, Any] = {
         "name": "fashion-distill",
-        "summary": "FashionCNN from scratch, taught by its own trained weights: needs no network",
+        "summary": "FashionCNN from scratch, taught by its own trained weights; works offline",
         "model": "fashion-cnn",
         "dataset": "fashion-mnist",
         "trainer": "distillation",

@@ -75,6 +75,7 @@ def zoo_trainers() -> list[TrainerCard]:
             summary="Saves in the middle of an epoch",
             trainer="zoo_pond.trainer:Patient",
             settings="zoo_pond.settings:PatientSettings",
+            uses=("epochs", "batch_size", "optimizer"),
         )
     ]
 

@@ -1,4 +1,4 @@
-"""Pools before it rectifies, where a model does it the other way round: the same numbers, and a quarter of the work."""
+"""Swaps ReLU followed by MaxPool2d: the same numbers for a quarter of the work."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from torch import nn
 
 @contextmanager
 def pool_before_relu(model: nn.Module) -> Iterator[None]:
-    """Inside, a ReLU that a MaxPool2d follows in a Sequential comes after it; afterwards all is as it was.
+    """Inside, a ReLU that precedes a MaxPool2d in a Sequential runs after it; afterwards the model is restored.
 
-    The largest of rectified numbers is the largest number, rectified, and the gradient goes the same way, so outputs
-    and gradients are the same to the last bit. Neither has parameters: names stay.
+    Both operations are monotonic, so they commute: outputs and gradients are the same to the last bit. Neither has
+    parameters, so names in the state dict do not change.
     """
-    found = [
-        (parts, place) for parts in model.modules() if isinstance(parts, nn.Sequential) for place in _places(parts)
+    pairs = [
+        (layers, index) for layers in model.modules() if isinstance(layers, nn.Sequential) for index in _at(layers)
     ]
-    _exchange(found)
+    _swap(pairs)
     try:
         yield
     finally:
-        _exchange(found)
+        _swap(pairs)
 
 
-def _exchange(found: list[tuple[nn.Sequential, int]]) -> None:
-    for parts, place in found:
-        parts[place], parts[place + 1] = parts[place + 1], parts[place]
+def _swap(pairs: list[tuple[nn.Sequential, int]]) -> None:
+    for layers, index in pairs:
+        layers[index], layers[index + 1] = layers[index + 1], layers[index]
 
 
-def _places(parts: nn.Sequential) -> list[int]:
-    pairs = enumerate(pairwise(parts))
-    return [place for place, (one, next_) in pairs if type(one) is nn.ReLU and _pools(next_)]
+def _at(layers: nn.Sequential) -> list[int]:
+    """Return the index of every ReLU that a MaxPool2d follows."""
+    pairs = enumerate(pairwise(layers))
+    return [index for index, (first, second) in pairs if type(first) is nn.ReLU and _is_max_pool(second)]
 
 
-def _pools(module: nn.Module) -> bool:
+def _is_max_pool(module: nn.Module) -> bool:
     return type(module) is nn.MaxPool2d and not module.return_indices

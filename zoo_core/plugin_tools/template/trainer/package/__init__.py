@@ -12,7 +12,7 @@ def zoo_trainers() -> list[TrainerCard]:
         TrainerCard(
             name="{{ name }}",
             summary="{{ summary }}",
-            trainer="{{ package }}.trainer:{{ class }}",  # imported when it trains, not when it is listed
+            trainer="{{ package }}.trainer:{{ class }}",  # imported only when it trains
             settings="{{ package }}.settings:{{ class }}Settings",
         )
     ]
@@ -25,14 +25,14 @@ def zoo_recipes() -> list[Recipe]:
         Recipe.model_validate(
             {
                 "name": "{{ name }}",
-                "summary": "FashionCNN on Fashion-MNIST, by the trainer {{ name }}",
+                "summary": "FashionCNN on Fashion-MNIST with the trainer {{ name }}",
                 "model": "fashion-cnn",
                 "dataset": "fashion-mnist",
                 "trainer": "{{ name }}",
                 "epochs": 1,
-                "batch_size": 16,
+                "batch_size": 32,
                 "optimizer": {"name": "sgd", "lr": 0.05},
-                "settings": {"smoothing": 0.05, "images": 2000},
+                "settings": {"smoothing": 0.05},
             }
         )
     ]

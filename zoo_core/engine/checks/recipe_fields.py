@@ -1,0 +1,54 @@
+"""Does a trainer use the recipe's fields? Each is changed, and must give another result or be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from zoo_core.cards import RECIPE_FIELDS, RecipeField, TrainerCard, resolve
+from zoo_core.engine.checks.guards import tried
+from zoo_core.engine.models.build import state_hash
+from zoo_core.engine.training.trainer import Job
+from zoo_core.errors import UsageError
+from zoo_core.events import EpochResult
+from zoo_core.results import Check
+
+NewJob = Callable[[Mapping[str, Any]], Job]  # makes the same job each time, with changes to its recipe
+CHANGES: Mapping[RecipeField, tuple[Any, Any]] = MappingProxyType(  # two values: one of them differs from the recipe's
+    {
+        "epochs": (3, 2),
+        "batch_size": (3, 4),
+        "optimizer": ({"name": "sgd", "lr": 1e-3, "momentum": 0.9}, {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1}),
+        "schedule": ("cosine", "constant"),
+        "augment": ([{"name": "horizontal-flip", "p": 1.0}, {"name": "rotation", "degrees": 90}], []),
+        "precision": ("bfloat16", "float32"),
+        "seed": (1, 0),
+    }
+)
+OTHER_RESULT = "another result, or a refusal"
+
+
+def recipe_field_checks(card: TrainerCard, new_job: NewJob, where: str) -> Iterator[Check]:
+    """Change every field that the trainer's card says it uses, one at a time."""
+    base, recipe = _result(card, new_job({})), new_job({}).plan.recipe.model_dump(mode="json")
+    for field in RECIPE_FIELDS:
+        if field in card.uses:
+            change = next(value for value in CHANGES[field] if value != recipe[field])
+            compare = partial(_compare, card, new_job, {field: change}, base)
+            yield tried(card.name, f"with another {field}{where}", OTHER_RESULT, compare)
+
+
+def _compare(card: TrainerCard, new_job: NewJob, changes: Mapping[str, Any], base: object) -> str:
+    try:
+        return OTHER_RESULT if _result(card, new_job(changes)) != base else "the same result"
+    except UsageError:
+        return OTHER_RESULT
+
+
+def _result(card: TrainerCard, job: Job) -> object:
+    """Return what a training came to: its metrics and the model's parameters."""
+    events = resolve(card.trainer)().fit(job, None)
+    metrics = [dict(event.metrics) for event in events if isinstance(event, EpochResult)]
+    return metrics, state_hash(job.model)

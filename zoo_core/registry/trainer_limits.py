@@ -1,0 +1,38 @@
+"""Refuses what a trainer's card says it cannot do: a run must not record settings that it ignored."""
+
+from __future__ import annotations
+
+from zoo_core.cards import RECIPE_FIELDS, ModelCard, RecipeField, TrainerCard
+from zoo_core.errors import UsageError
+from zoo_core.recipes import Recipe
+
+
+def refuse_unsupported(trainer: TrainerCard, model: ModelCard, recipe: Recipe, *, changed_from: Recipe) -> None:
+    """Raise if the trainer needs a head that the model lacks, or if a field that it does not use is set.
+
+    A field is set if it differs from its default. `epochs` and `batch_size` have none; they are set if they differ from
+    the original recipe, `changed_from`.
+
+    Raises:
+        UsageError: the model has no head, or names every such field.
+    """
+    if trainer.needs_head and model.head is None:
+        raise UsageError(
+            f"{model.name} has no head to train alone",
+            why=f"its card does not name one, and the trainer {trainer.name} trains only the head",
+            fix=f"zoo run {recipe.name} --set trainer=supervised",
+        )
+    unused = [name for name in RECIPE_FIELDS if name not in trainer.uses and _is_set(name, recipe, changed_from)]
+    if unused:
+        raise UsageError(
+            f"the trainer {trainer.name} does not use {', '.join(unused)}",
+            why=f"recipe {recipe.name!r} sets it, and the run would ignore it",
+            fix=f"zoo run {recipe.name} --set trainer=supervised",
+        )
+
+
+def _is_set(name: RecipeField, recipe: Recipe, changed_from: Recipe) -> bool:
+    field, value = Recipe.model_fields[name], getattr(recipe, name)
+    if not field.is_required():
+        return bool(value != field.get_default())
+    return bool(value != getattr(changed_from, name))
