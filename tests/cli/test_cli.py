@@ -391,7 +391,7 @@ def test_eval_on_a_folder_of_other_classes_is_refused(zoo: Zoo, run: Path) -> No
             Image.new("RGB", (9, 9), (one, 0, 0)).save(Path("pets", name, f"{one}.png"))
     said = zoo("eval", run, "--data", "pets")
     assert said.code == 3
-    assert "images: cats, dogs; model: ducks, frogs, newts" in said.err
+    assert "theirs: cats, dogs; the model's: ducks, frogs, newts" in said.err
 
 
 @pytest.mark.parametrize(

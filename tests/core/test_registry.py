@@ -69,7 +69,8 @@ def test_any_other_training_drops_the_published_metrics(installed: Registry, ove
 def test_multi_label_datasets_cannot_be_trained_yet(pond: Registry) -> None:
     dataset = pond.datasets["pond"]
     assert (dataset.task, pond.plan("pond").task) == ("single-label", "single-label")
-    several = replace(pond, datasets={"pond": dataset.model_copy(update={"task": "multi-label"})})
+    labels = {"pond": dataset.model_copy(update={"task": "multi-label"})}
+    several = replace(pond, tables={**pond.tables, "datasets": labels})
     with pytest.raises(UsageError, match="pond is a multi-label dataset\nmulti-label is not supported yet"):
         several.plan("pond")
 

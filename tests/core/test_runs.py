@@ -185,7 +185,7 @@ def test_a_published_metric_below_chance_is_not_comparable(
 ) -> None:
     reference = RecipeReference(section="p", metrics={"train_accuracy": ReferenceMetric(at_least=0.1)})
     recipe = pond.recipes["pond"].model_copy(update={"reference": reference})
-    published = replace(pond, recipes={"pond": recipe})
+    published = replace(pond, tables={**pond.tables, "recipes": {"pond": recipe}})
     monkeypatch.setattr("zoo_core.cli.options.load_registry", lambda files=(): published)
     said = zoo("run", "pond", "--strict", "--json")
     assert said.code == 0, said.err

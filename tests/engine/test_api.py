@@ -149,7 +149,7 @@ def test_resume_continues_the_newest_unfinished_run(pond: Registry, store: Store
 def test_names_of_other_kinds_are_not_recipes(pond: Registry) -> None:
     with pytest.raises(UsageError, match=r"pond-net is a model, not a recipe(.|\n)*--set model=pond-net"):
         zoo.run("pond-net", registry=pond)
-    other = replace(pond, recipes={k: v for k, v in pond.recipes.items() if k != "pond"})
+    other = replace(pond, tables={**pond.tables, "recipes": {k: v for k, v in pond.recipes.items() if k != "pond"}})
     with pytest.raises(UsageError, match=r"pond is a dataset, not a recipe(.|\n)*zoo run pond-features"):
         zoo.run("pond", registry=other)
 

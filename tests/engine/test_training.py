@@ -273,6 +273,7 @@ def test_an_unwritable_feature_cache_does_not_stop_a_run(
     pond: Registry, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.root.mkdir()
+    (store.root / "zoo-cache.json").touch()
     (store.root / "features").touch()  # no folder can be made here
     events = list(FrozenFeaturesTrainer().fit(job_for(pond, "pond-features", store)))
     assert len(results(iter(events))) == 2

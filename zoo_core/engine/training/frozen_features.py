@@ -82,5 +82,5 @@ class FrozenFeaturesTrainer:
             try:
                 job.store.put_cached(key, save_tensors({"features": rows}))
             except ResourceError as error:  # a full or read-only cache does not stop a run
-                LOG.warning("the %s features were not cached: %s", what, error.why)
+                LOG.warning("the %s features were not cached: %s", what, error.why.partition("\n")[0])
         return Features(rows, labels_of(images), names_of(images))
