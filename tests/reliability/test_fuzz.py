@@ -20,6 +20,8 @@ from tests.conftest import ROOT
 from tests.reliability.ledger import FULL, Ledger, size
 from tests.reliability.strategies import SEEDS, case, target_of
 
+pytestmark = pytest.mark.slow
+
 MEMORY_DISK = Path("/dev/shm")  # if available: fsync is free there
 BATCH = 20_000  # cases per process
 PER_CASE = 0.05  # seconds per case after which a batch counts as a hang: ten times what the slowest kind takes

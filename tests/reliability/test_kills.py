@@ -19,7 +19,7 @@ from tests.reliability.ledger import FULL, SEED, Ledger, size
 from zoo_core.runs.checkpoints import Checkpoints, LoadedCheckpoint
 from zoo_core.runs.directory import RunDir
 
-pytestmark = pytest.mark.timeout(size(600, 7200))
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(size(600, 7200))]
 
 SHARED_MEMORY = Path("/dev/shm")
 RECIPE = ("run", "fashion-cnn", "--epochs", "1", "--device", "cpu", "--resume", "auto")

@@ -18,6 +18,8 @@ from tests.reliability.fault_server import HONEST, Answer, FaultServer, serving
 from tests.reliability.ledger import SEED, Ledger, size
 from zoo_core import File, Source, Store
 
+pytestmark = pytest.mark.slow
+
 CONTENT = random.Random(SEED).randbytes(400_000)
 SHA = hashlib.sha256(CONTENT).hexdigest()
 SLOW = Answer(pace=0.02)  # a transfer takes half a second

@@ -28,6 +28,8 @@ from zoo_core.disk.temporary_names import NOBODY, temporary_name
 from zoo_core.store.cache_folder import MARKER
 from zoo_core.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 CONTENT = bytes(range(256)) * 40  # it arrives in one piece, so that the failpoints have the same order every time
 SHA = hashlib.sha256(CONTENT).hexdigest()
 PACKED = gzip.compress(CONTENT)

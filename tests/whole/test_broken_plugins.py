@@ -12,6 +12,8 @@ import pytest
 
 from tests.fakes.installation import hook, install, model
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 6.0  # seconds for one plugin
 
 # what ends, or stops, any process that imports it, with what the doctor says of it

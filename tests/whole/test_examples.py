@@ -12,6 +12,8 @@ import pytest
 
 from tests.whole.test_plugins_installed import environment_with, install, zoo
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 

@@ -13,6 +13,8 @@ from PIL import Image
 from tests.whole.test_plugins_installed import install, zoo
 from zoo_core.plugin_tools.scaffold import Kind, write_plugin
 
+pytestmark = pytest.mark.slow
+
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 FILE = re.compile(r"^`([\w./]+)`\n\n```python\n(.*?)^```$", flags=re.M | re.S)
 

@@ -13,7 +13,7 @@ import pytest
 
 import zoo_core as zoo
 
-pytestmark = pytest.mark.index
+pytestmark = [pytest.mark.index, pytest.mark.slow]
 
 
 def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,8 @@ from tests.whole.test_plugins_installed import install, zoo as installed_zoo
 from zoo_core import ResourceError
 from zoo_core.plugin_tools.scaffold import write_plugin
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("model", "dataset", "trainer")
 ROOT = Path(__file__).parents[2]
 

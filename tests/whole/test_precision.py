@@ -9,6 +9,8 @@ import pytest
 
 import zoo_core as zoo
 
+pytestmark = pytest.mark.slow
+
 
 def final(recipe: str, metric: str, precision: str, epochs: int, out: Path) -> list[float]:
     chosen = {"precision": precision}
