@@ -52,7 +52,7 @@ def test_beside_a_plugin_that_exits_on_import_everything_works(both: Path, tmp_p
     assert listed.returncode == 0
     assert {"pond-net", "horses-inception"} <= {one["name"] for one in json.loads(listed.stdout)["models"]}
     assert "Left out: zoo-broken 0.9: importing 'zoo_broken' raised SystemExit: this plugin is tired" in listed.stderr
-    assert "pip uninstall zoo-broken" in listed.stderr
+    assert "zoo plugins disable zoo-broken" in listed.stderr
     (problem,) = json.loads(zoo("plugins", "--json", path=both, cwd=tmp_path).stdout)["problems"]
     assert problem["subject"] == "zoo-broken 0.9"
 

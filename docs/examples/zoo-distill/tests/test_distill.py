@@ -164,7 +164,6 @@ def test_an_invalid_setting_is_refused(setting: str, value: float) -> None:
     ("settings", "cause"),
     [
         ({"teacher": "fashion-cnn"}, "its classes are T-shirt/top, Trouser"),
-        ({"teacher_weights": "pretrained"}, "its head was not trained"),
         ({"teacher_weights": "google-2015"}, "its head was not trained"),
         ({"teacher": "horses-cnn"}, "horses-cnn has no 'pretrained' weights"),
         ({"teacher": "horses-incepton"}, "did you mean 'horses-inception'"),
