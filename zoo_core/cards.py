@@ -116,7 +116,7 @@ class ImageInput(FrozenModel):
     """A model's preprocessing.
 
     `resize` makes a square: "squash" scales both sides to `size`; "crop" scales the shorter side and keeps the middle;
-    "pad" scales the longer side to `size`, centres the image and fills the margins with the colour `mean`. Pixels are
+    "pad" scales the longer side to `size`, centers the image and fills the margins with the color `mean`. Pixels are
     then scaled to [0, 1], and normalized as (pixel - mean) / std, per channel.
     """
 
@@ -124,7 +124,7 @@ class ImageInput(FrozenModel):
     channels: Literal[1, 3] = 3
     resize: Literal["squash", "crop", "pad"] = Field(
         default="squash",
-        description="squash: both sides to `size`; crop: shorter side, then centre crop; pad: longer side, margins",
+        description="squash: both sides to `size`; crop: shorter side, then center crop; pad: longer side, margins",
     )
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="with crop: `size` divided by the shorter side, which is rounded down"

@@ -1,4 +1,4 @@
-"""The predictions of a classifier over a set of labelled images: as a table, as CSV, and what they add up to."""
+"""The predictions of a classifier over a set of labeled images: as a table, as CSV, and what they add up to."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The loss and the predictions of a model on a set of labelled images."""
+    """The loss and the predictions of a model on a set of labeled images."""
 
     loss: float  # mean over images
     predictions: PredictionTable = field(repr=False)

@@ -88,7 +88,7 @@ def test_cropped_images_match_torchvision() -> None:
 
 @pytest.mark.parametrize("size", [(400, 300), (300, 400), (50, 20), (224, 224), (1, 900)])
 def test_padded_images_match_resizing_and_padding_in_torchvision(size: tuple[int, int]) -> None:
-    """A letterbox: the longer side becomes `size`; the margins have the mean colour, which normalises to about 0."""
+    """A letterbox: the longer side becomes `size`; the margins have the mean color, which normalizes to about 0."""
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     spec = ImageInput(size=224, resize="pad", interpolation="bicubic", mean=mean, std=std)
     image = picture(size)

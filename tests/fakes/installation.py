@@ -11,8 +11,8 @@ from zoo_core import ImageInput, ModelCard, hookimpl
 
 
 def card(name, **changes):
-    grey = ImageInput(size=8, channels=1, mean=(0.5,), std=(0.5,))
-    fields = dict(name=name, summary="s", license="MIT", source="a test", builder="m:f", input=grey)
+    gray = ImageInput(size=8, channels=1, mean=(0.5,), std=(0.5,))
+    fields = dict(name=name, summary="s", license="MIT", source="a test", builder="m:f", input=gray)
     return ModelCard(**{**fields, "num_classes": 2, "parameters": 1, **changes})
 
 

@@ -105,7 +105,7 @@ def evaluate(
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> Evaluation:
-    """Evaluate a model or a run on labelled images.
+    """Evaluate a model or a run on labeled images.
 
     Args:
         target: a model's name, or the path of a run.

@@ -112,7 +112,7 @@ def _check(path: Path) -> _Check:
 
 
 def _hash_of_pixels(image: Image.Image) -> bytes:
-    """Hash the size and the RGB values: formats differ in whether they store grey as colour."""
+    """Hash the size and the RGB values: formats differ in whether they store gray as color."""
     pixels = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     rows = max(1, STRIP // image.width)
     for top in range(0, image.height, rows):  # in strips, because a copy of a large image is large

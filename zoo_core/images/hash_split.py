@@ -1,4 +1,4 @@
-"""Splits labelled files into train and validation by the hash of their bytes.
+"""Splits labeled files into train and validation by the hash of their bytes.
 
 An image's split depends on its bytes alone: not on its name, the other images or a seed. Adding images never moves
 one that was there, and identical files share a split. The exception is a class so small that all of its images hash to

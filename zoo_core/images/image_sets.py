@@ -1,4 +1,4 @@
-"""Sets of labelled images: zips, arrays and folders of image files."""
+"""Sets of labeled images: zips, arrays and folders of image files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo_core.images.decode import MAX_BYTES, decode_image, read_image
 
 
 class ImageSet(Protocol):
-    """A sequence of labelled images in a fixed order."""
+    """A sequence of labeled images in a fixed order."""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ LONGEST = 40  # characters of a name
 RESERVED = ("core",)  # zoo-core is no plugin
 SUMMARIES: Mapping[Kind, str] = MappingProxyType(
     {
-        "model": "Two convolutions and a linear head for 28 × 28 grey images",
-        "dataset": "Crosses, discs and squares: 28 × 28 grey pixels, drawn",
+        "model": "Two convolutions and a linear head for 28 × 28 gray images",
+        "dataset": "Crosses, discs and squares: 28 × 28 gray pixels, drawn",
         "trainer": "Gradient descent on smoothed labels",
     }
 )

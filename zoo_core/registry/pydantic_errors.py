@@ -35,7 +35,7 @@ def describe(error: ValidationError) -> str:
 
 def _faults(error: ValidationError, model: type[BaseModel], prefix: str) -> list[str]:
     faults = error.errors(include_url=False)[:MAX_FAULTS]
-    faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt key often explains a missing one
+    faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelled key often explains a missing one
     lines = list(dict.fromkeys(_line(fault, model, prefix) for fault in faults))
     more = error.error_count() - MAX_FAULTS
     return [*lines, f"and {more:,} more"] if more > 0 else lines

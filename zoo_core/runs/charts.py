@@ -1,4 +1,4 @@
-"""Draws the charts of a report: SVG in the colours of the page, scaled to its width."""
+"""Draws the charts of a report: SVG in the colors of the page, scaled to its width."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from zoo_core.errors import printable
 from zoo_core.predictions import CalibrationBin
 
-INK = "#010203"  # replaced by the page's text colour, in the light and the dark theme
+INK = "#010203"  # replaced by the page's text color, in the light and the dark theme
 WIDTH = 4.6  # inches
 MOST_NAMES = 60  # classes that an axis of a confusion matrix has names for
 LONGEST_NAME = 18  # characters of a class name on an axis; the tables have all of it
@@ -103,7 +103,7 @@ def _write_counts(axes: Axes, counts: Sequence[Sequence[int]], shares: Sequence[
 
 
 def _svg(figure: Figure, name: str) -> Markup:
-    """Return the drawing without its file header, in the page's colours; `name` keeps the ids of two drawings apart."""
+    """Return the drawing without its file header, in the page's colors; `name` keeps the ids of two drawings apart."""
     figure.patch.set_alpha(0)
     for axes in figure.axes:
         axes.patch.set_alpha(0)

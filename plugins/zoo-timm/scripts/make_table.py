@@ -63,7 +63,7 @@ def labels_of(config: PretrainedCfg) -> str | None:
 
 
 def hub_id(config: PretrainedCfg, name: str) -> str:
-    """Return the repository; timm's own are named by their organisation alone."""
+    """Return the repository; timm's own are named by their organization alone."""
     return f"timm/{name}" if config.hf_hub_id == "timm/" else config.hf_hub_id
 
 

@@ -1,4 +1,4 @@
-"""Labelled images as model inputs: decoded once into memory, or streamed through worker processes."""
+"""Labeled images as model inputs: decoded once into memory, or streamed through worker processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SeedKey = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class InMemoryImages:
-    """Decoded images in memory, augmented if `transform` is given, then normalised."""
+    """Decoded images in memory, augmented if `transform` is given, then normalized."""
 
     decoded: DecodedImages
     input: ImageInput

@@ -2,7 +2,7 @@
 
     python make_labels.py
 
-Of the training images, three in ten are said to be what they are not; the validation images are labelled right. What is
+Of the training images, three in ten are said to be what they are not; the validation images are labeled right. What is
 printed is what the card declares.
 """
 

@@ -56,7 +56,7 @@ def zoo_datasets() -> list[DatasetCard]:
     return [
         DatasetCard(
             name="pond",
-            summary="Coloured squares",
+            summary="Colored squares",
             license="CC0-1.0",
             attribution="nobody",
             source="a test",

@@ -1,4 +1,4 @@
-"""Opens the dataset: draws each row of data/shapes.csv as an image of 28 × 28 grey pixels."""
+"""Opens the dataset: draws each row of data/shapes.csv as an image of 28 × 28 gray pixels."""
 
 from __future__ import annotations
 
