@@ -99,7 +99,7 @@ class File(FrozenModel):
 class HubFile(FrozenModel):
     """A file on the Hugging Face Hub whose hash the Hub knows but the card does not.
 
-    The Store asks the Hub once and caches the answer: from then on it is a File with that commit, size and sha256.
+    The Store asks the Hub once and caches the answer: from then on it is a File with that commit, size and SHA-256.
     """
 
     repo: Repository

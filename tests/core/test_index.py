@@ -59,7 +59,7 @@ def test_pip_runs_outside_the_users_folder_and_path(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("wheels")
 def test_unexpected_bytes_are_refused(store: Store) -> None:
-    with pytest.raises(IntegrityError, match="sha256 is"):
+    with pytest.raises(IntegrityError, match="SHA-256 is"):
         store.fetch(file("zoo_some_weights/data.bin", content=DATA[::-1]), "x")
 
 

@@ -68,7 +68,7 @@ def verified(chunks: Iterable[bytes], name: str, size: int | None, sha256: str |
     if size is not None and count != size:
         raise _mismatch(name, f"it has {count:,} bytes, expected {size:,}")
     if sha256 is not None and digest.hexdigest() != sha256:
-        raise _mismatch(name, f"sha256 is {digest.hexdigest()}, expected {sha256}")
+        raise _mismatch(name, f"SHA-256 is {digest.hexdigest()}, expected {sha256}")
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
@@ -158,7 +158,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
 
 
 def hash_of(path: Path) -> str:
-    """Return the sha256 of a file's content, in hexadecimal digits."""
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
     digest = hashlib.sha256()
     for chunk in read_chunks(path):
         digest.update(chunk)

@@ -32,7 +32,7 @@ class AuditedFolder:
     root: Path
     classes: tuple[str, ...]  # in plain string order
     splits: Mapping[Split, tuple[LabelledFile, ...]]
-    digests: Mapping[Path, str]  # sha256 of each file's bytes; files that cannot be read have none
+    digests: Mapping[Path, str]  # SHA-256 of each file's bytes; files that cannot be read have none
     unreadable: Mapping[Path, str]  # files that cannot be used, with the reason
     issues: tuple[DataIssue, ...]
 
@@ -87,7 +87,7 @@ class _Check:
     """The result of reading one file."""
 
     reason: str = ""  # why the image cannot be used; empty: it can
-    digest: str = ""  # sha256 of the bytes, in hexadecimal digits; empty: they could not be read
+    digest: str = ""  # SHA-256 of the bytes, in hexadecimal digits; empty: they could not be read
     pixels: bytes = b""  # a hash of the decoded image; empty: it could not be decoded
 
 

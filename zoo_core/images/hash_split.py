@@ -24,7 +24,7 @@ def split_by_hash(
 
     Args:
         files: paths with labels.
-        digests: the sha256 of each file's bytes, in hexadecimal digits, by path.
+        digests: the SHA-256 of each file's bytes, in hexadecimal digits, by path.
 
     A class is missing from a split only if it has fewer than two different images.
     """

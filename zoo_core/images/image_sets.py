@@ -137,7 +137,7 @@ class FolderImages:
     root: Path
     files: tuple[tuple[Path, int], ...]
     classes: tuple[str, ...]
-    digests: tuple[str, ...] = ()  # sha256 of each file, where an audit has computed them; else computed when needed
+    digests: tuple[str, ...] = ()  # SHA-256 of each file, where an audit has computed them; else computed when needed
 
     @cached_property
     def fingerprint(self) -> str:

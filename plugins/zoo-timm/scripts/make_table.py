@@ -46,7 +46,7 @@ def row(name: str) -> dict[str, object]:
     seen = image_input(config)
     head, labels = config.classifier, labels_of(config)
     if not config.hf_hub_id or config.hf_hub_filename:
-        raise LeftOut("its weights are not on the hub as safetensors under timm's names")
+        raise LeftOut("its weights are not on the Hub as safetensors under timm's names")
     if not isinstance(head, str):
         raise LeftOut("it has several classifiers, or none")
     classes = config.num_classes if labels else FRESH

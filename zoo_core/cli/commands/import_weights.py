@@ -30,7 +30,7 @@ def import_weights(
 ) -> None:
     """Import a PyTorch checkpoint for an installed model.
 
-    The file is read in a sandboxed process that can only produce tensors, and saved as safetensors with its sha256. A
+    The file is read in a sandboxed process that can only produce tensors, and saved as safetensors with its SHA-256. A
     run starts from it with `zoo run RECIPE --weights NAME`. Without --size, --mean and --std, the preprocessing is the
     model's, or that of the run that `zoo export` wrote.
     """

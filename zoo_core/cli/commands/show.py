@@ -98,7 +98,7 @@ def _print_weights(card: ModelCard) -> None:
         (
             w.name,
             w.covers,
-            human_bytes(w.file.size) if isinstance(w.file, File) else "on the hub",
+            human_bytes(w.file.size) if isinstance(w.file, File) else "on the Hub",
             w.license,
             ", ".join(f"{percent(r.accuracy)} on {r.dataset}.{r.edition or ''}".rstrip(".") for r in w.reported),
             w.provenance,
