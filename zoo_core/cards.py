@@ -367,7 +367,7 @@ class DatasetCard(FrozenModel):
 
     def edition(self, name: str | None = None) -> Edition:
         """Return one edition; None: the first. Raises UnknownName."""
-        editions = {one.name: one for one in self.editions}
+        editions = {edition.name: edition for edition in self.editions}
         if name is not None and name not in editions:
             raise UnknownName(f"edition of {self.name}", name, editions, fix=f"zoo show {self.name}")
         return editions[name] if name is not None else self.editions[0]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # this file is read by commands that never need torch
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of the work named `what`; whoever displays it measures the speed."""
+    """`done` of `total` units of the work named `what`; the display measures the speed."""
 
     what: str
     done: int
@@ -111,7 +111,7 @@ def ignore_event(event: Event) -> None:
 
 
 def drive(steps: Generator[Event, None, T], on_event: OnEvent) -> T:
-    """Run a generator to its end, pass each event to `on_event`, and return the generator's result."""
+    """Exhaust a generator, pass each event to `on_event`, and return the generator's result."""
     while True:
         try:
             on_event(next(steps))

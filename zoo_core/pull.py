@@ -71,14 +71,14 @@ def _import(file: File | HubFile, label: str, store: Store, origin: Path) -> Pat
         sha256 = f" SHA-256 {file.sha256}" if isinstance(file, File) else " the hash that the Hub gives"
         raise DataError(
             f"{label}: no file in {origin} has its content",
-            why=f"{len(candidates)} file(s) were examined, packed and unpacked; none has{sha256}",
+            why=f"{len(candidates)} file(s) were checked, as they are and decompressed; none has{sha256}",
             fix=f"zoo pull {quote(label.partition(' ')[0])}",
         )
     return path
 
 
 def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
-    """Split at the last dot, unless the whole is a name: names may contain dots themselves."""
+    """Split at the last dot, unless the complete text is a name: names may contain dots."""
     names = registry.names(("models", "datasets", "recipes"))
     name, dot, part = target.rpartition(".")
     if target in names:

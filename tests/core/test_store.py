@@ -416,7 +416,7 @@ def test_zoo_cache_verify_reports_what_killed_processes_left(
 def test_a_file_that_another_process_has_just_finished_is_used(
     server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where locks do nothing, another container may take our partial file for a dead process's, and delete it."""
+    """Where locks do nothing, another container may take our partial file for one of a dead process, and delete it."""
     file = server.file("/good")
     publish = Store._publish
 
@@ -440,7 +440,7 @@ def test_a_partial_file_that_is_gone_does_not_accuse_the_server(
         return publish(self, file, path, *options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Store, "_publish", deleted)
-    with pytest.raises(ResourceError, match=r"\.part is gone"):
+    with pytest.raises(ResourceError, match=r"\.part has disappeared"):
         store.fetch(server.file("/good"), "x")
 
 

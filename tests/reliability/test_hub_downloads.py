@@ -1,4 +1,4 @@
-"""Files on the Hugging Face Hub: every guarantee of a download, against a hub on loopback that fails or lies."""
+"""Files on the Hugging Face Hub: the guarantees of downloads, with a loopback server that fails or sends wrong data."""
 
 from __future__ import annotations
 

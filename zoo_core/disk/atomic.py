@@ -57,7 +57,7 @@ def atomic_write(
 
 
 def verified(chunks: Iterable[bytes], name: str, size: int | None, sha256: str | None) -> Iterator[bytes]:
-    """Pass chunks on, and raise IntegrityError as soon as they cannot match `size` and `sha256` any more."""
+    """Pass chunks on, and raise IntegrityError as soon as they can no longer match `size` and `sha256`."""
     digest, count = hashlib.sha256(), 0
     for chunk in chunks:
         count += len(chunk)
@@ -167,9 +167,9 @@ def hash_of(path: Path) -> str:
 
 @contextmanager
 def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn the system's refusals to write `path` into a ResourceError; `needed` is in bytes.
+    """Turn OSErrors from writing `path` into a ResourceError; `needed` is in bytes.
 
-    What to do about it depends on what `path` is for: whoever knows that adds the advice.
+    The caller adds advice, which depends on what `path` is for.
     """
     try:
         yield
@@ -183,7 +183,7 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Rename a file over another one. Windows refuses that while a program has it open, mostly for a moment."""
+    """Rename a file over another one. Windows refuses that while a program has it open, usually for a moment."""
     for pause in (*BUSY_PAUSES, None):
         try:
             temporary.replace(path)

@@ -1,4 +1,4 @@
-"""Keeps Pillow strict about truncated images, whatever other code in this process has asked it for."""
+"""Keeps Pillow strict about truncated images, whatever other code in this process has set."""
 
 from __future__ import annotations
 

@@ -70,9 +70,11 @@ def calibration(bins: Sequence[CalibrationBin]) -> Markup:
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure, axes = _canvas("reliability diagram", height=WIDTH - 0.4)
         axes.plot([0, 100], [0, 100], color="#888888", lw=1, ls="--")
-        most = max((one.images for one in bins), default=1)
-        sizes = [20 + 180 * one.images / most for one in bins]
-        axes.scatter([100 * one.confidence for one in bins], [100 * one.accuracy for one in bins], s=sizes, alpha=0.7)
+        most = max((bin_.images for bin_ in bins), default=1)
+        sizes = [20 + 180 * bin_.images / most for bin_ in bins]
+        axes.scatter(
+            [100 * bin_.confidence for bin_ in bins], [100 * bin_.accuracy for bin_ in bins], s=sizes, alpha=0.7
+        )
         axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 105), ylim=(0, 105))
         return _svg(figure, "calibration")
 
@@ -91,7 +93,7 @@ def _name_ticks(axes: Axes, classes: Sequence[str]) -> None:
 
 
 def _shortened(name: str) -> str:
-    """Return the beginning and the end of a long name: what tells similar names apart may be at either."""
+    """Return the beginning and the end of a long name: similar names may differ at either."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 8]}…{name[-7:]}"
 
 

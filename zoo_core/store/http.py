@@ -104,7 +104,7 @@ def downloaded(
 
 @dataclass
 class _Download:
-    """One source on its way into a Partial."""
+    """The download of one source into a Partial."""
 
     source: Source
     request: Request

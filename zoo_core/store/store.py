@@ -54,7 +54,7 @@ class Store:
             ) from error
 
     def pinned(self, file: File | HubFile, name: str, on_event: OnEvent = ignore_event) -> File:
-        """Return the file with its hash; a file on the Hub is downloaded first, unless it was before.
+        """Return the file with its hash; a file on the Hub is downloaded first, unless it is cached.
 
         Raises:
             NetworkError, IntegrityError, ResourceError: as `fetch`.
@@ -113,7 +113,7 @@ class Store:
         """Cache the first local file with this file's content, packed or unpacked; None if there is none.
 
         Raises:
-            NetworkError: the file is on the Hub, which was never asked for its hash and cannot be asked now.
+            NetworkError: the file is on the Hub, its hash is not pinned, and the Hub cannot be reached.
             ResourceError: it could not be written.
         """
         content = self._ask(file) if isinstance(file, HubFile) else file
@@ -268,7 +268,9 @@ def _content(path: Path, reader: str | None, name: str) -> Iterator[bytes]:
         with readable(name):
             yield from read_chunks(path) if reader is None else resolve(reader)(path)
     except FileNotFoundError as error:
-        raise ResourceError(f"{path} is gone", why="another process deleted it while it was read") from error
+        raise ResourceError(
+            f"{path} has disappeared", why="another process deleted it while it was being read"
+        ) from error
 
 
 def _may_contain(path: Path, file: File, reader: str | None) -> bool:

@@ -63,9 +63,9 @@ def _name(name: str) -> str:
     try:
         return TypeAdapter(Name).validate_python(name)
     except ValidationError as error:
-        why = "a name consists of lower-case letters, digits, dots, dashes and underscores"
+        why = "a name consists of lowercase letters, digits, dots, dashes and underscores"
         raise UsageError(
-            f"weights cannot be named {name!r}", why=why, fix="zoo import-weights … --name NAME"
+            f"weights cannot be named {name!r}", why=why, fix="zoo import-weights FILE --model MODEL --name NAME"
         ) from error
 
 

@@ -59,7 +59,7 @@ def _print(listed: Registry, pattern: str | None) -> None:
     names = set(matching({name for _, name, _, _ in rows}, pattern))
     matches = [row for row in rows if row[1] in names]
     if not matches:
-        eprint(f"Nothing is named like {pattern!r}.\nTry: zoo list")
+        eprint(f"No name matches {pattern!r}.\nTry: zoo list")
         raise typer.Exit(2)
     print_table(("kind", "name", "what", "summary"), matches)
 

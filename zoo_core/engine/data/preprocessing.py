@@ -48,7 +48,7 @@ class Pad:
 def clip_aspect(image: Image.Image) -> Image.Image:
     """Return the middle of a very long image, which a center crop would discard anyway.
 
-    Without it, a line of a million pixels would be scaled to the height of the crop, and in length by as much.
+    Without it, a line of a million pixels would be scaled to the height of the crop, and its length by the same factor.
     """
     longest = MAX_ASPECT * min(image.size)
     width, height = min(image.width, longest), min(image.height, longest)

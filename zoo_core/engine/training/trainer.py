@@ -1,6 +1,6 @@
 """A trainer gets a job and yields events; the caller displays and saves them.
 
-Most trainers need no loop of their own. `Job.loop` honors the recipe's optimizer, schedule, augmentation, precision,
+Most trainers do not need a loop: `Job.loop` applies the recipe's optimizer, schedule, augmentation, precision,
 batch size, epochs and seed, and takes care of checkpoints, several processes and metrics:
 
     def label_smoothing(logits: Tensor, labels: Tensor) -> Tensor:

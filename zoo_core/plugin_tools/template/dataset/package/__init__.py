@@ -10,7 +10,7 @@ SHAPES = File(
 )
 DRAWN = Edition(
     name="drawn",
-    summary="drawn from a table that is shipped",
+    summary="drawn from a table that ships with this package",
     files={"shapes": SHAPES},
     examples={"train": 240, "validation": 60, "test": 60},
 )
