@@ -135,7 +135,7 @@ def _function(name: str, function: Any) -> Iterator[str]:  # noqa: ANN401 - any 
 
 def _trainers() -> Iterator[str]:
     yield f"{inspect.getdoc(trainer)}\n"
-    yield "[zoo-distill](../examples/zoo-distill/README.md) is a complete example. All names are `zoo_core`'s.\n"
+    yield "[zoo-distill](../examples/zoo-distill/README.md) is a complete example. `zoo_core` exports all names.\n"
     yield f"## Trainer\n\n{inspect.getdoc(trainer.Trainer)}\n"
     yield from _function("fit", trainer.Trainer.fit)
     yield from _class(trainer.Job, "loop", "examples", "measures")

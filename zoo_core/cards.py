@@ -158,7 +158,7 @@ class WeightsCard(FrozenModel):
     backbone: Name | None = Field(default=None, description="for a head: the backbone weights that it was trained on")
     file: File | HubFile
     convert: Reference | None = Field(
-        default=None, description="convert(model, tensors) -> tensors under the parameter names that the model has now"
+        default=None, description="convert(model, tensors) -> tensors with the current parameter names of the model"
     )
     input: ImageInput | None = Field(default=None, description="None: the model's")
     classes: tuple[str, ...] | Reference | None = Field(
@@ -167,7 +167,8 @@ class WeightsCard(FrozenModel):
     license: str
     provenance: str = Field(description="where the weights come from, or how they were trained")
     reported: tuple[ReportedAccuracy, ...] = Field(
-        default=(), description="accuracies measured with exactly these bytes; the first on images that are shipped"
+        default=(),
+        description="accuracies measured with exactly these bytes; first, one on images that ship with a plugin",
     )
 
     def matches_pinned(self, pinned: WeightsCard) -> bool:
@@ -340,7 +341,7 @@ class Edition(FrozenModel):
 
     name: Name
     summary: str
-    files: Mapping[str, File] = Field(description="by the key that the loader looks them up with")
+    files: Mapping[str, File] = Field(description="by the key that the loader uses")
     examples: Mapping[Split, PositiveInt] = Field(description="number of images in each split")
 
 
@@ -384,7 +385,7 @@ class TrainerCard(FrozenModel):
     summary: str
     trainer: Reference = Field(description="a class whose instances have `fit(job, resume)`: see `zoo_core.Trainer`")
     settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
-    needs_head: bool = Field(default=False, description="whether models whose card names no head are refused")
+    needs_head: bool = Field(default=False, description="whether models without a head are refused")
     uses: tuple[RecipeField, ...] = Field(
         default=RECIPE_FIELDS, description="recipe fields that it uses; a recipe that sets another one is refused"
     )

@@ -40,7 +40,7 @@ class EpochResult:
     epochs: int
     metrics: Mapping[str, float]
     seconds: float
-    predictions: Predictions | None = None  # over the validation images, where the trainer has them
+    predictions: Predictions | None = None  # for the validation images, if there are any
     kinds: Mapping[str, MetricKind] = field(default_factory=dict)  # of metrics that `zoo_core.metrics` does not know
 
 

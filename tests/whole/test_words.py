@@ -24,6 +24,8 @@ DOCUMENTS = sorted(
         *(ROOT / ".github").glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "plugins").glob("*/README.md"),
+        *(ROOT / "zoo_core").rglob("*.md"),
+        *(ROOT / "zoo_core").rglob("*.html"),
     ]
 )
 

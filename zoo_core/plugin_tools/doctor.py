@@ -89,7 +89,7 @@ def _findings(distribution: Distribution) -> ImportReport:
         manager, problems = find_plugins([distribution])
         milliseconds = 1000 * (perf_counter() - began)
         offers, broken = collect(manager)
-    except KeyboardInterrupt:  # nobody types Ctrl-C here: it is the plugin's
+    except KeyboardInterrupt:  # no one presses Ctrl-C here: the plugin raised it
         return ImportReport(problems=(_problem(distribution, "it raised KeyboardInterrupt, as Ctrl-C does"),))
     provided = tuple(offer for offer in offers if offer.plugin != "zoo-core")
     return ImportReport(provided, (*problems, *broken), milliseconds, "torch" in sys.modules)

@@ -157,7 +157,7 @@ class _Download:
                 self._accept(response)
                 self._receive(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            if self.failures == 0:  # nobody listens there: report it at once
+            if self.failures == 0:  # nothing listens on that port: report it at once
                 raise
             raise _Retry(_cause(error)) from error
         except httpx.TransportError as error:

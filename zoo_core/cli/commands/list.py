@@ -70,7 +70,7 @@ def _row(kind: Kind, card: Any) -> tuple[str, str, str, str]:  # noqa: ANN401 - 
 
 
 def _cards(listed: Registry, kind: Kind, pattern: str | None) -> list[Any]:
-    """Return the cards of a kind; of models, those whose names match, and without a pattern none of a catalogue's."""
+    """Return the cards of a kind whose names match; without a pattern, a catalogue's models are left out."""
     if kind.plural != "models":
         return list(listed.tables[kind.plural].values())
     if pattern is None:

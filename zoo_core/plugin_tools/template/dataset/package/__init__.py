@@ -24,7 +24,7 @@ def zoo_datasets() -> list[DatasetCard]:
             name="{{ name }}",
             summary="{{ summary }}",
             license="CC0-1.0",
-            attribution="nobody: it is drawn",
+            attribution="none: the images are generated",
             source="{{ distribution }}",  # a page, or a paper
             classes=("cross", "disc", "square"),
             editions=(DRAWN,),
