@@ -16,15 +16,15 @@ Runs = dict[str, dict[str, Any]]  # by "RECIPE seed N"
 HEADER = """# Published and measured values
 
 Every number that the tutorial notebook "Convolutional Neural Network Parameters Breakdown" gives, next to ours.
-`python docs/generate.py --runs runs` writes this page from the given runs; each table names the command that makes such
-a run.
+`python docs/generate.py --runs runs` writes this page from the given runs; each table names the command for such a
+run.
 
 ## Parameter counts, shapes and sizes
 
-*Printed* numbers are in the notebook; *implied* ones follow from its code but are not printed. *Declared* is what the
-model card says, *counted* what PyTorch counts.
+*Documented* numbers are printed in the notebook; *derived* ones follow from its code but are not printed. *Declared*
+numbers are on the model card, and PyTorch *counted* the last column.
 
-| model | | printed | implied | declared | counted |
+| model | | documented | derived | declared | counted |
 |---|---|---|---|---|---|"""
 
 

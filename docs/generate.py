@@ -1,9 +1,9 @@
-"""Writes the pages that come out of the code: `python docs/generate.py`. A test fails where one is stale.
+"""Writes the pages that are generated from the code: `python docs/generate.py`. A test fails if one is stale.
 
     python docs/generate.py [--runs FOLDER]
 
-With --runs, the figures of the newest finished run of each recipe and seed below FOLDER are taken into
-explanation/measured.json first; explanation/documented-numbers.md is made from it.
+With --runs, the metrics of the newest finished run of each recipe and seed below FOLDER are first written to
+explanation/measured.json, from which explanation/documented-numbers.md is made.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _function(name: str, function: Any) -> Iterator[str]:  # noqa: ANN401 - any 
 
 def _trainers() -> Iterator[str]:
     yield f"{inspect.getdoc(trainer)}\n"
-    yield "[zoo-distill](../examples/zoo-distill/README.md) is a complete example. All names are `zoo_core`'s.\n"
+    yield "[zoo-distill](../examples/zoo-distill/README.md) is a complete example. `zoo_core` exports all names.\n"
     yield f"## Trainer\n\n{inspect.getdoc(trainer.Trainer)}\n"
     yield from _function("fit", trainer.Trainer.fit)
     yield from _class(trainer.Job, "loop", "examples", "measures")
@@ -164,7 +164,7 @@ def _measured() -> dict[str, dict[str, Any]]:
 
 
 def _take_runs(folder: Path) -> None:
-    """Keep the figures of every finished run with documented or default settings, by recipe and seed."""
+    """Save the metrics of every finished run with documented or default settings, by recipe and seed."""
     measured = _measured()
     for result in sorted(folder.glob("*/*/result.json")):
         told, plan = json.loads(result.read_text()), json.loads((result.parent / "plan.json").read_text())

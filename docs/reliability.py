@@ -59,7 +59,7 @@ pytest tests/reliability`; none is typed by hand.
 1. **No saved checkpoint is lost.** A checkpoint is written to a temporary directory with a manifest of SHA-256 hashes,
    flushed to disk (fsync), renamed, and read back. Only then are older checkpoints deleted, and one is always retained
    as a fallback. Whatever kills the process, a checkpoint with its final name is complete. After a power failure this
-   holds as far as the disk honours fsync.
+   holds as far as the disk honors fsync.
 2. **Resuming is exact.** `zoo run --resume RUN` gives the same weights, metrics and sample order, bit for bit, as an
    uninterrupted run, even after many kills within one epoch. This holds on the same machine, with the same versions
    of Python, PyTorch and plugins, and the same world size. Every random draw is a function of seed, epoch and

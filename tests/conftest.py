@@ -1,4 +1,4 @@
-"""What the tests share: a cache of their own, the command line as a function, and a registry with a pond in it."""
+"""Shared fixtures: a separate cache, the command line as a function, and a registry with the plugin zoo-pond."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the path for more plugins."""
+    """A folder on sys.path for more plugins."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -62,7 +62,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def pond() -> Registry:
-    """A registry of the core and one third party's plugin; the packaged recipes are there, their models are not."""
+    """A registry of the core and one third-party plugin; it has the packaged recipes, but not their models."""
     manager = new_manager()
     manager.register(zoo_pond, name="zoo-pond 1.2.3")
     return load_registry(manager=manager)

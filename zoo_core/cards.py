@@ -99,7 +99,7 @@ class File(FrozenModel):
 class HubFile(FrozenModel):
     """A file on the Hugging Face Hub whose hash the Hub knows but the card does not.
 
-    The Store asks the Hub once and caches the answer: from then on it is a File with that commit, size and sha256.
+    The Store asks the Hub once and caches the answer: from then on it is a File with that commit, size and SHA-256.
     """
 
     repo: Repository
@@ -116,7 +116,7 @@ class ImageInput(FrozenModel):
     """A model's preprocessing.
 
     `resize` makes a square: "squash" scales both sides to `size`; "crop" scales the shorter side and keeps the middle;
-    "pad" scales the longer side to `size`, centres the image and fills the margins with the colour `mean`. Pixels are
+    "pad" scales the longer side to `size`, centers the image and fills the margins with the color `mean`. Pixels are
     then scaled to [0, 1], and normalized as (pixel - mean) / std, per channel.
     """
 
@@ -124,7 +124,7 @@ class ImageInput(FrozenModel):
     channels: Literal[1, 3] = 3
     resize: Literal["squash", "crop", "pad"] = Field(
         default="squash",
-        description="squash: both sides to `size`; crop: shorter side, then centre crop; pad: longer side, margins",
+        description="squash: both sides to `size`; crop: shorter side, then center crop; pad: longer side, margins",
     )
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="with crop: `size` divided by the shorter side, which is rounded down"
@@ -158,7 +158,7 @@ class WeightsCard(FrozenModel):
     backbone: Name | None = Field(default=None, description="for a head: the backbone weights that it was trained on")
     file: File | HubFile
     convert: Reference | None = Field(
-        default=None, description="convert(model, tensors) -> tensors under the parameter names that the model has now"
+        default=None, description="convert(model, tensors) -> tensors with the current parameter names of the model"
     )
     input: ImageInput | None = Field(default=None, description="None: the model's")
     classes: tuple[str, ...] | Reference | None = Field(
@@ -167,7 +167,8 @@ class WeightsCard(FrozenModel):
     license: str
     provenance: str = Field(description="where the weights come from, or how they were trained")
     reported: tuple[ReportedAccuracy, ...] = Field(
-        default=(), description="accuracies measured with exactly these bytes; the first on images that are shipped"
+        default=(),
+        description="accuracies measured with exactly these bytes; first, one on images that ship with a plugin",
     )
 
     def matches_pinned(self, pinned: WeightsCard) -> bool:
@@ -340,7 +341,7 @@ class Edition(FrozenModel):
 
     name: Name
     summary: str
-    files: Mapping[str, File] = Field(description="by the key that the loader looks them up with")
+    files: Mapping[str, File] = Field(description="by the key that the loader uses")
     examples: Mapping[Split, PositiveInt] = Field(description="number of images in each split")
 
 
@@ -367,7 +368,7 @@ class DatasetCard(FrozenModel):
 
     def edition(self, name: str | None = None) -> Edition:
         """Return one edition; None: the first. Raises UnknownName."""
-        editions = {one.name: one for one in self.editions}
+        editions = {edition.name: edition for edition in self.editions}
         if name is not None and name not in editions:
             raise UnknownName(f"edition of {self.name}", name, editions, fix=f"zoo show {self.name}")
         return editions[name] if name is not None else self.editions[0]
@@ -384,7 +385,7 @@ class TrainerCard(FrozenModel):
     summary: str
     trainer: Reference = Field(description="a class whose instances have `fit(job, resume)`: see `zoo_core.Trainer`")
     settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
-    needs_head: bool = Field(default=False, description="whether models whose card names no head are refused")
+    needs_head: bool = Field(default=False, description="whether models without a head are refused")
     uses: tuple[RecipeField, ...] = Field(
         default=RECIPE_FIELDS, description="recipe fields that it uses; a recipe that sets another one is refused"
     )

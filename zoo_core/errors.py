@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one family. Each error has an exit code and says what, why and what to type next.
+"""The exceptions of zoo. Each has an exit code, and says what failed, why, and what to type next.
 
 ZooError                  1   a bug in zoo
 ├── UsageError            2   the command, a recipe or a registry file
@@ -34,7 +34,7 @@ class ZooError(Exception):
         self.what, self.why, self.fix = what, why, fix
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let the error travel between processes, whatever arguments its class takes."""
+        """Make errors picklable, whatever arguments their class takes."""
         return _rebuild, (type(self), vars(self))
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ class CheckFailed(ZooError):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that was left out while loading: the rest works without it."""
+    """Something that was skipped while loading; the rest works without it."""
 
     subject: str  # "zoo-broken 0.1" or "recipe 'x' in ./zoo.toml"
     cause: str
@@ -132,5 +132,5 @@ def author_line(error: BaseException, package: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a name with every character escaped that would break, hide or reverse the line it is printed in."""
+    """Return a name; characters that would break, hide or reverse the line it is printed in are escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # this file is read by commands that never need torch
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of the work named `what`; whoever displays it measures the speed."""
+    """`done` of `total` units of the work named `what`; the display measures the speed."""
 
     what: str
     done: int
@@ -40,7 +40,7 @@ class EpochResult:
     epochs: int
     metrics: Mapping[str, float]
     seconds: float
-    predictions: Predictions | None = None  # over the validation images, where the trainer has them
+    predictions: Predictions | None = None  # for the validation images, if there are any
     kinds: Mapping[str, MetricKind] = field(default_factory=dict)  # of metrics that `zoo_core.metrics` does not know
 
 
@@ -111,7 +111,7 @@ def ignore_event(event: Event) -> None:
 
 
 def drive(steps: Generator[Event, None, T], on_event: OnEvent) -> T:
-    """Run a generator to its end, pass each event to `on_event`, and return the generator's result."""
+    """Exhaust a generator, pass each event to `on_event`, and return the generator's result."""
     while True:
         try:
             on_event(next(steps))

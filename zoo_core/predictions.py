@@ -1,4 +1,4 @@
-"""The predictions of a classifier over a set of labelled images: as a table, as CSV, and what they add up to."""
+"""The predictions of a classifier over labeled images: as a table, as CSV, and the metrics derived from them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PredictionTable(Predictions):
 
     @classmethod
     def of(cls, predictions: Predictions, classes: Sequence[str], task: Task = "single-label") -> Self:
-        """Add the classes, and predict the likeliest one for each image (the first of several)."""
+        """Add the classes, and predict the likeliest one for each image (the first of equals)."""
         likeliest = tuple(row.index(max(row)) for row in predictions.probabilities)
         return cls(predictions.names, predictions.labels, predictions.probabilities, tuple(classes), likeliest, task)
 
@@ -145,7 +145,7 @@ class PredictionTable(Predictions):
     @property
     def calibration_error(self) -> float:
         """The expected calibration error: the mean distance of confidence and accuracy over the images."""
-        return sum(abs(one.confidence - one.accuracy) * one.images for one in self.calibration) / max(1, len(self))
+        return sum(abs(bin_.confidence - bin_.accuracy) * bin_.images for bin_ in self.calibration) / max(1, len(self))
 
     def _rows(self) -> Iterator[tuple[str, int, int, tuple[float, ...]]]:
         return zip(self.names, self.labels, self.predicted, self.probabilities, strict=True)
@@ -158,7 +158,7 @@ def _cell(text: str) -> str:
 
 
 def _text(cell: str) -> str:
-    """Return the text that `_cell` was given."""
+    """Undo `_cell`."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 

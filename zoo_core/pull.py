@@ -36,7 +36,7 @@ def files_of(registry: Registry, target: str) -> dict[str, File | HubFile]:
 
 
 def labels(registry: Registry, store: Store) -> dict[str, str]:
-    """Return a label for the hash of every file that a card names or that was downloaded from the hub, and for pins."""
+    """Return a label for the hash of every file that a card names or that was downloaded from the Hub, and for pins."""
     groups = [_weights(card, None) for card in registry.models.single.values()]
     groups += [{f"{name}.{card.name}": card.file for card in more} for name, more in registry.imported_weights.items()]
     groups += [_edition(card, edition.name) for card in registry.datasets.values() for edition in card.editions]
@@ -68,17 +68,17 @@ def _import(file: File | HubFile, label: str, store: Store, origin: Path) -> Pat
     names = {source.uri.rpartition("/")[2] for source in file.sources} if isinstance(file, File) else {file.filename}
     path = store.import_file(file, sorted(candidates, key=lambda candidate: candidate.name not in names))
     if path is None:
-        sha256 = f" sha256 {file.sha256}" if isinstance(file, File) else " the hash that the hub gives"
+        sha256 = f" SHA-256 {file.sha256}" if isinstance(file, File) else " the hash that the Hub gives"
         raise DataError(
             f"{label}: no file in {origin} has its content",
-            why=f"{len(candidates)} file(s) were examined, packed and unpacked; none has{sha256}",
+            why=f"{len(candidates)} file(s) were checked, as they are and decompressed; none has{sha256}",
             fix=f"zoo pull {quote(label.partition(' ')[0])}",
         )
     return path
 
 
 def _parse(registry: Registry, target: str) -> tuple[str, str | None]:
-    """Split at the last dot, unless the whole is a name: names may contain dots themselves."""
+    """Split at the last dot, unless the complete text is a name: names may contain dots."""
     names = registry.names(("models", "datasets", "recipes"))
     name, dot, part = target.rpartition(".")
     if target in names:

@@ -196,7 +196,7 @@ class ParameterCounts(FrozenModel):
 
 
 class ModelReference(FrozenModel):
-    """What is known about a model besides its card: published counts, derived counts, and errors in the document."""
+    """What is known about a model beyond its card: published counts, derived counts, and errors in the document."""
 
     documented: ParameterCounts | None = Field(default=None, description="as published")
     derived: ParameterCounts | None = Field(default=None, description="as they follow from the published architecture")

@@ -12,7 +12,7 @@ from zoo_core.metrics import MetricKind, metric_kind
 from zoo_core.predictions import ClassResult, PredictionTable
 from zoo_core.recipes import RecipeReference, ReferenceMetric
 
-TOLERANCE = 0.005  # of a fraction: processors round differently, so an image or two may change sides
+TOLERANCE = 0.005  # of a fraction: processors round differently, so a few predictions may flip
 
 Verdict = Literal["match", "no match", "not measured", "not comparable"]
 
@@ -54,7 +54,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The loss and the predictions of a model on a set of labelled images."""
+    """The loss and the predictions of a model on a set of labeled images."""
 
     loss: float  # mean over images
     predictions: PredictionTable = field(repr=False)
@@ -202,7 +202,7 @@ def format_measured(name: str, value: float | None, kinds: Mapping[str, MetricKi
 def format_metric(name: str, value: float, kinds: Mapping[str, MetricKind] | None = None) -> str:
     """Return a fraction in percent, any other metric with four significant digits.
 
-    `kinds` is what the trainer declares for metrics of its own.
+    `kinds` is what the trainer declares for its own metrics.
     """
     return f"{100 * value:.2f} %" if metric_kind(name, kinds) == "fraction" else f"{value:.4g}"
 

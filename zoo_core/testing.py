@@ -200,7 +200,7 @@ def _offline(name: str, checks: Iterator[Check]) -> Iterator[Check]:
     with _no_network() as asked:
         done = list(checks)
     yield from done
-    yield Check(name, "asked the network for", [], asked[:3])
+    yield Check(name, "network requests", [], asked[:3])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The shape of the code: imports point down, torch stays behind its fence, raw calls have one home."""
+"""The shape of the code: imports point one way, only the engine uses torch, and risky calls stay in their modules."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def imports(tree: ast.AST, *, lazy: bool) -> Iterator[str]:
 
 
 def core_module(imported: str) -> str | None:
-    """Return the module of ours that an import reaches."""
+    """Return the zoo_core module that an import refers to."""
     parts = imported.split(".")
     return next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in MODULES), None)
 
@@ -101,7 +101,7 @@ def package_of(module: str) -> str:
 
 
 def reached_from(module: str) -> set[str]:
-    """Return the modules of ours that a module imports, now or later; a package itself holds no code."""
+    """Return the zoo_core modules that a module imports, at import time or later; packages contain no code."""
     reached = {core_module(imported) for imported in imports(MODULES[module], lazy=True)} - {None, "zoo_core"}
     return {name for name in reached if name is not None and name != module}
 
@@ -116,7 +116,7 @@ def test_a_package_imports_only_from_packages_before_it(name: str) -> None:
     assert not later, f"{name} imports {later}"
 
 
-def test_no_modules_import_one_another_in_a_circle() -> None:
+def test_modules_do_not_import_each_other_in_a_cycle() -> None:
     TopologicalSorter({name: reached_from(name) for name in CODE}).prepare()  # raises CycleError
 
 
@@ -126,7 +126,7 @@ def test_the_page_on_architecture_shows_the_same_packages() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_torch_stays_behind_the_fence(name: str) -> None:
+def test_only_engine_and_api_import_torch(name: str) -> None:
     if name.startswith("zoo_core.engine"):
         return
     here = {imported for imported in imports(MODULES[name], lazy=False)}
@@ -136,7 +136,7 @@ def test_torch_stays_behind_the_fence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_raw_calls_stay_in_their_homes(name: str) -> None:
+def test_risky_calls_stay_in_their_modules(name: str) -> None:
     if name.removeprefix("zoo_core.") in RAW_HOMES:
         return
     for node in ast.walk(MODULES[name]):
@@ -194,7 +194,7 @@ def test_importing_the_package_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", program + "; assert 'torch' not in sys.modules"], check=True)
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     assert sorted(zoo_core.__all__) == zoo_core.__all__
     for name in zoo_core.__all__:
         assert getattr(zoo_core, name) is not None
@@ -202,7 +202,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_the_public_names_are_frozen() -> None:
-    """Plugins rely on these names: one may be added here, none may go."""
+    """Plugins rely on these names: they may be added to, but not removed."""
     frozen = """
         ArrayImages Checkpoint DataError DatasetCard Edition EpochResult File ImageInput ImageSet Job ModelCard
         Plan PluginError Progress Recipe ReportedAccuracy Registry RunResult Source Store TrainState Trainer TrainerCard
@@ -220,7 +220,7 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 
 
 @pytest.mark.parametrize("plugin", sorted(p for at in PLUGINS for p in (ROOT / at).iterdir()), ids=lambda p: p.name)
-def test_plugins_import_only_the_public_door_and_never_one_another(plugin: Path) -> None:
+def test_plugins_import_only_public_names_and_never_each_other(plugin: Path) -> None:
     package = plugin.name.replace("-", "_")
     for path in (plugin / package).glob("*.py"):
         for imported in imports(ast.parse(path.read_text()), lazy=True):
@@ -228,10 +228,10 @@ def test_plugins_import_only_the_public_door_and_never_one_another(plugin: Path)
             assert not imported.startswith("zoo_") or imported.split(".")[0] in ("zoo_core", package), imported
 
 
-def test_the_top_level_holds_what_the_design_names() -> None:
+def test_the_top_level_contains_only_the_documented_modules() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is not a git checkout")
     top = {line.partition("/")[0] for line in listed.stdout.splitlines()}
     named = {"pyproject.toml", "zoo_core", "plugins", "registry.toml", "tests", "docs", "README.md"}
     assert {name for name in top if not name.startswith(".")} <= named | {"LICENSE", "CHANGELOG.md"}

@@ -1,12 +1,12 @@
-"""The source's own training loops, as a PyTorch user types them in from the document: what the zoo is held against.
+"""The notebook's training loops, as a PyTorch user would type them in: the baseline that zoo is compared with.
 
     zoo pull horses-or-humans.original     # or with --from FOLDER, where the files are; likewise fashion-mnist.full
     python tests/benchmarks/as_printed.py horses-cnn --seed 0
 
-DataLoader, PIL transforms, float32; after every epoch the training and the validation images are evaluated, as the
-source's `train_model` does. Where the source gives no training settings (FashionCNN) or gives them in words (the
-transfer model), they are the recipe's. Prints one line of JSON for each epoch, and one for the whole. Nothing of the
-zoo's trainers is used: its Store gives the files, and its Inception backbone the weights.
+DataLoader, PIL transforms, float32; after every epoch the training and the validation images are evaluated, as in the
+notebook's `train_model`. Where the notebook gives no training settings (FashionCNN) or only describes them (the
+transfer model), they are the recipe's. Prints one line of JSON per epoch, and one for the total. zoo's trainers are not
+used, only its Store for the files, and the weights of its Inception backbone.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class FashionCNN(nn.Module):
 
 @dataclass(frozen=True)
 class Notebook:
-    """One of the source's models with its images, ready for the loop."""
+    """One of the notebook's models with its images, ready for the loop."""
 
     model: nn.Module
     train: Dataset[tuple[Tensor, int]]
@@ -97,7 +97,7 @@ class Notebook:
 
 
 def unzip(split: str, folder: Path) -> Path:
-    """Write the original images out as the source's download does."""
+    """Write the original images to disk as the notebook's download does."""
     registry, store = load_registry(), Store.default()
     file = registry.dataset("horses-or-humans").edition("original").files[split]
     with zipfile.ZipFile(store.fetch(file, f"horses-or-humans.original ({split})")) as archive:
@@ -106,7 +106,7 @@ def unzip(split: str, folder: Path) -> Path:
 
 
 def horses_cnn(folder: Path) -> Notebook:
-    """The source's network and settings; its validation goes through the augmentation, ours is clean."""
+    """The notebook's network and settings; its validation goes through the augmentation, ours is clean."""
     train, validation = unzip("train", folder), unzip("validation", folder)
     return Notebook(
         HorsesHumansCNN(),
@@ -119,7 +119,7 @@ def horses_cnn(folder: Path) -> Notebook:
 
 
 def horses_inception(folder: Path) -> Notebook:
-    """The source's freezing loop and head on the same backbone and weights as the zoo's."""
+    """The notebook's freezing loop and head, on the same backbone and weights as zoo's."""
     model = create_model("horses-inception", weights="pretrained", head="fresh")
     for name, parameter in model.named_parameters():
         parameter.requires_grad = False
@@ -131,7 +131,7 @@ def horses_inception(folder: Path) -> Notebook:
 
 
 def fashion_cnn(folder: Path) -> Notebook:
-    """The source's network, on all 70,000 images."""
+    """The notebook's network, on all 70,000 images."""
     files = load_registry().dataset("fashion-mnist").edition("full").files
     for key, name in {"train": "train", "test": "t10k"}.items():
         for what, kind in {"images": "idx3", "labels": "idx1"}.items():
@@ -166,7 +166,7 @@ def limited(book: Notebook, images: int) -> Notebook:
 
 
 def accuracy(book: Notebook, images: Dataset[tuple[Tensor, int]]) -> float:
-    """Return the fraction of right answers in evaluation mode."""
+    """Return the accuracy in evaluation mode."""
     book.model.eval()
     with torch.no_grad():
         loader = DataLoader(images, batch_size=book.batch_size)

@@ -1,4 +1,4 @@
-"""How far the code sends its reader: the files that one command passes through, and what it does to each image.
+"""How far a reader has to follow the code: the files that one command passes through, and what it does to each image.
 
     OLD_VENV/bin/python tests/benchmarks/hops.py predict IMAGE
     NEW_VENV/bin/python tests/benchmarks/hops.py data FOLDER

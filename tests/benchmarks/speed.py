@@ -5,8 +5,8 @@
     python tests/benchmarks/speed.py list predict   # or some of it
     python docs/generate.py                         # writes the page
 
-The figures of each part go to docs/explanation/performance.json; a part that is not measured keeps its old ones.
-Nothing here is a test: an absolute time says little on a shared machine, and a ratio only beside its spread.
+The results of each part go to docs/explanation/performance.json; a part that is not measured keeps its old results.
+Nothing here is a test: an absolute time means little on a shared machine, and a ratio only with its spread.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def zoo_models():
 
 
 def timed(*command: str, **variables: str) -> dict[str, float]:
-    """Run a command, and return its seconds and the most memory it and its children held, in bytes.
+    """Run a command, and return its seconds and the peak memory of it and its children, in bytes.
 
     A process's peak begins with that of the one which started it; so a small one starts it here.
     """
@@ -79,14 +79,14 @@ def timed(*command: str, **variables: str) -> dict[str, float]:
 
 
 def notebook(book: str, epochs: int, *options: str) -> list[dict[str, Any]]:
-    """Run one of the source's loops, and return what it printed."""
+    """Run one of the notebook's loops, and return what it printed."""
     command = [sys.executable, str(HERE / "as_printed.py"), book, "--epochs", str(epochs), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def zoo_run(recipe: str, out: Path, *options: str) -> dict[str, Any]:
-    """Run a recipe as a process of its own; return its seconds and peak, its metrics, and the last epoch's seconds."""
+    """Run a recipe in a separate process; return its seconds and peak, its metrics, and the last epoch's seconds."""
     measured: dict[str, Any] = timed("zoo", "run", recipe, "--out", str(out), *options)
     latest = out / recipe / "latest"
     measured["metrics"] = json.loads((latest / "result.json").read_text())["metrics"]
@@ -95,7 +95,7 @@ def zoo_run(recipe: str, out: Path, *options: str) -> dict[str, Any]:
 
 
 def ratio(what: str, theirs: list[float], ours: list[float], accuracy: str = "") -> dict[str, Any]:
-    """Put two lists of seconds side by side; the ratio is that of the medians."""
+    """Compare two lists of seconds; the ratio is that of the medians."""
     ratios = [a / b for a in theirs for b in ours]
     found = {
         "work": what,
@@ -128,7 +128,7 @@ def inception(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def memory(out: Path) -> Iterator[dict[str, Any]]:
-    """The most memory that horses-inception holds, against the notebook's over its first 128 images."""
+    """The peak memory of horses-inception, against the notebook's over its first 128 images."""
     theirs = notebook("horses-inception", 1, "--limit", "128")[-1]["peak_bytes"]
     shutil.rmtree(Store.default().root / "features", ignore_errors=True)
     ours = zoo_run("horses-inception", out)["peak_bytes"]
@@ -137,7 +137,7 @@ def memory(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def horses(out: Path) -> Iterator[dict[str, Any]]:
-    """One epoch with its evaluations; ours has the clean validation accuracy beside the notebook's two."""
+    """One epoch with its evaluations; ours also measures the clean validation accuracy."""
     theirs, ours = [], []
     for seed in range(5):
         theirs.append(notebook("horses-cnn", 1)[0])
@@ -159,7 +159,7 @@ def fashion(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def precision(out: Path) -> Iterator[dict[str, Any]]:
-    """Five seeds in 16 bits and five on the plain path: is anything lost?"""
+    """Five seeds in bfloat16 and five in full precision: is any accuracy lost?"""
     for recipe, metric, epochs in (("horses-cnn", "train_accuracy", "2"), ("fashion-cnn", "test_accuracy", "2")):
         found = {
             kind: [
@@ -191,7 +191,7 @@ def predict(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def listing(out: Path) -> Iterator[dict[str, Any]]:
-    """`zoo list` against the bare import of torch, and with 1,000 cards more."""
+    """`zoo list` against the bare import of torch, and with 1,000 additional cards."""
     (out / "zoo_thousand.py").write_text(THOUSAND)
     info = out / "zoo_thousand-1.dist-info"
     info.mkdir()
@@ -270,7 +270,7 @@ def _adam_step(parameters: int) -> float:
 
 
 def _step(network: nn.Module, rows: torch.Tensor, classes: int) -> dict[str, Any]:
-    """Return the milliseconds of one step of the zoo's loop, the median of 30."""
+    """Return the milliseconds of one step of zoo's loop, the median of 30."""
     recipe = Recipe(name="r", summary="s", model="m", dataset="d", epochs=1, batch_size=len(rows))
     examples = _Rows(rows.repeat(30, 1), torch.arange(30 * len(rows)) % classes)
     loop = TrainingLoop(network, recipe, torch.device("cpu"), Precision.pick("auto", torch.device("cpu")))
@@ -380,7 +380,7 @@ PARTS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
 
 
 def main() -> None:
-    """Measure the parts that were named, or all."""
+    """Measure the given parts, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS])
     names = parser.parse_args().parts or list(PARTS)

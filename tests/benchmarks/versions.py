@@ -37,7 +37,7 @@ WORK: Mapping[str, Sequence[str]] = {
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Measure the given work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 class Side:
-    """One version, with a cache and a folder of runs that it shares with nobody."""
+    """One version, with its own cache and folder of runs."""
 
     def __init__(self, zoo: Path, folder: Path) -> None:
         self.zoo, self.folder = zoo, folder

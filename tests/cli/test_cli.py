@@ -69,7 +69,7 @@ def test_list_as_json_holds_every_kind(zoo: Zoo) -> None:
 def test_a_pattern_that_matches_nothing_exits_with_2(zoo: Zoo) -> None:
     said = zoo("list", "*zebra*")
     assert (said.code, said.out) == (2, "")
-    assert "Nothing is named like '*zebra*'" in said.err
+    assert "No name matches '*zebra*'" in said.err
 
 
 def test_layers_are_shown_with_their_arithmetic(zoo: Zoo) -> None:
@@ -104,9 +104,9 @@ def test_check_passes_for_what_is_right_and_fails_by_name(zoo: Zoo) -> None:
     assert {one["passed"] for one in json.loads(zoo("check", "pond-net", "--json").out)} == {True}
 
 
-def test_plugins_say_who_brings_what(zoo: Zoo) -> None:
+def test_plugins_lists_what_each_plugin_provides(zoo: Zoo) -> None:
     assert lines(zoo("plugins").out) == [
-        "plugin          brings",
+        "plugin          provides",
         "zoo-core        trainers: supervised, frozen-features",
         "zoo-pond 1.2.3  models: pond-net, alexnet; datasets: pond; trainers: patient; recipes: pond, pond-features, "
         "pond-patient",
@@ -141,7 +141,7 @@ def test_plugins_say_who_brings_what(zoo: Zoo) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_bad_input_is_answered_on_stderr(zoo: Zoo, arguments: tuple[str, ...], code: int, text: str) -> None:
+def test_bad_input_is_reported_on_stderr(zoo: Zoo, arguments: tuple[str, ...], code: int, text: str) -> None:
     said = zoo(*arguments)
     assert (said.code, said.out) == (code, "")
     assert text in said.err
@@ -164,7 +164,7 @@ def test_a_run_as_json_is_one_document(zoo: Zoo) -> None:
     assert told["run"].startswith("elsewhere/pond/")
     assert set(told["metrics"]) >= {"loss", "train_accuracy", "validation_accuracy", "test_accuracy"}
     plan = json.loads(Path(told["run"], "plan.json").read_text())
-    assert plan["recipe"]["optimizer"]["lr"] == 0.02  # a flag of its own counts more than --set
+    assert plan["recipe"]["optimizer"]["lr"] == 0.02  # a dedicated flag overrides --set
 
 
 def test_a_dry_run_prints_the_plan_and_does_nothing(zoo: Zoo) -> None:
@@ -222,7 +222,7 @@ def test_predict_as_json_lines_skips_bad_images(zoo: Zoo, run: Path) -> None:
     assert [one["image"] for one in told] == ["pictures/a.png", "pictures/c.png"]
     assert set(told[0]) == {"image", "label", "probability", "top", "model"}
     assert "pictures/b.png is not an image" in said.err
-    assert "1 of the images could not be read" in said.err
+    assert "1 image could not be read" in said.err
 
 
 def test_predict_reads_an_image_from_stdin(zoo: Zoo, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +288,7 @@ def test_pull_cache_ls_verify_and_rm(zoo: Zoo, tmp_path: Path, monkeypatch: pyte
     assert zoo("cache", "ls").out == ""
 
 
-def test_env_tells_where_we_are(zoo: Zoo) -> None:
+def test_env_prints_machine_and_settings(zoo: Zoo) -> None:
     told = json.loads(zoo("env", "--json").out)
     assert told["packages"]["torch"].startswith("2.")
     assert told["cache"] == os.environ["ZOO_CACHE"]
@@ -310,7 +310,10 @@ def test_a_bug_in_zoo_is_called_one_and_a_traceback_is_one_variable_away(
     monkeypatch.setattr("zoo_core.cli.commands.show._print", broken)
     said = zoo("show", "pond-net")
     assert said.code == 1
-    assert "ZeroDivisionError: oh\nThis is a bug in zoo.\nTry: ZOO_DEBUG=1" in said.err
+    assert (
+        "ZeroDivisionError: oh\nThis is a bug in zoo; ZOO_DEBUG=1 shows the traceback\nTry: export ZOO_DEBUG=1"
+        in said.err
+    )
     monkeypatch.setenv("ZOO_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         zoo("show", "pond-net")
@@ -391,7 +394,7 @@ def test_eval_on_a_folder_of_other_classes_is_refused(zoo: Zoo, run: Path) -> No
             Image.new("RGB", (9, 9), (one, 0, 0)).save(Path("pets", name, f"{one}.png"))
     said = zoo("eval", run, "--data", "pets")
     assert said.code == 3
-    assert "theirs: cats, dogs; the model's: ducks, frogs, newts" in said.err
+    assert "images: cats, dogs; model: ducks, frogs, newts" in said.err
 
 
 @pytest.mark.parametrize(

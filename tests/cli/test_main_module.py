@@ -18,7 +18,7 @@ COMMANDS = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder that came from somewhere, with an installed plugin in it."""
+    """A folder from an unknown source that contains an installed plugin."""
     folder = tmp_path / "data"
     metadata = folder / "evil-1.0.dist-info"
     metadata.mkdir(parents=True)

@@ -31,7 +31,7 @@ def test_a_disabled_plugin_is_not_imported_and_is_shown(zoo: Zoo, site: Path) ->
     assert zoo("show", "tired").code == 2
     doctor = zoo("plugins", "doctor")
     assert doctor.code == 0
-    assert "zoo-tired is disabled: you have disabled it\n  Try: zoo plugins enable zoo-tired" in doctor.err
+    assert "zoo-tired is disabled: you disabled it\n  Try: zoo plugins enable zoo-tired" in doctor.err
     assert not (site / "imported").exists()
     assert zoo("plugins", "enable", "zoo-tired").out == "zoo-tired is enabled\n"
     assert "models: tired" in zoo("plugins").out
@@ -41,7 +41,7 @@ def test_a_disabled_plugin_is_not_imported_and_is_shown(zoo: Zoo, site: Path) ->
 def test_a_broken_plugin_can_be_disabled(zoo: Zoo, site: Path) -> None:
     install(site, "zoo-tiresome", "raise SystemExit('no')")
     said = zoo("list")
-    assert "Left out: zoo-tiresome 1.0: importing 'zoo_tiresome' raised SystemExit: no" in said.err
+    assert "Skipped: zoo-tiresome 1.0: importing 'zoo_tiresome' raised SystemExit: no" in said.err
     assert "zoo plugins disable zoo-tiresome" in said.err
     assert zoo("plugins", "doctor").code == 8
     zoo("plugins", "disable", "zoo-tiresome")
@@ -50,7 +50,7 @@ def test_a_broken_plugin_can_be_disabled(zoo: Zoo, site: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["disable", "enable"])
-def test_of_a_name_that_is_not_installed_the_nearest_is_offered(zoo: Zoo, command: str) -> None:
+def test_an_unknown_name_suggests_the_closest_installed_one(zoo: Zoo, command: str) -> None:
     said = zoo("plugins", command, "zoo-fashon-cnn")
     assert (said.code, said.out) == (2, "")
     assert "no installed plugin named 'zoo-fashon-cnn'; did you mean 'zoo-fashion-cnn'?" in said.err
@@ -67,7 +67,7 @@ def test_the_doctor_prints_a_row_for_each_plugin(zoo: Zoo) -> None:
     said = zoo("plugins", "doctor")
     assert (said.code, said.err) == (0, "")
     header, *rows = said.out.splitlines()
-    assert header.split() == ["name", "version", "state", "ms", "brings"]
+    assert header.split() == ["name", "version", "state", "ms", "provides"]
     (row,) = (one.split() for one in rows if one.startswith("zoo-horses-cnn "))
     assert row[1:3] == ["0.1.0", "ok"]
     assert int(row[3]) >= 0

@@ -19,7 +19,7 @@ LATEST = "runs/pond/latest"
 
 
 class Killed(BaseException):
-    """Ends a run as nothing that can be handled would."""
+    """Ends a run in a way that nothing can handle."""
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_another_recipe_is_refused_with_all_that_differs(zoo: Zoo, unfinished: P
     said = zoo("run", "pond", "--lr", "0.5", "--epochs", "9", "--resume", "auto")
     assert said.code == 2
     assert said.err.splitlines() == [
-        f"Error: runs/pond/{unfinished.name} was started with another recipe",
+        f"Error: runs/pond/{unfinished.name} was started with a different recipe",
         "  epochs: 2 in the run, 9 now",
         "  optimizer.lr: 0.001 in the run, 0.5 now",
         f"Try: zoo run --resume runs/pond/{unfinished.name}",
@@ -74,13 +74,13 @@ def test_another_recipe_is_refused_with_all_that_differs(zoo: Zoo, unfinished: P
 @pytest.mark.parametrize(
     ("typed", "code", "text"),
     [
-        ((), 2, "no recipe is named"),
-        (("--resume", "auto"), 2, "no recipe is named\nthere is no unfinished run to resume"),
+        ((), 2, "no recipe given"),
+        (("--resume", "auto"), 2, "no recipe given\nthere is no unfinished run to resume"),
         (("--resume", "nowhere"), 3, "nowhere is not a run directory"),
         (("pond", "--checkpoint-every", "-1"), 2, "greater than or equal to 0"),
     ],
 )
-def test_what_cannot_be_resumed(zoo: Zoo, typed: tuple[str, ...], code: int, text: str) -> None:
+def test_an_impossible_resume_is_explained(zoo: Zoo, typed: tuple[str, ...], code: int, text: str) -> None:
     said = zoo("run", *typed)
     assert (said.code, text in said.err) == (code, True), said.err
 
@@ -109,7 +109,7 @@ def test_a_plan_of_other_cards_is_refused(zoo: Zoo, unfinished: Path) -> None:
     (unfinished / "plan.json").write_text(json.dumps(plan))
     said = zoo("run", "--resume", str(unfinished))
     assert said.code == 5
-    assert "this plan was made with another model" in said.err
+    assert "this plan was made with a different model" in said.err
 
 
 def test_damaged_checkpoints_are_reported_and_skipped(zoo: Zoo, unfinished: Path) -> None:

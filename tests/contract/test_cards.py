@@ -1,4 +1,4 @@
-"""What every installed card must keep: whoever adds a model or a dataset is tested here without writing a test."""
+"""The contract of every installed card: new models and datasets are tested here without writing a test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoo_core.engine.models.build import build_model, count_parameters, split_he
 from zoo_core.store.sources import is_remote
 
 REGISTRY = load_registry()
-# of a catalogue's models some are taken, from its first to its last name; its plugin tests more of them
+# only some of a catalogue's models, spread over its names; its plugin tests more of them
 SOME = [name for one in REGISTRY.models.catalogues.values() for name in sorted(one.models)[:: len(one.models) // 6 + 1]]
 MODELS = [*sorted(REGISTRY.models.single), *SOME]
 
@@ -62,7 +62,7 @@ def test_preprocessing_gives_what_the_model_takes_and_is_deterministic(name: str
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY.datasets))
-def test_editions_at_hand_hold_what_they_declare(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_available_editions_match_their_cards(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     store = Store(tmp_path_factory.mktemp("store"))
     card = REGISTRY.dataset(name)
     for edition in card.editions:
@@ -91,5 +91,5 @@ def test_every_trainer_and_its_settings_can_be_loaded(name: str) -> None:
     assert resolve(card.settings)().model_dump() is not None
 
 
-def test_figures_are_of_models_there_are(installed: Registry) -> None:
+def test_references_name_installed_models(installed: Registry) -> None:
     assert set(installed.references) <= set(installed.models)

@@ -140,7 +140,7 @@ def test_a_cache_in_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_features_have_a_sha256_as_their_key(store: Store) -> None:
-    with pytest.raises(ValueError, match="not a sha256"):
+    with pytest.raises(ValueError, match="not a SHA-256"):
         store.put_cached("../escape", b"x")
 
 

@@ -35,7 +35,7 @@ def test_a_name_that_could_be_mistaken_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["horses-inception", "timm/resnet50.a1_in1k", "a", "x1"])
-def test_names_as_people_write_them_are_taken(name: str) -> None:
+def test_alternative_spellings_of_a_name_are_accepted(name: str) -> None:
     assert ModelCard(**{**CARD, "name": name}).name == name
 
 
@@ -82,7 +82,7 @@ def test_pretrained_falls_back_to_a_backbone() -> None:
     assert not card.select("pretrained").has_head
 
 
-def test_missing_weights_are_an_error_that_names_those_there_are() -> None:
+def test_missing_weights_are_an_error_that_lists_the_available_ones() -> None:
     card = ModelCard(**CARD, weights=(weights("a", "backbone"),))
     with pytest.raises(UsageError, match=r"newt has no 'c' weights\nits card lists these: a"):
         card.select("c")
@@ -99,7 +99,7 @@ def test_preprocessing_belongs_to_the_weights() -> None:
 @pytest.mark.parametrize(
     ("weights", "head"), [(None, None), ("pretrained", "fresh"), ("trained", "keep"), ("tv-imagenet", "keep")]
 )
-def test_old_plans_say_what_becomes_of_the_head(weights: str | None, head: str | None) -> None:
+def test_old_plans_state_whether_the_head_is_loaded(weights: str | None, head: str | None) -> None:
     """Pretrained used to mean a backbone under a fresh head; all other weights were loaded with theirs."""
     assert upgrade("plan.json", {"recipe": {"weights": weights}})["recipe"].get("head") == head
 
@@ -112,7 +112,7 @@ def test_a_recipe_knows_other_words_for_weights() -> None:
     assert Recipe.model_validate({**base, "weights": "pretrained"}).head == "fresh"
 
 
-def test_a_reference_that_leads_nowhere_is_the_plugins_fault() -> None:
+def test_a_reference_that_cannot_be_imported_is_a_plugin_error() -> None:
     with pytest.raises(PluginError, match=r"'zoo_pond.model:Pnd' cannot be imported"):
         resolve("zoo_pond.model:Pnd")
 
@@ -128,7 +128,7 @@ def test_a_learning_rate_is_a_positive_number(lr: float) -> None:
         Adam(lr=lr)
 
 
-def test_a_figure_is_a_bound_or_a_value() -> None:
+def test_a_reference_metric_is_a_bound_or_a_value() -> None:
     assert ReferenceMetric(at_least=0.95).holds(0.95)
     assert not ReferenceMetric(at_least=0.95).holds(0.949)
     assert ReferenceMetric(value=0.5, within=0.1).holds(0.6)

@@ -44,7 +44,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(b"short", "it has 5 bytes, expected 7"), (b"much longer", "longer than"), (b"contenT", "sha256")],
+    [(b"short", "it has 5 bytes, expected 7"), (b"much longer", "longer than"), (b"contenT", "SHA-256")],
 )
 def test_unexpected_content_never_gets_the_name(tmp_path: Path, content: bytes, why: str) -> None:
     with pytest.raises(IntegrityError, match=why):

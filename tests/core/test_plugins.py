@@ -1,4 +1,4 @@
-"""A plugin that fails in any way is left out whole, is named, and takes nothing else down."""
+"""A plugin that fails in any way is skipped and reported, and does not affect anything else."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def dying_halfway() -> Any:
         ),
     ],
 )
-def test_a_broken_plugin_is_left_out_whole_and_named(hooks: dict[str, Any], cause: str) -> None:
+def test_a_broken_plugin_is_skipped_and_reported(hooks: dict[str, Any], cause: str) -> None:
     loaded = registry_with(plugin(**hooks))
     (problem,) = loaded.problems
     assert problem.subject == "zoo-someone 0.1"
@@ -115,7 +115,7 @@ def test_a_name_of_this_project_cannot_be_taken() -> None:
     assert problem.cause == "it provides the model 'fashion-cnn', but that name belongs to zoo-fashion-cnn 0.1.0"
 
 
-def test_of_two_strangers_with_one_name_neither_gets_it() -> None:
+def test_if_two_plugins_claim_a_name_neither_gets_it() -> None:
     loaded = registry_with(plugin(zoo_models=lambda: [renamed("fine"), *zoo_pond.zoo_models()[:1]]))
     assert sorted(loaded.models) == ["alexnet", "fine"]
     assert [(problem.subject, problem.cause) for problem in loaded.problems] == [
@@ -195,7 +195,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(name: str, tmp_path: Path, mo
 
 
 def test_two_entry_points_of_one_name_are_both_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pluggy's own loader would pass over the second in silence."""
+    """Pluggy's own loader would silently ignore the second."""
     (tmp_path / "zoo_second.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     manager, problems = find_plugins([distribution("pond", "zoo_pond", "zoo_second")])
@@ -214,7 +214,7 @@ def catalogue(**changes: Any) -> Catalogue:
 
 
 def lake_card(name: str) -> ModelCard:
-    """The ghost's card is another's."""
+    """The ghost's card has another name."""
     other = {"lake/ghost": "lake/pike"}.get(name, name)
     return zoo_pond.zoo_models()[0].model_copy(update={"name": other})
 
@@ -224,7 +224,7 @@ def lake() -> Registry:
     return registry_with(plugin(zoo_catalogues=lambda: [catalogue()]))
 
 
-def test_a_catalogues_models_are_there_by_name(lake: Registry) -> None:
+def test_a_catalogues_models_are_found_by_name(lake: Registry) -> None:
     assert lake.problems == ()
     assert lake.model("lake/eel").name == "lake/eel"
     assert sorted(lake.models) == ["alexnet", "lake/eel", "lake/ghost", "lake/pike", "pond-net"]
@@ -234,7 +234,7 @@ def test_a_catalogues_models_are_there_by_name(lake: Registry) -> None:
         lake.model("lake/pikes")
 
 
-def test_a_catalogue_that_makes_another_card_is_named(lake: Registry) -> None:
+def test_a_catalogue_that_returns_another_card_is_reported(lake: Registry) -> None:
     with pytest.raises(PluginError, match=r"catalogue 'lake' has no card for lake/ghost\n.*returned 'lake/pike'"):
         lake.model("lake/ghost")
 
@@ -262,9 +262,7 @@ def test_a_catalogue_names_its_models_below_itself() -> None:
         catalogue(models=frozenset({"sea/eel"}))
 
 
-def test_a_plugin_with_one_hook_of_a_wrong_signature_is_left_out_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_with_a_wrong_hook_signature_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fine = "@hookimpl\ndef zoo_models():\n    return []\n"
     wrong = "@hookimpl\ndef zoo_recipes(config):\n    return []\n"
     (tmp_path / "zoo_halfway.py").write_text(f"from zoo_core import hookimpl\n\n\n{fine}\n\n{wrong}")

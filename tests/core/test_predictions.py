@@ -1,4 +1,4 @@
-"""The table of predictions: what it adds up to, and its CSV."""
+"""The table of predictions: its metrics, and its CSV."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def with_file(path: Path) -> Registry:
     return load_registry([path], manager)
 
 
-def test_a_misspelt_recipe_is_answered_with_the_nearest_name(pond: Registry) -> None:
+def test_a_misspelled_recipe_suggests_the_closest_name(pond: Registry) -> None:
     with pytest.raises(UnknownName, match="no recipe named 'pond-feature'; did you mean 'pond-features'"):
         pond.plan("pond-feature")
 
@@ -81,7 +81,7 @@ def test_plans_written_before_tasks_existed_are_single_label(pond: Registry) -> 
     assert Plan.model_validate(fields).task == "single-label"
 
 
-def test_every_bad_override_is_named_at_once_with_the_nearest_key(pond: Registry) -> None:
+def test_all_bad_overrides_are_listed_with_the_closest_key(pond: Registry) -> None:
     with pytest.raises(UsageError) as raised:
         pond.plan("pond", {"epoch": 3, "optimizer.lr": -1, "batch_size": "many"})
     text = str(raised.value)
@@ -104,7 +104,7 @@ def test_a_trainers_own_settings_are_checked(pond: Registry) -> None:
         ("optimizer.lrr", "optimizer.lrr: unknown key; did you mean 'optimizer.lr'?"),
     ],
 )
-def test_an_unknown_key_is_answered_with_one_that_can_be_typed(pond: Registry, key: str, answer: str) -> None:
+def test_an_unknown_key_suggests_one_that_can_be_typed(pond: Registry, key: str, answer: str) -> None:
     with pytest.raises(UsageError) as raised:
         pond.plan("pond", {key: 0.1})
     assert answer in str(raised.value)
@@ -158,7 +158,7 @@ def test_every_fault_of_a_file_is_named_with_its_path(tmp_path: Path) -> None:
         (b"schema = 1\n[recipes]\nx = 3\n", "recipes.x"),
     ],
 )
-def test_a_file_that_is_no_registry_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
+def test_a_file_that_is_not_a_registry_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
     file = tmp_path / "zoo.toml"
     file.write_bytes(content)
     with pytest.raises(UsageError, match=why):

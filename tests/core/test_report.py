@@ -177,7 +177,7 @@ def test_one_epoch_has_one_tick(pond: Registry, tmp_path: Path) -> None:
     assert "1 epoch, batch size" in text_of(page)
 
 
-def test_a_run_on_a_folder_has_a_heading_of_its_own(pond: Registry, tmp_path: Path) -> None:
+def test_a_run_on_a_folder_has_its_own_heading(pond: Registry, tmp_path: Path) -> None:
     plan = pond.plan("pond")
     run = RunDir.create(tmp_path, plan.model_copy(update={"data": tmp_path / "pets", "classes": ("cat", "dog")}), {})
     page = text_of(render(run))

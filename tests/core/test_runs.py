@@ -1,4 +1,4 @@
-"""Lists of runs, their differences, the run to resume, and a run compared with its repetition."""
+"""Lists of runs, their differences, the run to resume, and a run compared with its reproduction."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_plan_is_only_repeated_with_the_installed_cards(pond: Registry, tmp_pa
     moved = plan.trainer.model_copy(update={"trainer": "os:system"})
     assert pond.plan_again(plan.model_copy(update={"trainer": moved})) == plan  # the installed card's code, always
     foreign = plan.model.model_copy(update={"parameters": 1})
-    with pytest.raises(IntegrityError, match="another model"):
+    with pytest.raises(IntegrityError, match="different model"):
         pond.plan_again(plan.model_copy(update={"model": foreign}))
 
 

@@ -143,7 +143,7 @@ def test_the_next_source_is_tried(server: Server, store: Store, path: str) -> No
         ("/cut", NetworkError, "without sending complete"),
         ("/short", IntegrityError, "94,999 bytes, expected 95,000"),
         ("/long", IntegrityError, "longer than the expected 95,000"),
-        ("/flipped", IntegrityError, "sha256 is"),
+        ("/flipped", IntegrityError, "SHA-256 is"),
         ("/page", IntegrityError, "looks like an HTML page"),
     ],
 )
@@ -162,7 +162,7 @@ def test_every_failed_source_is_named(server: Server, store: Store) -> None:
     with pytest.raises(IntegrityError) as raised:
         store.fetch(server.file("/missing", "/flipped"), "x")
     assert "404" in str(raised.value)
-    assert "sha256 is" in str(raised.value)
+    assert "SHA-256 is" in str(raised.value)
 
 
 def test_a_missing_network_is_reported(store: Store) -> None:
@@ -238,7 +238,7 @@ def test_a_file_of_a_package_is_verified_in_place(store: Store) -> None:
     assert store.fetch(good, "x").name == "pond.txt"
     assert leftovers(store) == []
     damaged = good.model_copy(update={"sources": (good.sources[0].model_copy(update={"sha256": "0" * 64}),)})
-    with pytest.raises(IntegrityError, match="sha256 is"):
+    with pytest.raises(IntegrityError, match="SHA-256 is"):
         store.fetch(damaged, "x")
 
 
@@ -416,7 +416,7 @@ def test_zoo_cache_verify_reports_what_killed_processes_left(
 def test_a_file_that_another_process_has_just_finished_is_used(
     server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where locks do nothing, another container may take our partial file for a dead process's, and delete it."""
+    """Where locks do nothing, another container may take our partial file for one of a dead process, and delete it."""
     file = server.file("/good")
     publish = Store._publish
 
@@ -440,7 +440,7 @@ def test_a_partial_file_that_is_gone_does_not_accuse_the_server(
         return publish(self, file, path, *options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Store, "_publish", deleted)
-    with pytest.raises(ResourceError, match=r"\.part is gone"):
+    with pytest.raises(ResourceError, match=r"\.part has disappeared"):
         store.fetch(server.file("/good"), "x")
 
 

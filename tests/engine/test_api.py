@@ -142,7 +142,7 @@ def test_resume_continues_the_newest_unfinished_run(pond: Registry, store: Store
     first = zoo.run("pond", epochs=1, resume="auto", **options)
     with pytest.raises(UsageError, match="has finished"):
         zoo.run(resume=first.directory, **options)
-    with pytest.raises(UsageError, match="no recipe is named"):
+    with pytest.raises(UsageError, match="no recipe given"):
         zoo.run(resume="auto", **options)
 
 

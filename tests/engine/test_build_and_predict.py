@@ -230,7 +230,7 @@ def test_code_named_by_a_foreign_run_is_not_used(pond: Registry, store: Store, t
     plan.write_text(evil)
     assert type(Predictor.load(result.directory, pond, store).model).__name__ == "PondNet"
     plan.write_text(evil.replace('"parameters": 259', '"parameters": 260'))
-    with pytest.raises(IntegrityError, match=r"another pond-net .*\nthey differ in: parameters"):
+    with pytest.raises(IntegrityError, match=r"different pond-net .*\nthey differ in: parameters"):
         Predictor.load(result.directory, pond, store)
 
 

@@ -88,7 +88,7 @@ def test_cropped_images_match_torchvision() -> None:
 
 @pytest.mark.parametrize("size", [(400, 300), (300, 400), (50, 20), (224, 224), (1, 900)])
 def test_padded_images_match_resizing_and_padding_in_torchvision(size: tuple[int, int]) -> None:
-    """A letterbox: the longer side becomes `size`; the margins have the mean colour, which normalises to about 0."""
+    """A letterbox: the longer side becomes `size`; the margins have the mean color, which normalizes to about 0."""
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     spec = ImageInput(size=224, resize="pad", interpolation="bicubic", mean=mean, std=std)
     image = picture(size)
@@ -105,7 +105,7 @@ def test_padded_images_match_resizing_and_padding_in_torchvision(size: tuple[int
     assert ours[:, outside].abs().max() < 0.01 if outside.any() else size[0] == size[1]
 
 
-def test_a_padded_grey_image_has_grey_margins() -> None:
+def test_a_padded_gray_image_has_gray_margins() -> None:
     spec = ImageInput(size=8, channels=1, resize="pad", mean=(0.5,), std=(0.5,))
     assert (
         preprocessing(spec)(Image.new("RGB", (8, 2), "white"))[0, :, 0].round(decimals=1).tolist()
@@ -157,7 +157,7 @@ def test_bit_rot_in_a_zip_is_a_data_error(animals: Path) -> None:
         decode_all(ZipImages(animals), SQUASHED)
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+def test_sixteen_bit_gray_is_scaled_not_clipped() -> None:
     ramp = Image.fromarray(np.linspace(0, 65_535, 64).reshape(8, 8).astype(np.uint16))
     grey = ImageInput(size=8, channels=1, mean=(0,), std=(1,))
     torch.testing.assert_close(preprocessing(grey)(ramp).flatten(), torch.linspace(0, 1, 64), atol=0.01, rtol=0)
@@ -254,6 +254,6 @@ def test_augmentation_depends_only_on_the_key_and_the_index() -> None:
     assert not torch.equal(augment_batch(pixels, steps, (0, "train", 2), indices), together)
 
 
-def test_grey_images_are_augmented() -> None:
+def test_gray_images_are_augmented() -> None:
     pixels = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
     assert augment_batch(pixels, augmentation(STEPS), (0,), torch.arange(2)).shape == (2, 1, 16, 16)

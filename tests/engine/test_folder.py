@@ -167,7 +167,7 @@ def opened() -> Iterator[Counter[str]]:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
-    """Counts how often sha256 is given the same bytes."""
+    """Counts how often SHA-256 is given the same bytes."""
     counts, original = Counter[bytes](), hashlib.sha256
 
     def sha256(content: bytes = b"") -> object:

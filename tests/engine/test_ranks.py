@@ -1,4 +1,4 @@
-"""How ranks share the work: nothing is left out, nothing is taken twice, and one process's sums come out."""
+"""How ranks share the work: every example is processed once, and the sums equal those of a single process."""
 
 from __future__ import annotations
 

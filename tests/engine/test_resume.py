@@ -113,7 +113,7 @@ def images_until(state: TrainState | None) -> int:
 
 
 def with_kills(kills: list[int], optimizer: str, precision: str) -> Outcome:
-    """Train, and stop after that many checkpoints in each attempt; each starts with a new network."""
+    """Train, and stop each attempt after a number of checkpoints; each starts with a new network."""
     seen: list[tuple[int, int]] = []
     metrics: dict[int, dict[str, float]] = {}
     state: TrainState | None = None
@@ -186,7 +186,7 @@ class Killed(BaseException):
 
 
 def run_and_die(registry: Registry, name: str, store: Store, out: Path, *, after: int, **more: Any) -> RunDir:
-    """Train from a recipe, and die after that many checkpoints are on disk."""
+    """Train from a recipe, and die once this many checkpoints are on disk."""
     left = after
 
     def die(event: object) -> None:

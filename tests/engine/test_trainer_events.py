@@ -1,4 +1,4 @@
-"""A plugin's trainer that fails, refuses, diverges or yields nonsense is reported as what it is."""
+"""A plugin's trainer that fails, refuses, diverges or yields nonsense is reported as such."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_the_loop_equals_a_loop_written_by_hand() -> None:
 def test_the_fast_path_learns_what_full_precision_does(
     pond: Registry, store: Store, asked: str, tolerance: float
 ) -> None:
-    """Channels last and a fused optimizer, in 32 and in 16 bits: every epoch's loss within the tolerance."""
+    """Channels last and a fused optimizer, in float32 and bfloat16: every epoch's loss within the tolerance."""
     curves = []
     for precision in (FLOAT32, Precision(getattr(torch, asked))):
         job = job_for(pond, "pond", store, epochs=4)
@@ -406,7 +406,7 @@ def test_a_run_that_diverges_in_its_last_step_fails(pond: Registry, store: Store
         execute(plan, store=store, out=tmp_path)
 
 
-def test_observers_are_not_in_inference_mode(pond: Registry, store: Store) -> None:
+def test_event_handlers_are_not_in_inference_mode(pond: Registry, store: Store) -> None:
     modes = {torch.is_inference_mode_enabled() for _ in SupervisedTrainer().fit(job_for(pond, "pond", store))}
     assert modes == {False}
 

@@ -1,4 +1,4 @@
-"""Installs plugins as package clients do, a folder of metadata beside a module, without a package client."""
+"""Installs plugins without a package client: a module and a folder of metadata next to it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from zoo_core import ImageInput, ModelCard, hookimpl
 
 
 def card(name, **changes):
-    grey = ImageInput(size=8, channels=1, mean=(0.5,), std=(0.5,))
-    fields = dict(name=name, summary="s", license="MIT", source="a test", builder="m:f", input=grey)
+    gray = ImageInput(size=8, channels=1, mean=(0.5,), std=(0.5,))
+    fields = dict(name=name, summary="s", license="MIT", source="a test", builder="m:f", input=gray)
     return ModelCard(**{**fields, "num_classes": 2, "parameters": 1, **changes})
 
 
@@ -20,7 +20,7 @@ def card(name, **changes):
 
 
 def model(name: str) -> str:
-    """Return a module that brings one model."""
+    """Return a module that provides one model."""
     return f'{GOOD}@hookimpl\ndef zoo_models():\n    return [card("{name}")]\n'
 
 
@@ -37,7 +37,7 @@ def install(
     requires: str = "zoo-core",
     files: Mapping[str, str | bytes] = {},
 ) -> None:
-    """Put a distribution onto a folder of the path: `source` is its module, `files` go into its metadata folder."""
+    """Put a distribution into a folder on sys.path: `source` is its module, `files` go into its metadata folder."""
     module = name.replace("-", "_")
     if source is not None:
         content = source if isinstance(source, bytes) else dedent(source).encode()

@@ -1,4 +1,4 @@
-"""The ledger of a run: every test may add to it; at the end it is printed, and kept where ZOO_LEDGER says."""
+"""The ledger of a run: every test may add to it; at the end it is printed, and saved to $ZOO_LEDGER."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 class Counting:
-    """Notes what is skipped, prints the ledger, and keeps it."""
+    """Records what is skipped, prints the ledger, and saves it."""
 
     def __init__(self) -> None:
         self.ledger = Ledger()

@@ -1,4 +1,4 @@
-"""What the reliability tests counted: printed at the end of a run, and kept as JSON where ZOO_LEDGER says.
+"""What the reliability tests counted: printed at the end of a run, and saved as JSON to $ZOO_LEDGER.
 
 python -m pytest tests/reliability                              # the small column: what CI runs
 ZOO_RELIABILITY=full ZOO_LEDGER=docs/explanation/reliability.json python -m pytest tests/reliability
@@ -24,23 +24,23 @@ PACKAGES = ("torch", "pillow", "safetensors", "filelock", "httpx", "pydantic")
 
 
 def size(ci: int, full: int) -> int:
-    """Return how many cases a test is to try: few in CI, many when the whole table is measured."""
+    """Return how many cases a test should try: few in CI, many for the full table."""
     return full if FULL else ci
 
 
 @dataclass
 class Ledger:
-    """Figures by what was tried, and the reasons for which something was not."""
+    """Counts by test, and the reasons why tests were skipped."""
 
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     skips: dict[str, str] = field(default_factory=dict)
 
     def record(self, what: str, **counts: float | str) -> None:
-        """Keep the counts of one kind of fault: `tried`, and everything that must be 0 or equal to it."""
+        """Record the counts of one kind of fault: `tried`, and everything that must be 0 or equal to it."""
         self.figures[what] = counts
 
     def lines(self) -> Iterator[str]:
-        """Yield what people read."""
+        """Yield the report as lines of text."""
         yield f"{COLUMN} column, seed {SEED}"
         for what, counts in sorted(self.figures.items()):
             yield f"{what}: " + ", ".join(f"{name} {_shown(value)}" for name, value in counts.items())
@@ -48,7 +48,7 @@ class Ledger:
             yield f"skipped: {test}: {reason}"
 
     def save(self, path: Path) -> None:
-        """Add this run's column to a file, beside the other one; figures that were not measured keep their old ones."""
+        """Add this run's column to a file, next to the other one; unmeasured counts keep their old values."""
         columns = json.loads(path.read_text()) if path.is_file() else {}
         column = columns.setdefault(COLUMN, {"figures": {}})
         column["figures"] |= self.figures

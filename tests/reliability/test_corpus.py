@@ -59,7 +59,7 @@ def through_zip(case: Case, content: bytes, work: Path) -> object:
     source = Source(uri="https://x/x.zip", size=1, sha256="0" * 64, reader="zoo_core:rezip")
     store = Store(work / "target" / "store")
     assert store.import_file(File(sources=(source,), size=1000, sha256="0" * 64), [archive]) is None
-    assert [path.name for path in store.root.rglob("?*.*")] == ["zoo-cache.json"]  # nothing but its marker
+    assert [path.name for path in store.root.rglob("?*.*")] == ["zoo-cache.json"]  # only its marker
     return extract(archive, work / "target" / "unpacked", max_bytes=1_000_000, max_entries=10_000)
 
 

@@ -92,7 +92,7 @@ def lies() -> Iterator[Case]:
     """Yield files that are not the expected one."""
     for count in SIZES:
         for at in offsets(count):
-            yield Case(f"flipped at {at} of {count}", (Answer(flip=at),), IntegrityError, "sha256 is", 1, count)
+            yield Case(f"flipped at {at} of {count}", (Answer(flip=at),), IntegrityError, "SHA-256 is", 1, count)
         content = CONTENTS[count]
         yield Case(f"longer than {count}", (Answer(body=content + b"!"),), IntegrityError, "longer than", 1, count)
         yield Case(f"endless, {count} expected", (Answer(endless=True, length="none"),), IntegrityError, "", 1, count)

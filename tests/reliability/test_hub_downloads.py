@@ -1,4 +1,4 @@
-"""Files on the Hugging Face Hub: every guarantee of a download, against a hub on loopback that fails or lies."""
+"""Files on the Hugging Face Hub: the guarantees of downloads, with a loopback server that fails or sends wrong data."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def point_at(server: FaultServer, monkeypatch: pytest.MonkeyPatch, url: str | None = None) -> FaultServer:
-    """Let the hub's client ask this server, with a token; it reads the environment only when it is imported."""
+    """Let the Hub's client ask this server, with a token; it reads the environment only when it is imported."""
     url = url or server.url
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
@@ -149,7 +149,7 @@ def test_https_is_never_downgraded(
 
 
 def pinned_at(server: FaultServer) -> File:
-    """Return what the hub would answer; its own client does not trust the certificate."""
+    """Return what the Hub would answer; its own client does not trust the certificate."""
     size, sha256 = len(server.content), hashlib.sha256(server.content).hexdigest()
     uri = f"hub:{FILE.repo}@{COMMIT}#{FILE.filename}"
     return File(sources=(Source(uri=uri, size=size, sha256=sha256),), size=size, sha256=sha256)

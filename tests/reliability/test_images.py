@@ -44,7 +44,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def flat(mode: str, value: object, *kinds: str, **options: object) -> dict[str, bytes]:
-    """The same image of one colour in several formats."""
+    """The same image of one color in several formats."""
     return {kind: saved(Image.new(mode, (8, 8), value), kind, **options) for kind in kinds}  # type: ignore[arg-type]
 
 
@@ -82,24 +82,24 @@ HALF = (128).to_bytes(2, "big")
 
 GOLDEN = [
     Golden("1 bit", "1", (255,), flat("1", 1, "BMP", "PNG", "TIFF")),
-    Golden("8-bit grey", "40", (40,), flat("L", 40, "BMP", "JPEG", "PNG", "TIFF"), LOSSY),
+    Golden("8-bit gray", "40", (40,), flat("L", 40, "BMP", "JPEG", "PNG", "TIFF"), LOSSY),
     Golden(
-        "8-bit grey, stored as colours by these formats",
+        "8-bit gray, stored as colors by these formats",
         "40",
         (40, 40, 40),
         flat("L", 40, "GIF") | flat("L", 40, "WEBP", lossless=True),
     ),
-    Golden("8-bit grey, 0 is white", "40", (215,), {"TIFF": tiff(1, 1, bits=8, photometric=0, pixels=b"\x28")}),
+    Golden("8-bit gray, 0 is white", "40", (215,), {"TIFF": tiff(1, 1, bits=8, photometric=0, pixels=b"\x28")}),
     Golden(
-        "8-bit colours",
+        "8-bit colors",
         "200, 100, 50",
         (200, 100, 50),
         flat("RGB", (200, 100, 50), "BMP", "JPEG", "PNG", "TIFF"),
         LOSSY,
     ),
-    Golden("8-bit colours", "200, 100, 50", (200, 100, 50), flat("RGB", (200, 100, 50), "WEBP", lossless=True)),
+    Golden("8-bit colors", "200, 100, 50", (200, 100, 50), flat("RGB", (200, 100, 50), "WEBP", lossless=True)),
     Golden(
-        "16-bit grey",
+        "16-bit gray",
         "40000",
         (156,),
         {
@@ -109,7 +109,7 @@ GOLDEN = [
         },
     ),
     Golden(
-        "16-bit colours",
+        "16-bit colors",
         "40000, 255, 65535",
         (156, 0, 255),
         {
@@ -118,13 +118,13 @@ GOLDEN = [
         },
     ),
     Golden(
-        "16-bit grey, half transparent",
+        "16-bit gray, half transparent",
         "40000, 32896",
         (205, 205, 205),
         {"PNG": png(1, 1, depth=16, colour=4, rows=b"\0" + WIDE + b"\x80\x80")},
     ),
     Golden(
-        "16-bit grey, one value transparent",
+        "16-bit gray, one value transparent",
         "40000, which is transparent",
         (255,),
         {"PNG": png(1, 1, depth=16, colour=0, rows=b"\0" + WIDE, before=png_chunk(b"tRNS", WIDE))},
@@ -139,27 +139,27 @@ GOLDEN = [
         },
     ),
     Golden("32-bit floats, 1 is white", "0.5", (128,), flat("F", 0.5, "TIFF")),
-    Golden("grey, half transparent", "40, 128", (147,), flat("LA", (40, 128), "PNG", "TIFF")),
+    Golden("gray, half transparent", "40, 128", (147,), flat("LA", (40, 128), "PNG", "TIFF")),
     Golden(
-        "colours, half transparent",
+        "colors, half transparent",
         "200, 100, 50, 128",
         (227, 177, 152),
         flat("RGBA", (200, 100, 50, 128), "PNG", "TIFF") | flat("RGBA", (200, 100, 50, 128), "WEBP", lossless=True),
     ),
     Golden(
-        "colours, fully transparent",
+        "colors, fully transparent",
         "200, 100, 50, 0",
         (255, 255, 255),
         flat("RGBA", (200, 100, 50, 0), "GIF", "PNG", "TIFF"),
     ),
     Golden(
-        "colours, one of them transparent",
+        "colors, one of them transparent",
         "200, 100, 50, which is transparent",
         (255, 255, 255),
         flat("RGB", (200, 100, 50), "PNG", transparency=(200, 100, 50)),
     ),
     Golden(
-        "grey, one value transparent",
+        "gray, one value transparent",
         "40, which is transparent",
         (255,),
         flat("L", 40, "PNG", transparency=40),
@@ -171,13 +171,13 @@ GOLDEN = [
         {kind: saved(palette((200, 100, 50)), kind) for kind in ("BMP", "GIF", "PNG", "TIFF")},
     ),
     Golden(
-        "palette, one colour transparent",
+        "palette, one color transparent",
         "7, which is transparent",
         (255, 255, 255),
         {kind: saved(palette((200, 100, 50)), kind, transparency=7) for kind in ("GIF", "PNG")},
     ),
     Golden(
-        "palette, one colour half transparent",
+        "palette, one color half transparent",
         "7, which is 200, 100, 50, 128",
         (227, 177, 152),
         {"PNG": saved(palette((200, 100, 50)), "PNG", transparency=b"\xff" * 7 + b"\x80")},
@@ -208,7 +208,7 @@ def test_conversions_hold_for_models_of_one_and_three_channels(ledger: Ledger) -
     grey = ImageInput(size=4, channels=1, mean=(0,), std=(1,))
     colour = ImageInput(size=4, channels=3, mean=(0,) * 3, std=(1,) * 3)
     wrong = 0
-    for golden, content in files:  # grey models see the luminance of colours
+    for golden, content in files:  # gray models see the luminance of colors
         image = decode_image(content, "x")
         red, green, blue = golden.becomes * (3 // len(golden.becomes))
         luminance = torch.tensor(0.299 * red + 0.587 * green + 0.114 * blue)
@@ -474,7 +474,7 @@ def test_predict_reports_every_bad_file_and_continues(odd: Path, zoo: Zoo) -> No
     assert len(said.out.splitlines()) == 2  # good.png and inside.png
     for name in ("gone.png", "itself.png", "pipe.png", "zero.png"):
         assert f"{name} cannot be read" in said.err
-    assert "4 of the images could not be read" in said.err
+    assert "4 images could not be read" in said.err
     assert zoo("predict", "fashion-cnn", odd / "train/red/pipe.png").code == 3
     assert zoo("predict", "fashion-cnn", "x" * 300).code == 3
     assert zoo("predict", "x" * 300, odd).code == 2
@@ -531,7 +531,7 @@ def read_image_of(path: Path, content: bytes) -> Image.Image:
 
 @pytest.fixture
 def lenient_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What many training scripts set: Pillow fills truncated images with grey."""
+    """What many training scripts set: Pillow fills truncated images with gray."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
 
 

@@ -108,7 +108,7 @@ def test_a_failing_disk_loses_nothing(tmp_path: Path, ledger: Ledger, error: str
 
 
 def outcome(run: Path) -> dict[str, object]:
-    """Return everything that must be the same to the last bit."""
+    """Return everything that must be bit-for-bit identical."""
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {
         "weights": sha256((run / "weights.safetensors").read_bytes()).hexdigest(),
@@ -148,7 +148,7 @@ class Victim:
         self.lost = self.damaged = 0
 
     def attempt(self, seconds: float, *, saves: int | None = None) -> bool:
-        """Train, and kill the run after some seconds or that many checkpoints; return whether it was unfinished."""
+        """Train, and kill the run after a number of seconds or checkpoints; return whether it was unfinished."""
         _, before = newest(self.out)
         process = child(zoo_programs.zoo, self.arguments, self.variables, str(self.log))
         end = time.monotonic() + seconds

@@ -43,7 +43,7 @@ FILES = ("disk/atomic", *(f"store/{name}" for name in ("cache_folder", "http", "
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done, with what, and what must exist at the end."""
+    """An operation, its inputs, and what must exist at the end."""
 
     name: str
     does: str

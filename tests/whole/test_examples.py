@@ -66,7 +66,7 @@ def test_distillation_runs_without_a_network(site: Path, tmp_path: Path, monkeyp
 
 @pytest.mark.index
 def test_inception_teaches_the_small_network(site: Path, tmp_path: Path) -> None:
-    """As its README has it, but on the small edition: the teacher's backbone comes from the package index."""
+    """As in its README, but on the small edition: the teacher's backbone comes from the package index."""
     ran = zoo("run", "horses-distill", "--edition", "small", "--epochs", "2", "--json", path=site, cwd=tmp_path)
     if ran.returncode == 4 and not os.environ.get("CI"):
         pytest.skip(f"the package index cannot be reached: {ran.stderr}")

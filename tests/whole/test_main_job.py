@@ -1,4 +1,4 @@
-"""The main job, as a newcomer's first line starts it: real weights from the package index, real images."""
+"""The README's first command: real weights from the package index, real images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_horses_inception_is_right_on_the_validation_images(first: tuple[Path, d
     assert told["passed"]
 
 
-def test_the_same_seed_gives_the_same_result_from_kept_features(first: tuple[Path, dict[str, Any]]) -> None:
+def test_the_same_seed_gives_the_same_result_from_cached_features(first: tuple[Path, dict[str, Any]]) -> None:
     folder, told = first
     again = json.loads(run(folder, "run", "horses-inception", "--json").stdout)
     assert again["metrics"] == told["metrics"]
@@ -54,8 +54,8 @@ def test_its_run_predicts_a_validation_image(first: tuple[Path, dict[str, Any]])
     assert json.loads(said.stdout)["label"] == "humans"
 
 
-def test_sixteen_bits_are_as_right_as_thirty_two_over_five_seeds(first: tuple[Path, dict[str, Any]]) -> None:
-    """The backbone's features in bfloat16, as `auto` takes them where the processor has it, against plain float32."""
+def test_bfloat16_is_as_accurate_as_float32_over_five_seeds(first: tuple[Path, dict[str, Any]]) -> None:
+    """The backbone's features in bfloat16, which `auto` selects on processors that support it, against float32."""
     folder, _ = first
     right: dict[str, list[float]] = {}
     for precision in ("bfloat16", "float32"):

@@ -48,7 +48,7 @@ def test_their_own_tests_pass_unchanged(written: Path, site: Path, tmp_path: Pat
     assert "6 passed" in done.stdout
 
 
-def test_they_are_listed_and_well(site: Path, tmp_path: Path) -> None:
+def test_installed_plugins_are_listed_as_ok(site: Path, tmp_path: Path) -> None:
     listed = json.loads(installed_zoo("list", "new-*", "--json", path=site, cwd=tmp_path).stdout)
     kinds = ("models", "datasets", "trainers")
     assert [listed[kind][0]["name"] for kind in kinds] == ["new-model", "new-dataset", "new-trainer"]
@@ -59,7 +59,7 @@ def test_they_are_listed_and_well(site: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["new-model", "new-dataset"])
-def test_zoo_check_counts_what_they_bring(name: str, site: Path, tmp_path: Path) -> None:
+def test_zoo_check_counts_what_plugins_provide(name: str, site: Path, tmp_path: Path) -> None:
     checked = installed_zoo("check", name, path=site, cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert ("20,490" if name == "new-model" else "240") in checked.stdout
@@ -102,7 +102,7 @@ def test_nothing_is_overwritten(zoo: Zoo) -> None:
     Path("zoo-mine").mkdir()
     said = zoo("plugins", "new", "mine", "--kind", "model")
     assert said.code == 2
-    assert "zoo-mine is there already" in said.err
+    assert "zoo-mine already exists" in said.err
     assert not list(Path("zoo-mine").iterdir())
 
 
@@ -110,26 +110,26 @@ def test_nothing_is_overwritten(zoo: Zoo) -> None:
     ("name", "text"),
     [
         ("My_Net", "Try: zoo plugins new my-net"),
-        ("core", "is no name for a plugin"),
+        ("core", "is not a valid plugin name"),
         ("../up", "Try: zoo plugins new up"),
-        ("2d", "is no name for a plugin"),
+        ("2d", "is not a valid plugin name"),
         ("a--b", "Try: zoo plugins new a-b"),
-        ("", "is no name for a plugin"),
+        ("", "is not a valid plugin name"),
         ("x" * 41, "at most 40"),
-        ("élan", "is no name for a plugin"),
+        ("élan", "is not a valid plugin name"),
         ("fashion-cnn", "'fashion-cnn' is taken"),
         ("zoo-horses-cnn", "'horses-cnn' is taken"),
         ("supervised", "'supervised' is taken"),
     ],
 )
-def test_a_name_that_will_not_do(zoo: Zoo, name: str, text: str) -> None:
+def test_invalid_plugin_names_are_refused(zoo: Zoo, name: str, text: str) -> None:
     said = zoo("plugins", "new", name, "--kind", "model")
     assert (said.code, said.out) == (2, "")
     assert text in said.err
     assert not list(Path().glob("*zoo*"))
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="cannot be written"):
         write_plugin("net", "model", tmp_path / "file")

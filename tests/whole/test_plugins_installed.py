@@ -1,4 +1,4 @@
-"""Third parties' plugins, really built and installed, in a process of their own."""
+"""Third-party plugins, actually built and installed, in a separate process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def install(target: Path, *distributions: Path) -> None:
 
 
 def environment_with(path: Path) -> dict[str, str]:
-    """Return the environment with a folder put before all others that packages are looked for in."""
+    """Return the environment with a folder first on PYTHONPATH."""
     others = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(path), *others])}
 
@@ -47,11 +47,11 @@ def test_a_plugin_is_listed_right_after_its_installation(both: Path, tmp_path: P
     assert "horses-inception" in zoo("list", path=both, cwd=tmp_path).stdout
 
 
-def test_beside_a_plugin_that_exits_on_import_everything_works(both: Path, tmp_path: Path) -> None:
+def test_everything_works_next_to_a_plugin_that_exits_on_import(both: Path, tmp_path: Path) -> None:
     listed = zoo("list", "--json", path=both, cwd=tmp_path)
     assert listed.returncode == 0
     assert {"pond-net", "horses-inception"} <= {one["name"] for one in json.loads(listed.stdout)["models"]}
-    assert "Left out: zoo-broken 0.9: importing 'zoo_broken' raised SystemExit: this plugin is tired" in listed.stderr
+    assert "Skipped: zoo-broken 0.9: importing 'zoo_broken' raised SystemExit: this plugin is tired" in listed.stderr
     assert "zoo plugins disable zoo-broken" in listed.stderr
     (problem,) = json.loads(zoo("plugins", "--json", path=both, cwd=tmp_path).stdout)["problems"]
     assert problem["subject"] == "zoo-broken 0.9"
@@ -64,7 +64,7 @@ def test_its_recipe_runs_and_predicts(both: Path, tmp_path: Path) -> None:
 
 
 def test_wheels_work_in_an_empty_folder(tmp_path: Path) -> None:
-    """No source tree near: the registry travels inside the wheel, the data inside the plugins'."""
+    """Without a source tree: the registry is inside the wheel, the data inside the plugins' wheels."""
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
     install(site, ROOT, *sorted((ROOT / "plugins").iterdir()))

@@ -147,7 +147,7 @@ class Halves(Net):
         ("Forgets", {}, "logits, saved and loaded: expected the same, found up to"),
         ("Rolls", {}, "logits, computed twice: expected the same, found up to"),
         ("Counts", {}, "backbone after training the head, parameters and buffers: expected unchanged, found changed"),
-        ("Calls", {}, "asked the network for: expected [], found ['socket.connect ('127.0.0.1', 9)'"),
+        ("Calls", {}, "network requests: expected [], found ['socket.connect ('127.0.0.1', 9)'"),
         ("Fixed", {}, "logits for 3 classes: expected (2, 3), found (2, 2)"),
         ("Halves", {}, "type of logits: expected torch.float32, found torch.float16"),
         ("Absent", {}, "parameters and logits: expected no error, found PluginError"),
@@ -297,7 +297,7 @@ def test_wrong_weights_are_found(fault: str, tmp_path: Path) -> None:
 
 
 class Picky(Patient):
-    """Knows what the pond is about, and nothing else."""
+    """Knows the classes of the pond only."""
 
     def fit(self, job: Any, resume: Any = None) -> Any:
         if job.plan.classes != zoo_pond.CLASSES:
@@ -322,7 +322,7 @@ class Restless(Picky):
 
 
 class Asks(Picky):
-    """Needs what would have to be fetched."""
+    """Needs a file that would have to be downloaded."""
 
     def fit(self, job: Any, resume: Any = None) -> Any:
         job.store.fetch(AWAY, "away")
@@ -425,7 +425,7 @@ def test_plugins_check_prints_passed_and_failed_checks(zoo: Zoo, site: Path) -> 
     fine = zoo("plugins", "check", "zoo-fashion-cnn")
     assert (fine.code, fine.err) == (0, "")
     assert " NO" not in fine.out
-    for what in ("entry module imports torch", "logits, saved and loaded", "asked the network for"):
+    for what in ("entry module imports torch", "logits, saved and loaded", "network requests"):
         assert what in fine.out
     install(site, "zoo-empty-words", model("empty-words"))
     said = zoo("plugins", "check", "zoo-empty-words", "--json")

@@ -1,10 +1,12 @@
-"""What users read is plain technical English: the pages, every --help, and error messages provoked on purpose."""
+"""Pages, --help, comments, docstrings, and error messages provoked on purpose are plain technical English."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ DOCUMENTS = sorted(
         *(ROOT / ".github").glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "plugins").glob("*/README.md"),
+        *(ROOT / "zoo_core").rglob("*.md"),
+        *(ROOT / "zoo_core").rglob("*.html"),
     ]
 )
 
@@ -56,6 +60,18 @@ PHRASES = {
     r"\bmake nothing but\b|\bnothing but tensors\b": "only creates tensors",
     r"\bsystem says no\b": "permission denied",
     r"\bgood for nothing\b|\bmeans harm\b": "malicious",
+    r"\b(plugins?|that|which|it|they) brings?\b": "provides",
+    r"\bleft out whole\b|\bis there already\b|\bon its way\b": "skipped, exists",
+    r"\b(by|with|than) another \w+ than\b": "a different one from",
+    r"\bany more\b": "no longer",
+    r"\bthe zoo('s)?\b": "zoo",
+    r"\bsixteen bits\b|\bthe nearest\b": "bfloat16; the closest",
+    r"\bsmall letters?\b|\blower-case\b": "lowercase",
+    r"(?-i:\bsha256\b)(?! *[=:])": "SHA-256",
+    r"(?-i:\bthe hub\b)": "the Hub",
+    r"(?<!-)\b((mis)?label|travel|cancel|model)l(ed|ing)\b": "American spelling",
+    r"\b\w*(colour|behaviour|honour|neighbour)\w*|\bgreys?\b|\bcentre[ds]?\b|\blicences?\b": "American spelling",
+    r"\b\w*(normal|recogn|optim|initial|memor|organ)is(e|ed|es|ing|ation)\b": "American spelling",
 }
 FORBIDDEN = {re.compile(pattern, re.I): instead for pattern, instead in PHRASES.items()}
 
@@ -80,6 +96,31 @@ def prose_of(page: str) -> str:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages_avoid_the_phrases(path: Path) -> None:
     assert not offences(prose_of(path.read_text()))
+
+
+CODE = sorted([*(ROOT / "zoo_core").rglob("*.py"), *(ROOT / "plugins").glob("*/*/*.py")])
+
+
+def prose_in(source: str) -> str:
+    """Return the comments and docstrings of a module, without code between backticks."""
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    after = {tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT}
+    texts = [
+        token.string
+        for index, token in enumerate(tokens)
+        if token.type == tokenize.COMMENT
+        or (
+            (token.type == tokenize.STRING and token.string.startswith('"""'))
+            and (index == 0 or tokens[index - 1].type in after)
+        )
+    ]
+    return re.sub(r"`[^`]*`", " ", "\n".join(texts))
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_comments_and_docstrings_avoid_the_phrases(path: Path) -> None:
+    if "{{" not in path.read_text():  # a template is not Python yet
+        assert not offences(prose_in(path.read_text()))
 
 
 def command_lines() -> list[tuple[str, ...]]:
@@ -162,7 +203,7 @@ def _write_registries(folder: Path) -> None:
         (folder / f"{name}.toml").write_text(text)
 
 
-# Each must fail; the text that it prints is what is looked at.
+# Each must fail; its message is checked.
 MISTAKES = [
     "frobnicate",
     "run no-such-recipe",

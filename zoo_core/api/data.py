@@ -66,7 +66,7 @@ def load_dataset(
         split: "train", "validation" or "test".
         edition: None takes the dataset's first.
         transform: applied to each image, such as `transforms(model)`; the result suits a PyTorch `DataLoader`.
-        on_event: is called with each event, such as the progress of a download.
+        on_event: called with each event, such as the progress of a download.
         progress: show progress on stderr; None does so on a terminal and in a notebook.
         registry: None loads the installed plugins.
         store: None uses the default cache.

@@ -1,4 +1,4 @@
-"""What is done with trained models: classify, evaluate, explain, check and export."""
+"""Using trained models: classify, evaluate, explain, check and export."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def predict(
         images: one or several: image files, folders, PIL images, (H, W) or (H, W, 3) uint8 arrays.
         weights: for a model: "pretrained", or a name on its card.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
-        precision: "auto" computes in 16 bits where the device supports it; "float32" is full precision.
-        on_event: is called with each event, such as the progress of a download.
+        precision: "auto" uses bfloat16 where the device supports it natively; "float32" is full precision.
+        on_event: called with each event, such as the progress of a download.
         progress: show progress on stderr; None does so on a terminal and in a notebook.
         registry: None loads the installed plugins.
         store: None uses the default cache.
@@ -105,7 +105,7 @@ def evaluate(
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> Evaluation:
-    """Evaluate a model or a run on labelled images.
+    """Evaluate a model or a run on labeled images.
 
     Args:
         target: a model's name, or the path of a run.
@@ -114,15 +114,15 @@ def evaluate(
         split: None takes the test split, otherwise the validation split.
         weights: for a model: "pretrained", or a name on its card.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
-        precision: "auto" computes in 16 bits where the device supports it; "float32" is full precision.
-        on_event: is called with each event.
+        precision: "auto" uses bfloat16 where the device supports it natively; "float32" is full precision.
+        on_event: called with each event.
         progress: show progress on stderr; None does so on a terminal and in a notebook.
         registry: None loads the installed plugins.
         store: None uses the default cache.
 
     Raises:
         UsageError: the model's card names no dataset.
-        DataError: the images' classes are not the model's, or images are damaged.
+        DataError: the images have other classes than the model, or some are damaged.
         IntegrityError: the model's outputs are not finite.
     """
     from zoo_core.engine.compute.distributed import distributed_session
@@ -179,7 +179,7 @@ def explain(
         out: the .html page or .png picture to write.
         weights: for a model: "pretrained", or a name on its card.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
-        on_event: is called with each event, such as the progress of a download.
+        on_event: called with each event, such as the progress of a download.
         progress: show progress on stderr; None does so on a terminal and in a notebook.
         registry: None loads the installed plugins.
         store: None uses the default cache.
@@ -195,7 +195,7 @@ def explain(
 
     image, out = Path(image), require_suffix(Path(out))
     if image.is_dir():
-        raise UsageError(f"{printable(str(image))} is a folder", why="one image is explained at a time")
+        raise UsageError(f"{printable(str(image))} is a folder", why="give one image file")
     picture = read_image(image)
     predictor = load(
         target,

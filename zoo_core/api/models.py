@@ -38,14 +38,14 @@ def load(
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> Predictor:
-    """Load a trained model with everything that using it takes: `.model`, `.transform`, `.classes` and `.card`.
+    """Load a trained model with everything needed to use it: `.model`, `.transform`, `.classes` and `.card`.
 
     Args:
         target: a model's name, or the path of a run.
         weights: for a model: "pretrained", or a name on its card.
         device: "cpu", "cuda", "cuda:1", or "auto": a GPU if there is one. `.model` is moved there.
-        precision: what `predict` computes in with it: "auto" uses 16 bits where the device computes in them.
-        on_event: is called with each event, such as the progress of a download.
+        precision: what `predict` computes in: "auto" uses bfloat16 where the device supports it natively.
+        on_event: called with each event, such as the progress of a download.
         progress: show progress on stderr; None does so on a terminal and in a notebook.
         registry: None loads the installed plugins.
         store: None uses the default cache.
@@ -100,7 +100,7 @@ def create_model(
     from zoo_core.engine.models.weights import load_weights
 
     if num_classes is not None and num_classes < 0:
-        raise UsageError(f"num_classes is {num_classes}", why="it is a number of classes, or 0 for no head")
+        raise UsageError(f"num_classes is {num_classes}", why="it must be positive, or 0 to remove the head")
     registry, store = registry or load_registry(), store or Store.default()
     if str(name) not in registry.models and isdir(name):  # noqa: PTH112 - a Path of a name that is too long raises
         return _model_of_run(Path(name), head, num_classes, registry, store)
@@ -123,7 +123,7 @@ def transforms(
     Args:
         name: as `list_models` returns it, or the path of a run.
         weights: preprocessing belongs to weights: "pretrained" or a name on the card; None takes the model's.
-        options: the builder's, which may change the preprocessing.
+        options: passed to the model's builder; they may change the preprocessing.
         registry: None loads the installed plugins.
     """
     from zoo_core.engine.data.preprocessing import preprocessing
@@ -136,7 +136,7 @@ def transforms(
 
 
 def _select(card: ModelCard, weights: str | None, head: Head | None, num_classes: int | None) -> WeightsSelection:
-    """Choose the weights, and log where the head is not loaded although nobody asked for a fresh one."""
+    """Choose the weights, and log it if their head is not loaded although no fresh one was requested."""
     selection = card.select(weights, head or "keep")
     if head == "fresh" or num_classes == 0 or not selection.cards:
         return selection

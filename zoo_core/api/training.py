@@ -1,4 +1,4 @@
-"""Training: a recipe, or the plan of a run again."""
+"""Train from a recipe, or again from the plan of an existing run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(
 
     Args:
         recipe: its name; may be left out with `resume`.
-        epochs: and the other common fields: None leaves the recipe's value.
+        epochs: passes over the training images. In this and the next fields, None keeps the recipe's value.
         batch_size: images per step.
         lr: the optimizer's learning rate.
         seed: random seed.
@@ -60,7 +60,7 @@ def run(
         resume: the path of an unfinished run, or "auto": the newest, if there is one.
         checkpoint_every: seconds between checkpoints; None: 60, or longer where saving is slow.
         tensorboard: also write the metrics for TensorBoard.
-        on_event: is called with each event: progress, the metrics of an epoch, a saved checkpoint.
+        on_event: called with each event: progress, the metrics of an epoch, a saved checkpoint.
         progress: show progress on stderr; None does so on a terminal and in a notebook.
         registry: None loads the installed plugins.
         store: None uses the default cache.
@@ -112,7 +112,7 @@ def run_plan(
     progress: bool | None = None,
     store: Store | None = None,
 ) -> RunResult:
-    """Train by a plan that is complete already, such as that of a run to reproduce; see `run`."""
+    """Train from a complete plan, such as that of a run to reproduce; see `run`."""
     from zoo_core.engine.compute.distributed import distributed_session
     from zoo_core.engine.training.run import execute
 
@@ -149,7 +149,7 @@ def planned(
     if unfinished is None:
         if recipe is None:
             why = "there is no unfinished run to resume" if resume else ""
-            raise UsageError("no recipe is named", why=why, fix="zoo list")
+            raise UsageError("no recipe given", why=why, fix="zoo list")
         _require_recipe(registry, recipe)
         return registry.plan(recipe, changed, device=device, data=folder), None
     if recipe or changed or data or device != "auto":
@@ -159,7 +159,7 @@ def planned(
 
 
 def _require_recipe(registry: Registry, name: str) -> None:
-    """Raise UsageError for what is not a recipe, but a model, a dataset or a folder."""
+    """Raise UsageError for a name that is not a recipe but a model, a dataset or a folder."""
     if name in registry.recipes:
         return
     if name in registry.models:

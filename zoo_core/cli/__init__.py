@@ -58,12 +58,12 @@ def _ready_streams() -> None:
 def _as_zoo_error(error: Exception) -> Exception:
     """Return an error of the operating system as a ResourceError, and any other unchanged."""
     if isinstance(error, MemoryError):
-        return ResourceError("there is not enough memory", why=str(error), fix="zoo run RECIPE --batch-size SMALLER")
+        return ResourceError("out of memory", why=str(error), fix="zoo run RECIPE --batch-size SMALLER")
     if isinstance(error, OSError):
         _drop(sys.stdout)
         what = error.filename or "the output"
         why = error.strerror or str(error)
-        return ResourceError(f"{what} cannot be read or written", why=why, fix="df -h, ls -l, ulimit -a")
+        return ResourceError(f"{what} cannot be read or written", why=why, fix="df -h")
     return error
 
 
@@ -81,5 +81,5 @@ def _drop(stream: TextIO) -> None:
 
 
 def _end(number: int, _: object) -> None:
-    """End as Ctrl-C does: open files are closed, and a run's directory records why it ended."""
+    """Exit as Ctrl-C does: open files are closed, and a run's directory records why it ended."""
     sys.exit(128 + number)

@@ -53,7 +53,7 @@ class Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, context: Any, name: str) -> Any:  # noqa: ANN401 - typer's own context and command
-        """Return one command; for an unknown name, all are built, so that the nearest can be suggested."""
+        """Return one command; for an unknown name, all are built, so that the closest can be suggested."""
         if name in ALIASES:
             raise UsageError(f"no command named {name!r}", fix=f"zoo {ALIASES[name]} --help")
         for known in [name] if name in COMMANDS else COMMANDS:
@@ -62,7 +62,7 @@ class Commands(TyperGroup):
         return self.commands.get(name)
 
 
-def _built(name: str, command: Any) -> Any:  # noqa: ANN401 - a function, or an app with commands of its own
+def _built(name: str, command: Any) -> Any:  # noqa: ANN401 - a function, or an app with subcommands
     if isinstance(command, typer.Typer):
         group = command
     else:
@@ -71,7 +71,7 @@ def _built(name: str, command: Any) -> Any:  # noqa: ANN401 - a function, or an 
     built: Any = typer.main.get_command(group)
     built.name = name
     for part in (built, *getattr(built, "commands", {}).values()):
-        part.rich_markup_mode = None  # plain help: Rich takes [default: …] in it for markup
+        part.rich_markup_mode = None  # plain help: Rich would interpret [default: …] as markup
     return built
 
 

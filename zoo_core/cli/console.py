@@ -86,5 +86,5 @@ def print_error(error: Exception) -> None:
     if isinstance(error, ZooError):
         print_safely(err(), f"Error{where}: {error}")
     else:
-        bug = "This is a bug in zoo.\nTry: ZOO_DEBUG=1 for the traceback"
+        bug = "This is a bug in zoo; ZOO_DEBUG=1 shows the traceback\nTry: export ZOO_DEBUG=1"
         print_safely(err(), f"Error{where}: {type(error).__name__}: {error}\n{bug}")

@@ -25,7 +25,7 @@ def registry(context: typer.Context) -> Registry:
     """Load the registry with the user's files: ./zoo.toml, $ZOO_REGISTRY, --registry; report what was skipped."""
     loaded = load_registry(_user_files(context.obj))
     for problem in loaded.problems:
-        eprint(f"Left out: {problem.subject}: {problem.cause}\n  Try: {problem.cure}")
+        eprint(f"Skipped: {problem.subject}: {problem.cause}\n  Try: {problem.cure}")
     return loaded
 
 

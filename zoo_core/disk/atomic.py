@@ -57,7 +57,7 @@ def atomic_write(
 
 
 def verified(chunks: Iterable[bytes], name: str, size: int | None, sha256: str | None) -> Iterator[bytes]:
-    """Pass chunks on, and raise IntegrityError as soon as they cannot match `size` and `sha256` any more."""
+    """Pass chunks on, and raise IntegrityError as soon as they can no longer match `size` and `sha256`."""
     digest, count = hashlib.sha256(), 0
     for chunk in chunks:
         count += len(chunk)
@@ -68,7 +68,7 @@ def verified(chunks: Iterable[bytes], name: str, size: int | None, sha256: str |
     if size is not None and count != size:
         raise _mismatch(name, f"it has {count:,} bytes, expected {size:,}")
     if sha256 is not None and digest.hexdigest() != sha256:
-        raise _mismatch(name, f"sha256 is {digest.hexdigest()}, expected {sha256}")
+        raise _mismatch(name, f"SHA-256 is {digest.hexdigest()}, expected {sha256}")
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
@@ -158,7 +158,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
 
 
 def hash_of(path: Path) -> str:
-    """Return the sha256 of a file's content, in hexadecimal digits."""
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
     digest = hashlib.sha256()
     for chunk in read_chunks(path):
         digest.update(chunk)
@@ -167,9 +167,9 @@ def hash_of(path: Path) -> str:
 
 @contextmanager
 def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn the system's refusals to write `path` into a ResourceError; `needed` is in bytes.
+    """Turn OSErrors from writing `path` into a ResourceError; `needed` is in bytes.
 
-    What to do about it depends on what `path` is for: whoever knows that adds the advice.
+    The caller adds advice, which depends on what `path` is for.
     """
     try:
         yield
@@ -183,7 +183,7 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Rename a file over another one. Windows refuses that while a program has it open, mostly for a moment."""
+    """Rename a file over another one. Windows refuses that while a program has it open, usually for a moment."""
     for pause in (*BUSY_PAUSES, None):
         try:
             temporary.replace(path)

@@ -20,12 +20,12 @@ def temporary_name(name: str, process: int | None = None) -> str:
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether `temporary_name` made this name; other hidden files are none of our business."""
+    """Return whether `temporary_name` made this name; other hidden files are left alone."""
     return NAMED.fullmatch(path.name) is not None
 
 
 def is_gone(path: Path) -> bool | None:
-    """Return whether the process in a temporary name has ended; None if that cannot be known from here."""
+    """Return whether the process in a temporary name has ended; None if this process cannot know."""
     named = NAMED.fullmatch(path.name)
     if named and int(named[1]) == NOBODY:
         return True

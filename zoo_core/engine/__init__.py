@@ -1,1 +1,1 @@
-"""Everything that needs torch. Nothing outside imports torch, and nothing imports this folder in passing."""
+"""Everything that needs torch; it is imported only by what uses it."""

@@ -1,1 +1,1 @@
-"""Image files and sets of labelled images. Needs no torch."""
+"""Image files and sets of labeled images. Needs no torch."""

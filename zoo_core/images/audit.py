@@ -32,7 +32,7 @@ class AuditedFolder:
     root: Path
     classes: tuple[str, ...]  # in plain string order
     splits: Mapping[Split, tuple[LabelledFile, ...]]
-    digests: Mapping[Path, str]  # sha256 of each file's bytes; files that cannot be read have none
+    digests: Mapping[Path, str]  # SHA-256 of each file's bytes; files that cannot be read have none
     unreadable: Mapping[Path, str]  # files that cannot be used, with the reason
     issues: tuple[DataIssue, ...]
 
@@ -87,7 +87,7 @@ class _Check:
     """The result of reading one file."""
 
     reason: str = ""  # why the image cannot be used; empty: it can
-    digest: str = ""  # sha256 of the bytes, in hexadecimal digits; empty: they could not be read
+    digest: str = ""  # SHA-256 of the bytes, in hexadecimal digits; empty: they could not be read
     pixels: bytes = b""  # a hash of the decoded image; empty: it could not be decoded
 
 
@@ -112,7 +112,7 @@ def _check(path: Path) -> _Check:
 
 
 def _hash_of_pixels(image: Image.Image) -> bytes:
-    """Hash the size and the RGB values: formats differ in whether they store grey as colour."""
+    """Hash the size and the RGB values: formats differ in whether they store gray as color."""
     pixels = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     rows = max(1, STRIP // image.width)
     for top in range(0, image.height, rows):  # in strips, because a copy of a large image is large

@@ -70,7 +70,7 @@ def decode_image(content: bytes, name: str) -> Image.Image:
 
 
 def to_8bit(image: Image.Image, name: str = "the image") -> Image.Image:
-    """Convert an image to 8 bits per channel: mode "L" if it is grey, else "RGB".
+    """Convert an image to 8 bits per channel: mode "L" if it is gray, else "RGB".
 
     Transparent pixels are composited onto white. 16-bit values keep their upper 8 bits; 32-bit integers are read as
     16-bit values, and floats as 0 (black) to 1 (white).
@@ -145,7 +145,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _narrowed(image: Image.Image, name: str) -> Image.Image:
-    """Convert pixels of more than 8 bits, which are always grey, to "L"."""
+    """Convert pixels of more than 8 bits, which are always gray, to "L"."""
     white, values = WHITE_POINTS[image.mode[0]], np.asarray(image)
     if (transparent := image.info.get("transparency")) is not None:
         values = np.where(values == transparent, white, values)

@@ -6,7 +6,7 @@ Two layouts are supported:
 - class folders only. The audit then splits the images by the hash of their bytes; see `zoo_core.images.hash_split`.
 
 Symbolic links are followed, and a folder that is reachable twice is listed once. Unreadable files and folders stay in
-the list, so that whoever reads the images reports them.
+the list, so that reading the images reports them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Splits labelled files into train and validation by the hash of their bytes.
+"""Splits labeled files into train and validation by the hash of their bytes.
 
 An image's split depends on its bytes alone: not on its name, the other images or a seed. Adding images never moves
 one that was there, and identical files share a split. The exception is a class so small that all of its images hash to
@@ -24,7 +24,7 @@ def split_by_hash(
 
     Args:
         files: paths with labels.
-        digests: the sha256 of each file's bytes, in hexadecimal digits, by path.
+        digests: the SHA-256 of each file's bytes, in hexadecimal digits, by path.
 
     A class is missing from a split only if it has fewer than two different images.
     """

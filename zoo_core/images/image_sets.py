@@ -1,4 +1,4 @@
-"""Sets of labelled images: zips, arrays and folders of image files."""
+"""Sets of labeled images: zips, arrays and folders of image files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo_core.images.decode import MAX_BYTES, decode_image, read_image
 
 
 class ImageSet(Protocol):
-    """A sequence of labelled images in a fixed order."""
+    """A sequence of labeled images in a fixed order."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ class FolderImages:
     root: Path
     files: tuple[tuple[Path, int], ...]
     classes: tuple[str, ...]
-    digests: tuple[str, ...] = ()  # sha256 of each file, where an audit has computed them; else computed when needed
+    digests: tuple[str, ...] = ()  # SHA-256 of each file, where an audit has computed them; else computed when needed
 
     @cached_property
     def fingerprint(self) -> str:

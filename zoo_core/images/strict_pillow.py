@@ -1,4 +1,4 @@
-"""Keeps Pillow strict about truncated images, whatever other code in this process has asked it for."""
+"""Keeps Pillow strict about truncated images, whatever other code in this process has set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import ImageFile
 class _StrictPillow:
     """Switches `ImageFile.LOAD_TRUNCATED_IMAGES` off while any thread decodes, and restores it after the last one.
 
-    The switch belongs to the process, and scripts set it so that Pillow fills what is missing with grey.
+    The switch belongs to the process, and scripts set it so that Pillow fills what is missing with gray.
     """
 
     def __init__(self) -> None:

@@ -27,8 +27,8 @@ from zoo_core.registry.settings import UserConfig
 State = Literal["ok", "slow", "disabled", "incompatible", "broken"]
 
 PATIENCE = 10.0  # seconds for one plugin
-SLOW = 500.0  # milliseconds to import, above which every command feels it
-MEMORY = 4 * 2**30  # bytes that a plugin may hold while it is examined
+SLOW = 500.0  # milliseconds to import, above which every command becomes noticeably slower
+MEMORY = 4 * 2**30  # bytes that a plugin may allocate while it is examined
 PROGRAM = "from zoo_core.plugin_tools.doctor import examine; examine(*sys.argv[1:])"
 
 
@@ -49,31 +49,34 @@ class Diagnosis:
     distribution: str
     version: str
     state: State
-    milliseconds: float | None  # None: it was not imported, or not to the end
-    brings: Mapping[str, list[str]]  # names by kind; nothing where it is left out
+    milliseconds: float | None  # None: its import was not attempted, or did not finish
+    brings: Mapping[str, list[str]]  # names by kind; empty if it is not loaded
     cause: str = ""
     cure: str = ""
 
     @property
     def well(self) -> bool:
-        """Whether it needs no fix."""
+        """Whether there is nothing to fix."""
         return self.state not in ("broken", "incompatible")
 
 
 def diagnose(seconds: float = PATIENCE) -> list[Diagnosis]:
     """Examine every installed plugin, several at once, each for at most `seconds`."""
-    found, disabled = installed(), UserConfig.default().settings().disabled
-    fit = [one for one in found if one.name not in disabled and one.incompatibility is None]
-    findings = dict(zip((one.name for one in fit), examine_all(fit, seconds), strict=True))
+    plugins, disabled = installed(), UserConfig.default().settings().disabled
+    fit = [plugin for plugin in plugins if plugin.name not in disabled and plugin.incompatibility is None]
+    findings = dict(zip((plugin.name for plugin in fit), examine_all(fit, seconds), strict=True))
     core, _ = collect(new_manager())
-    together = registry_of([*core, *(offer for one in findings.values() for offer in one.offers)])
-    return [_diagnosis(one, one.name in disabled, findings.get(one.name, ImportReport()), together) for one in found]
+    together = registry_of([*core, *(offer for report in findings.values() for offer in report.offers)])
+    return [
+        _diagnosis(plugin, plugin.name in disabled, findings.get(plugin.name, ImportReport()), together)
+        for plugin in plugins
+    ]
 
 
 def examine(name: str, report: str) -> None:
     """Import one distribution's plugins in this process, and write an ImportReport to a file."""
     limit_memory(MEMORY)
-    distribution = next(one for one in installed() if one.name == name)
+    distribution = next(plugin for plugin in installed() if plugin.name == name)
     atomic_write(
         Path(report), TypeAdapter(ImportReport).dump_json(_findings(distribution), fallback=str, warnings=False)
     )
@@ -86,10 +89,10 @@ def _findings(distribution: Distribution) -> ImportReport:
         manager, problems = find_plugins([distribution])
         milliseconds = 1000 * (perf_counter() - began)
         offers, broken = collect(manager)
-    except KeyboardInterrupt:  # nobody types Ctrl-C here: it is the plugin's
+    except KeyboardInterrupt:  # no one presses Ctrl-C here: the plugin raised it
         return ImportReport(problems=(_problem(distribution, "it raised KeyboardInterrupt, as Ctrl-C does"),))
-    own = tuple(offer for offer in offers if offer.plugin != "zoo-core")
-    return ImportReport(own, (*problems, *broken), milliseconds, "torch" in sys.modules)
+    provided = tuple(offer for offer in offers if offer.plugin != "zoo-core")
+    return ImportReport(provided, (*problems, *broken), milliseconds, "torch" in sys.modules)
 
 
 def examine_all(distributions: Iterable[Distribution], seconds: float) -> list[ImportReport]:
@@ -97,7 +100,7 @@ def examine_all(distributions: Iterable[Distribution], seconds: float) -> list[I
     with TemporaryDirectory(prefix="zoo-") as folder:
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            return list(pool.map(lambda one: _examine(one, Path(folder), seconds), distributions))
+            return list(pool.map(lambda plugin: _examine(plugin, Path(folder), seconds), distributions))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -115,38 +118,38 @@ def _examine(distribution: Distribution, folder: Path, seconds: float) -> Import
     return findings
 
 
-def _diagnosis(one: Distribution, disabled: bool, findings: ImportReport, together: Registry) -> Diagnosis:
-    state, problem = ("disabled", _disabled(one)) if disabled else _state(one, findings, together)
-    offers = [offer for offer in together.plugins if one.provides(offer.plugin)]
+def _diagnosis(plugin: Distribution, disabled: bool, findings: ImportReport, together: Registry) -> Diagnosis:
+    state, problem = ("disabled", _disabled(plugin)) if disabled else _state(plugin, findings, together)
+    offers = [offer for offer in together.plugins if plugin.provides(offer.plugin)]
     brings = {
         kind.plural: [name for offer in offers for name in offer.names.get(kind.plural, ())] for kind in kinds.KINDS
     }
     cause, cure = (problem.cause, problem.cure) if problem else ("", "")
     return Diagnosis(
-        one.name, one.version, state, findings.milliseconds, {k: v for k, v in brings.items() if v}, cause, cure
+        plugin.name, plugin.version, state, findings.milliseconds, {k: v for k, v in brings.items() if v}, cause, cure
     )
 
 
-def _state(one: Distribution, findings: ImportReport, together: Registry) -> tuple[State, Problem | None]:
-    if one.incompatibility is not None:
-        return "broken" if one.fault else "incompatible", one.incompatibility
-    problems = [*findings.problems, *(p for p in together.problems if one.provides(p.subject))]
+def _state(plugin: Distribution, findings: ImportReport, together: Registry) -> tuple[State, Problem | None]:
+    if plugin.incompatibility is not None:
+        return "broken" if plugin.fault else "incompatible", plugin.incompatibility
+    problems = [*findings.problems, *(p for p in together.problems if plugin.provides(p.subject))]
     if problems:
-        return "broken", Problem(one.label, "; ".join(p.cause for p in problems), problems[0].cure)
+        return "broken", Problem(plugin.label, "; ".join(p.cause for p in problems), problems[0].cure)
     if findings.imports_torch or (findings.milliseconds or 0) > SLOW:
-        return "slow", _slow(one, findings)
+        return "slow", _slow(plugin, findings)
     return "ok", None
 
 
-def _problem(one: Distribution, cause: str) -> Problem:
-    return Problem(one.label, cause, f"zoo plugins disable {one.name}")
+def _problem(plugin: Distribution, cause: str) -> Problem:
+    return Problem(plugin.label, cause, f"zoo plugins disable {plugin.name}")
 
 
-def _disabled(one: Distribution) -> Problem:
-    return Problem(one.label, "you have disabled it", f"zoo plugins enable {one.name}")
+def _disabled(plugin: Distribution) -> Problem:
+    return Problem(plugin.label, "you disabled it", f"zoo plugins enable {plugin.name}")
 
 
-def _slow(one: Distribution, findings: ImportReport) -> Problem:
+def _slow(plugin: Distribution, findings: ImportReport) -> Problem:
     cause = "its entry module imports torch" if findings.imports_torch else "importing it takes long"
     cure = "move its imports to the modules that its cards name: they are loaded when they are used"
-    return Problem(one.label, f"{cause}, which delays every command", cure)
+    return Problem(plugin.label, f"{cause}, which delays every command", cure)

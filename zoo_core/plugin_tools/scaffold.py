@@ -18,11 +18,11 @@ Kind = Literal["model", "dataset", "trainer"]
 TEMPLATES = Path(__file__).parent / "template"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40  # characters of a name
-RESERVED = ("core",)  # zoo-core is no plugin
+RESERVED = ("core",)  # zoo-core is not a plugin
 SUMMARIES: Mapping[Kind, str] = MappingProxyType(
     {
-        "model": "Two convolutions and a linear head for 28 × 28 grey images",
-        "dataset": "Crosses, discs and squares: 28 × 28 grey pixels, drawn",
+        "model": "Two convolutions and a linear head for 28 × 28 gray images",
+        "dataset": "Crosses, discs and squares: 28 × 28 gray pixels, drawn",
         "trainer": "Gradient descent on smoothed labels",
     }
 )
@@ -48,7 +48,9 @@ def write_plugin(name: str, kind: Kind, out: Path) -> Path:
     folder = out / f"zoo-{name}"
     if folder.exists() or folder.is_symlink():
         raise UsageError(
-            f"{folder} is there already", why="nothing is overwritten", fix="another name, or --out FOLDER"
+            f"{folder} already exists",
+            why="nothing is overwritten; choose another name or parent folder",
+            fix=f"zoo plugins new {name} --kind {kind} --out FOLDER",
         )
     for path, text in _rendered(name, kind):
         atomic_write(folder / path, text)
@@ -59,8 +61,8 @@ def _checked(name: str) -> str:
     if not NAME.fullmatch(name) or len(name) > LONGEST or name in RESERVED:
         proposal = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")[:LONGEST].strip("-")
         raise UsageError(
-            f"{name!r} is no name for a plugin",
-            why=f"small letters, digits and single hyphens, beginning with a letter, at most {LONGEST}",
+            f"{name!r} is not a valid plugin name",
+            why=f"use at most {LONGEST} lowercase letters, digits and single hyphens, starting with a letter",
             fix=f"zoo plugins new {proposal}" if NAME.fullmatch(proposal) and proposal not in RESERVED else "",
         )
     return name

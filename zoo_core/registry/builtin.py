@@ -35,7 +35,7 @@ def zoo_trainers() -> list[TrainerCard]:
     return [
         TrainerCard(
             name="supervised",
-            summary="Trains all parameters on labelled images",
+            summary="Trains all parameters on labeled images",
             trainer="zoo_core:SupervisedTrainer",
             settings="zoo_core:SupervisedSettings",
         ),

@@ -1,7 +1,7 @@
-"""Finds plugins and asks them what they bring; one that fails is left out whole, and the rest works.
+"""Finds plugins and collects what they provide; one that fails is skipped, and the others still work.
 
-This is the only file that calls pluggy or loads entry points. Pluggy's own loader has no isolation, and passes over a
-second distribution with the same entry-point name in silence; so entry points are loaded one by one.
+This is the only file that calls pluggy or loads entry points. Pluggy's own loader has no isolation, and silently
+ignores a second distribution with the same entry-point name, so entry points are loaded one by one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def new_manager() -> pluggy.PluginManager:
 
 
 def collect(manager: pluggy.PluginManager) -> tuple[tuple[PluginContents, ...], tuple[Problem, ...]]:
-    """Ask every registered plugin what it brings."""
+    """Collect what every registered plugin provides."""
     offers, problems = [], []
     for name, plugin in manager.list_name_plugin():
         try:
@@ -67,11 +67,11 @@ def collect(manager: pluggy.PluginManager) -> tuple[tuple[PluginContents, ...], 
 
 def _enabled() -> list[Distribution]:
     disabled = UserConfig.default().settings().disabled
-    return [one for one in installed() if one.name not in disabled]
+    return [plugin for plugin in installed() if plugin.name not in disabled]
 
 
 def _load(manager: pluggy.PluginManager, name: str, point: EntryPoint) -> Problem | None:
-    """Import one plugin and register it, or say what is wrong with it."""
+    """Import one plugin and register it, or return what is wrong with it."""
     if manager.has_plugin(name):
         name = f"{name} [{point.name}]"
     try:
@@ -79,7 +79,7 @@ def _load(manager: pluggy.PluginManager, name: str, point: EntryPoint) -> Proble
     except BrokenPlugin as error:
         return _problem(name, str(error))
     except pluggy.PluginValidationError as error:
-        manager.unregister(name=name)  # pluggy has kept it, with the hooks that it read before the bad one
+        manager.unregister(name=name)  # it is still registered, with the hooks that pluggy read before the bad one
         return _problem(name, str(error).splitlines()[-1])
     except ValueError as error:
         return _problem(name, str(error))
@@ -120,7 +120,7 @@ def _checked(kind: Kind, returned: list[object]) -> tuple[FrozenModel, ...]:
 
 
 def _validate(value: FrozenModel) -> None:
-    """Hold a value against its own rules: `model_construct` and `model_copy` pass them by."""
+    """Validate a value: `model_construct` and `model_copy` skip validation."""
     type(value).model_validate(value.model_dump(warnings=False))
 
 

@@ -71,15 +71,17 @@ def _default_text(field: FieldInfo) -> str:
 
 def type_text(annotation: Any, metadata: list[Any]) -> str:  # noqa: ANN401 - any type annotation
     """Return a type with its limits, for people: "int ≥ 0", "'auto' or 'float32'", "list of Rotation"."""
-    limits = [f"{sign} {getattr(one, name)}" for one in metadata for name, sign in LIMITS if hasattr(one, name)]
-    alias = next((ALIASES[one.pattern] for one in metadata if getattr(one, "pattern", None) in ALIASES), None)
+    limits = [f"{sign} {getattr(entry, name)}" for entry in metadata for name, sign in LIMITS if hasattr(entry, name)]
+    alias = next((ALIASES[entry.pattern] for entry in metadata if getattr(entry, "pattern", None) in ALIASES), None)
     return " ".join([alias or _bare_text(annotation), ", ".join(limits)]).strip()
 
 
 def _bare_text(annotation: Any) -> str:  # noqa: ANN401 - any type annotation
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        nested = [inner for one in arguments[1:] for inner in (one.metadata if isinstance(one, FieldInfo) else [one])]
+        nested = [
+            inner for entry in arguments[1:] for inner in (entry.metadata if isinstance(entry, FieldInfo) else [entry])
+        ]
         return type_text(arguments[0], nested)
     if origin is Literal:
         return " or ".join(map(repr, arguments))
@@ -91,7 +93,7 @@ def _bare_text(annotation: Any) -> str:  # noqa: ANN401 - any type annotation
     if origin is tuple:
         return f"[{', '.join(map(_bare_text, arguments))}]"
     if origin is not None and issubclass(origin, Mapping):
-        return f"table of {_bare_text(arguments[1])} by {_bare_text(arguments[0])}"
+        return f"mapping from {_bare_text(arguments[0])} to {_bare_text(arguments[1])}"
     if origin is not None and issubclass(origin, frozenset):
         return f"set of {_bare_text(arguments[0])}"
     return "any value" if annotation is Any else getattr(annotation, "__name__", str(annotation))

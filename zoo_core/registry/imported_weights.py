@@ -112,5 +112,5 @@ def _card(path: Path) -> WeightsCard:
         file=File(sources=(source,), size=record.size, sha256=record.sha256),
         input=record.input,
         license=record.license,
-        provenance=f"imported from {record.origin}, sha256 {record.origin_sha256}",
+        provenance=f"imported from {record.origin}, SHA-256 {record.origin_sha256}",
     )

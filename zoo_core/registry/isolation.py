@@ -26,7 +26,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class BrokenPlugin(Exception):
-    """A plugin raised, or returned what no hook may return."""
+    """A plugin raised an exception, or a hook returned an invalid value."""
 
 
 def call_isolated(call: Callable[[], T], what: str, package: str) -> T:

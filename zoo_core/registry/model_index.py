@@ -52,7 +52,7 @@ def _make_card(catalogue: Catalogue, name: str) -> ModelCard:
     """Let the catalogue make a card.
 
     Raises:
-        PluginError: its function raised, or made another card.
+        PluginError: its function raised an exception, or returned another card.
     """
     try:
         card = resolve(catalogue.card)(name)

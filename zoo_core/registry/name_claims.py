@@ -27,7 +27,7 @@ def settle_names(
 ) -> tuple[list[PluginContents], list[Problem]]:
     """Return the plugins without the names that they do not get, and a Problem for each of those names.
 
-    Names in `reserved` (claim → owner) are not given to anyone. Of the rest, this project's distributions keep theirs;
+    Names in `reserved` (claim → owner) are not given to any plugin. This project's distributions get their other names;
     a name that two other plugins claim goes to neither.
     """
     ours: list[PluginContents] = []

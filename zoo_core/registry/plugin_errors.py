@@ -12,7 +12,7 @@ from traceback import extract_tb
 from zoo_core.errors import PluginError, ZooError
 from zoo_core.registry.package_owners import owner_of
 
-OURS = ("zoo_core", "torch", "torchvision", "timm")  # a fault that only these take part in is not a plugin's
+OURS = ("zoo_core", "torch", "torchvision", "timm")  # an exception that only involves these is not a plugin's
 
 
 @contextmanager

@@ -28,14 +28,14 @@ def to_usage_error(
 
 
 def describe(error: ValidationError) -> str:
-    """Return every fault in one line: "licence: unknown key; did you mean 'license'?, name: Field required"."""
+    """Return every fault in one line: "sumary: unknown key; did you mean 'summary'?, name: Field required"."""
     models = {model.__name__: model for model in _subclasses(FrozenModel)}
     return ", ".join(_faults(error, models.get(error.title, FrozenModel), ""))
 
 
 def _faults(error: ValidationError, model: type[BaseModel], prefix: str) -> list[str]:
     faults = error.errors(include_url=False)[:MAX_FAULTS]
-    faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt key often explains a missing one
+    faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelled key often explains a missing one
     lines = list(dict.fromkeys(_line(fault, model, prefix) for fault in faults))
     more = error.error_count() - MAX_FAULTS
     return [*lines, f"and {more:,} more"] if more > 0 else lines
@@ -60,12 +60,14 @@ def _walk(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list
     level = [model]
     for part in location:
         level = list(models_in(annotation))
-        chosen = [one for one in level if len(level) > 1 and part in _tags(one)]
+        chosen = [member for member in level if len(level) > 1 and part in _tags(member)]
         if chosen:
             annotation = chosen[0]
             continue
         keys.append(str(part))
-        fields = [one.model_fields[part] for one in level if isinstance(part, str) and part in one.model_fields]
+        fields = [
+            member.model_fields[part] for member in level if isinstance(part, str) and part in member.model_fields
+        ]
         annotation = fields[0].annotation if fields else annotation
     return keys, level
 
@@ -73,7 +75,7 @@ def _walk(location: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list
 def _suggestion(keys: list[str], level: list[type[BaseModel]], model: type[BaseModel], prefix: str) -> str:
     """Suggest a key: the closest one on the same level, else one with this name elsewhere, else all on this level."""
     start = prefix + "".join(f"{key}." for key in keys[:-1])
-    here = sorted({name for one in level for name in one.model_fields})
+    here = sorted({name for member in level for name in member.model_fields})
     close = did_you_mean(keys[-1], here)
     if close:
         return close.replace("'", f"'{start}", 1)

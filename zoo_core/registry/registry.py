@@ -1,4 +1,4 @@
-"""All cards and recipes that there are, as one frozen value."""
+"""All cards and recipes, as one immutable value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Registry:
-    """A snapshot of what is installed and written down, by name; and the problems met while loading it."""
+    """A snapshot of all installed cards and recipes, by name, and the problems found while loading them."""
 
     tables: Mapping[str, Mapping[str, Any]]  # cards and recipes by name, by the plural of their kind
     references: Mapping[str, ModelReference]  # documented and derived counts, by model
@@ -100,7 +100,7 @@ class Registry:
         """
         original = _look_up("recipe", self.recipes, name)
         recipe = override(original, overrides or {})
-        trained_by, published_for = (one.model_dump(exclude=ALWAYS_COMPARABLE) for one in (recipe, original))
+        trained_by, published_for = (each.model_dump(exclude=ALWAYS_COMPARABLE) for each in (recipe, original))
         if trained_by != published_for:
             recipe = recipe.model_copy(update={"reference": None})
         if data is not None:
@@ -110,10 +110,10 @@ class Registry:
         return plan
 
     def plan_again(self, plan: Plan) -> Plan:
-        """Return the same plan with the cards that are installed: a plan may come from anyone, and names no code.
+        """Return the same plan with the installed cards: a plan may come from anyone, and cannot name code.
 
         Raises:
-            IntegrityError: the installed cards are others than the plan's; what differs is named.
+            IntegrityError: the installed cards differ from the plan's; the differences are listed.
         """
         again = self._planned(plan.recipe, plan.device, plan.data)
         if len(again.weights) == len(plan.weights) and all(
@@ -125,16 +125,15 @@ class Registry:
         other = [name for name in then if now[name] != then[name]]
         if other:
             raise IntegrityError(
-                f"this plan was made with another {', '.join(other)} than what is here",
-                why="a package was changed, or the folder of images was",
-                fix="install the versions that environment.json names",
+                f"this plan was made with a different {', '.join(other)}",
+                why="a package or the folder of images has changed; environment.json lists the original versions",
             )
         return again
 
     def _planned(self, recipe: Recipe, device: str, data: Path | None) -> Plan:
-        """Look up all that a recipe names."""
-        plain = _look_up("model", self.models, recipe.model)
-        model = plain.variant(recipe.model_options)  # a plan names its weights: what else was imported is not about it
+        """Look up everything that a recipe names."""
+        card = _look_up("model", self.models, recipe.model)
+        model = card.variant(recipe.model_options)  # a plan names its weights; other imported weights do not matter
         dataset = _look_up("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         if dataset.task != "single-label":
@@ -147,7 +146,7 @@ class Registry:
             trainer=trainer,
             settings=_settings(recipe, trainer),
             weights=_starting_weights(
-                recipe, with_imported(plain, self.imported_weights).variant(recipe.model_options), dataset
+                recipe, with_imported(card, self.imported_weights).variant(recipe.model_options), dataset
             ),
             classes=dataset.classes,
             device=device,
@@ -156,25 +155,25 @@ class Registry:
 
 
 def load_registry(files: Iterable[Path] = (), manager: pluggy.PluginManager | None = None) -> Registry:
-    """Load the packaged registry, what the plugins bring, and then `files`; the same name twice is a Problem.
+    """Load the packaged registry, what plugins provide, and then `files`; a duplicate name is a Problem.
 
     Args:
-        files: registry files of the user's own.
+        files: the user's registry files.
         manager: the plugins to ask; None: all that are installed.
 
     Raises:
-        UsageError: a file is no valid registry; every fault in it is named.
+        UsageError: a file is not a valid registry; every error in it is listed.
     """
     manager, problems = find_plugins() if manager is None else (manager, ())
     offers, broken = collect(manager)
-    own, unreadable = ImportedWeights.default().load()
-    return replace(registry_of(offers, files, [*problems, *broken, *unreadable]), imported_weights=own)
+    imported, unreadable = ImportedWeights.default().load()
+    return replace(registry_of(offers, files, [*problems, *broken, *unreadable]), imported_weights=imported)
 
 
 def registry_of(
     offers: Iterable[PluginContents], files: Iterable[Path] = (), problems: Iterable[Problem] = ()
 ) -> Registry:
-    """Return the registry of the packaged file, of offers and of files, in this order; raises UsageError."""
+    """Load the packaged file, then the offers, then the files; raises UsageError."""
     return _Loader(list(problems)).load(offers, [packaged_registry(), *files])
 
 
@@ -249,7 +248,7 @@ def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:
 def _how_to_get(name: str) -> str:
     """Return the command that may help with an unknown name; only distributions of this project are suggested."""
     distribution = f"zoo-{name.partition('/')[0]}"  # models named "timm/…" come with zoo-timm
-    if distribution in OUR_DISTRIBUTIONS and distribution not in {one.name for one in installed()}:
+    if distribution in OUR_DISTRIBUTIONS and distribution not in {plugin.name for plugin in installed()}:
         return f"pip install {distribution}"
     return "zoo list"
 
@@ -271,7 +270,7 @@ def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:
     try:
         settings: dict[str, Any] = model.model_validate(dict(recipe.settings)).model_dump(mode="json")
     except ValidationError as error:
-        where = f"settings of recipe {recipe.name!r} (trainer {trainer.name!r})"
+        where = f"recipe {recipe.name!r} (trainer {trainer.name!r})"
         raise to_usage_error(error, where, model, prefix="settings.", fix=f"zoo show {trainer.name}") from error
     return settings
 

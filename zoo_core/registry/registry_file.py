@@ -1,10 +1,11 @@
-"""Registry files: recipes and reference figures, written by hand."""
+"""Registry files: recipes and reference values, written by hand."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
@@ -18,7 +19,7 @@ MAX_BYTES, MAX_DOTS = 1_000_000, 5_000  # of a registry file, and in one of its 
 
 
 class RegistryFile(FrozenModel):
-    """What a registry.toml holds."""
+    """The content of a registry file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -35,7 +36,7 @@ class RegistryFile(FrozenModel):
 
 
 def packaged_registry() -> Path:
-    """Return the registry that comes with zoo: inside the package, or beside it in a source tree."""
+    """Return the registry that comes with zoo: inside the package, or next to it in a source tree."""
     package = Path(__file__).parents[1]
     inside = package / "registry.toml"
     return inside if inside.is_file() else package.parent / "registry.toml"
@@ -45,14 +46,14 @@ def read_registry(path: Path) -> RegistryFile:
     """Read one registry file.
 
     Raises:
-        UsageError: it cannot be read or is not valid; every fault is named.
+        UsageError: it cannot be read or is not valid; every error is listed.
     """
     try:
         return RegistryFile.model_validate(tomllib.loads(_text_of(path)))
     except ValidationError as error:
-        raise to_usage_error(error, str(path), RegistryFile, fix=f"mend the keys named above in {path}") from error
-    except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no TOML, or a number of thousands of digits
-        raise UsageError(f"{path} cannot be read", why=str(error), fix=f"mend {path}") from error
+        raise to_usage_error(error, str(path), RegistryFile, fix=f"$EDITOR {quote(str(path))}") from error
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number with thousands of digits
+        raise UsageError(f"{path} cannot be read", why=str(error), fix=f"$EDITOR {quote(str(path))}") from error
 
 
 def _text_of(path: Path) -> str:
@@ -62,7 +63,7 @@ def _text_of(path: Path) -> str:
     if len(content) > MAX_BYTES:
         raise UsageError(f"{path} is too large for a registry", why=f"at most {MAX_BYTES:,} bytes are read")
     if any(line.count(b".") > MAX_DOTS for line in content.splitlines()):
-        raise UsageError(f"{path} is no registry", why=f"one of its lines has more than {MAX_DOTS:,} dots")
+        raise UsageError(f"{path} is not a registry", why=f"one of its lines has more than {MAX_DOTS:,} dots")
     return content.decode("utf-8-sig")
 
 
@@ -70,9 +71,9 @@ def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """Return the recipe with fields replaced, named by dotted keys.
 
     Raises:
-        UsageError: a key or value does not fit; all are named.
+        UsageError: a key or value is invalid; all are listed.
     """
-    fields = recipe.model_dump(exclude_unset=True)  # what was not set is not: another optimizer has other defaults
+    fields = recipe.model_dump(exclude_unset=True)  # unset fields stay unset: another optimizer has other defaults
     fields["optimizer"] = {"name": recipe.optimizer.name, **fields.get("optimizer", {})}
     for key, value in overrides.items():
         *path, last = key.split(".")

@@ -1,4 +1,4 @@
-"""Draws the charts of a report: SVG in the colours of the page, scaled to its width."""
+"""Draws the charts of a report: SVG in the colors of the page, scaled to its width."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from zoo_core.errors import printable
 from zoo_core.predictions import CalibrationBin
 
-INK = "#010203"  # replaced by the page's text colour, in the light and the dark theme
+INK = "#010203"  # replaced by the page's text color, in the light and the dark theme
 WIDTH = 4.6  # inches
 MOST_NAMES = 60  # classes that an axis of a confusion matrix has names for
 LONGEST_NAME = 18  # characters of a class name on an axis; the tables have all of it
@@ -70,9 +70,11 @@ def calibration(bins: Sequence[CalibrationBin]) -> Markup:
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure, axes = _canvas("reliability diagram", height=WIDTH - 0.4)
         axes.plot([0, 100], [0, 100], color="#888888", lw=1, ls="--")
-        most = max((one.images for one in bins), default=1)
-        sizes = [20 + 180 * one.images / most for one in bins]
-        axes.scatter([100 * one.confidence for one in bins], [100 * one.accuracy for one in bins], s=sizes, alpha=0.7)
+        most = max((bin_.images for bin_ in bins), default=1)
+        sizes = [20 + 180 * bin_.images / most for bin_ in bins]
+        axes.scatter(
+            [100 * bin_.confidence for bin_ in bins], [100 * bin_.accuracy for bin_ in bins], s=sizes, alpha=0.7
+        )
         axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 105), ylim=(0, 105))
         return _svg(figure, "calibration")
 
@@ -91,7 +93,7 @@ def _name_ticks(axes: Axes, classes: Sequence[str]) -> None:
 
 
 def _shortened(name: str) -> str:
-    """Return the beginning and the end of a long name: what tells similar names apart may be at either."""
+    """Return the beginning and the end of a long name: similar names may differ at either."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 8]}…{name[-7:]}"
 
 
@@ -103,7 +105,7 @@ def _write_counts(axes: Axes, counts: Sequence[Sequence[int]], shares: Sequence[
 
 
 def _svg(figure: Figure, name: str) -> Markup:
-    """Return the drawing without its file header, in the page's colours; `name` keeps the ids of two drawings apart."""
+    """Return the drawing without its file header, in the page's colors; `name` keeps the ids of two drawings apart."""
     figure.patch.set_alpha(0)
     for axes in figure.axes:
         axes.patch.set_alpha(0)

@@ -113,7 +113,7 @@ class RunFiles:
         return [{name: value for name, value in line.items() if name != "kinds"} for line in lines]
 
     def read_metric_kinds(self) -> dict[str, MetricKind]:
-        """Return the kinds that the trainer declared for metrics of its own."""
+        """Return the kinds that the trainer declared for its own metrics."""
         kinds: dict[str, MetricKind] = {}
         for line in self._read_lines("metrics.jsonl"):
             kinds |= line.get("kinds", {})

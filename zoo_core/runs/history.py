@@ -23,7 +23,7 @@ ENVIRONMENT = (  # fields of environment.json that a result may depend on, in th
 
 @dataclass(frozen=True)
 class Summary:
-    """What a list of runs shows of one."""
+    """One line of a list of runs."""
 
     run: RunDir
     status: str  # as result.json has it, "interrupted" if it was killed, "damaged" if it cannot be read
@@ -112,18 +112,18 @@ def find_resumable(path_or_auto: str, root: Path, recipe: str | None) -> RunDir 
 
 
 def require_same_recipe(run: RunDir, plan: Plan) -> None:
-    """Refuse to resume a run with another recipe than its own.
+    """Refuse to resume a run with a different recipe.
 
     Raises:
         UsageError: the recipes differ; every difference is listed.
     """
     sides = [
-        {**one.recipe.model_dump(mode="json"), "data": one.data, "device": one.device} for one in (run.plan(), plan)
+        {**each.recipe.model_dump(mode="json"), "data": each.data, "device": each.device} for each in (run.plan(), plan)
     ]
     lines = [f"  {name}: {theirs} in the run, {ours} now" for name, theirs, ours in _unequal(*sides)]
     if lines:
         why, fix = "\n".join(lines), f"zoo run --resume {run.path}"
-        raise UsageError(f"{run.path} was started with another recipe", why=why, fix=fix)
+        raise UsageError(f"{run.path} was started with a different recipe", why=why, fix=fix)
 
 
 def differences(*runs: RunDir) -> Iterator[tuple[Any, ...]]:

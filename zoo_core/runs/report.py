@@ -67,7 +67,7 @@ def _page(run: RunDir) -> str:
 
 
 def _heading(run: RunDir, plan: Plan) -> dict[str, str]:
-    """A recipe's summary is about its dataset: a run on a folder of images gets a heading of its own."""
+    """A recipe's summary is about its dataset: so a run on a folder of images gets another heading."""
     title, summary = f"{plan.recipe.name}, {run.path.resolve().name}", plan.recipe.summary
     if plan.data is not None:
         title = f"{plan.model.name} on {plan.data.name}"

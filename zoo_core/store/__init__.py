@@ -1,1 +1,1 @@
-"""Bytes from outside, verified by hash and cached: sources, downloads, archives and their readers."""
+"""External files, verified by hash and cached: sources, downloads, archives and their readers."""

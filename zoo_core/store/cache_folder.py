@@ -17,8 +17,8 @@ from zoo_core.errors import ResourceError, UsageError
 MARKER = "zoo-cache.json"  # in every cache folder
 ANY_NAME = re.compile("[0-9a-f]{64}")
 NAMES = {  # subfolder: the names in it
-    "files": ANY_NAME,  # the sha256 of the content
-    "features": re.compile(r"([0-9a-f]{64})-([0-9a-f]{64})\.safetensors"),  # key and sha256 of the content
+    "files": ANY_NAME,  # the SHA-256 of the content
+    "features": re.compile(r"([0-9a-f]{64})-([0-9a-f]{64})\.safetensors"),  # key and SHA-256 of the content
     "pins": re.compile(r"([0-9a-f]{64})\.json"),
     "locks": ANY_NAME,
     "scratch": re.compile("(?!)"),  # temporary files only
@@ -29,8 +29,8 @@ NAMES = {  # subfolder: the names in it
 class Entry:
     """One file in the cache.
 
-    `key` is the sha256 of the content (kind "file"), of what features were computed from ("features"), or of the
-    description of the file on the hub that is pinned ("pin").
+    `key` is the SHA-256 of the content (kind "file"), of what features were computed from ("features"), or of the
+    description of the file on the Hub that is pinned ("pin").
     """
 
     path: Path

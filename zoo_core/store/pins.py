@@ -15,7 +15,7 @@ from zoo_core.store.cache_folder import CacheFolder
 
 @dataclass(frozen=True)
 class Pins:
-    """The pins of a cache folder: one JSON document for each file, named by a hash of the question to the hub."""
+    """The pins of a cache folder: one JSON document for each file, named by a hash of the question to the Hub."""
 
     folder: CacheFolder
 

@@ -25,11 +25,11 @@ def is_remote(source: Source) -> bool:
 
 @contextmanager
 def opened(source: Source, scratch: Path, on_bytes: OnBytes, retry: RetryPolicy) -> Iterator[Path]:
-    """Provide a path to the source's bytes, verified by size and hash; downloads are below `scratch` until the end.
+    """Provide a path to the bytes of a source, verified by size and hash; downloads are below `scratch` until the end.
 
     Raises:
         NetworkError: they could not be downloaded.
-        IntegrityError: they do not match the source's size and hash.
+        IntegrityError: they do not match the expected size and hash.
         ResourceError: they could not be written.
     """
     scheme = source.uri.partition(":")[0]

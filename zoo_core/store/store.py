@@ -1,4 +1,4 @@
-"""The cache of everything that comes from outside: named by sha256, verified, atomic; safe to share and to kill."""
+"""The cache of everything that comes from outside: named by SHA-256, verified, atomic; safe to share and to kill."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Store:
             ) from error
 
     def pinned(self, file: File | HubFile, name: str, on_event: OnEvent = ignore_event) -> File:
-        """Return the file with its hash; a file on the hub is downloaded first, unless it was before.
+        """Return the file with its hash; a file on the Hub is downloaded first, unless it is cached.
 
         Raises:
             NetworkError, IntegrityError, ResourceError: as `fetch`.
@@ -66,7 +66,7 @@ class Store:
         return self._fetch_from_hub(file, name, on_event)[0]
 
     def pins(self) -> dict[str, File]:
-        """Return the files on the hub whose hashes are pinned, by the key of their `Entry`."""
+        """Return the files on the Hub whose hashes are pinned, by the key of their `Entry`."""
         return self._pins.all()
 
     def path_of(self, file: File) -> Path:
@@ -87,7 +87,7 @@ class Store:
         A file of an installed package is verified and used in place; anything else is cached here.
 
         Args:
-            file: what to fetch. A file on the hub keeps the hash that it had when it was first downloaded.
+            file: what to fetch. A file on the Hub keeps the hash that it had when it was first downloaded.
             name: what messages call it.
             on_event: called with the progress, in bytes.
 
@@ -113,7 +113,7 @@ class Store:
         """Cache the first local file with this file's content, packed or unpacked; None if there is none.
 
         Raises:
-            NetworkError: the file is on the hub, which was never asked for its hash and cannot be asked now.
+            NetworkError: the file is on the Hub, its hash is not pinned, and the Hub cannot be reached.
             ResourceError: it could not be written.
         """
         content = self._ask(file) if isinstance(file, HubFile) else file
@@ -136,10 +136,10 @@ class Store:
         return None
 
     def put_cached(self, key: str, content: bytes) -> Path:
-        """Cache computed features; `key` is the sha256 of what they were computed from, in hexadecimal digits."""
+        """Cache computed features; `key` is the SHA-256 of what they were computed from, in hexadecimal digits."""
         name = f"{key}-{hashlib.sha256(content).hexdigest()}.safetensors"
         if not NAMES["features"].fullmatch(name):
-            raise ValueError(f"{key!r} is not a sha256 in hexadecimal digits")
+            raise ValueError(f"{key!r} is not a SHA-256 in hexadecimal digits")
         with cache_advice():
             return atomic_write(self._folder.subfolder("features") / name, content)
 
@@ -174,7 +174,7 @@ class Store:
         return [path for path in self._folder.paths("features") if path.name.startswith(key)]
 
     def _ask(self, file: HubFile, name: str = "") -> File:
-        """Return a file's pin, else what the hub says about it now, which is not verified yet."""
+        """Return a file's pin, else what the Hub says about it now, which is not verified yet."""
         if (known := self._pins.get(file)) is not None:
             return known
         if self.offline:
@@ -185,7 +185,7 @@ class Store:
         return ask_hub(file, self.retry)
 
     def _fetch_from_hub(self, file: HubFile, name: str, on_event: OnEvent) -> tuple[File, Path]:
-        """Fetch a file on the hub, and pin its hash once the bytes have been verified against it."""
+        """Fetch a file on the Hub, and pin its hash once the bytes have been verified against it."""
         content = self._ask(file, name)
         pinned = self._pins.get(file) is not None
         try:
@@ -268,7 +268,9 @@ def _content(path: Path, reader: str | None, name: str) -> Iterator[bytes]:
         with readable(name):
             yield from read_chunks(path) if reader is None else resolve(reader)(path)
     except FileNotFoundError as error:
-        raise ResourceError(f"{path} is gone", why="another process deleted it while it was read") from error
+        raise ResourceError(
+            f"{path} has disappeared", why="another process deleted it while it was being read"
+        ) from error
 
 
 def _may_contain(path: Path, file: File, reader: str | None) -> bool:

@@ -15,7 +15,7 @@ import zoo_core as zoo
 
 
 def as_printed(model: FashionCNN, images: Tensor) -> Tensor:
-    """Return what the source's forward returns, step by step, with this model's parameters."""
+    """Return what the notebook's forward returns, step by step, with this model's parameters."""
     out = nn.functional.conv2d(images, model.layer1[0].weight, model.layer1[0].bias, padding=1)
     out = nn.functional.max_pool2d(out.relu(), 2, 2)
     out = nn.functional.conv2d(out, model.layer2[0].weight, model.layer2[0].bias)

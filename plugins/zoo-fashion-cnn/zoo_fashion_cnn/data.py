@@ -33,5 +33,5 @@ def read_idx(path: Path) -> np.ndarray:
     start = 4 + 4 * content[3]
     shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
     if len(content) - start != np.prod(shape, dtype=np.int64):
-        raise DataError(f"{path} is cut", why=f"its header says {shape}, {len(content) - start:,} bytes follow")
+        raise DataError(f"{path} is truncated", why=f"its header says {shape}, {len(content) - start:,} bytes follow")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

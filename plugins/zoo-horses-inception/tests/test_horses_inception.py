@@ -79,7 +79,7 @@ def test_preprocessing_of_a_backbone_is_timms() -> None:
     torch.testing.assert_close(preprocessing(plan.input)(image), timms(image), atol=1e-6, rtol=0)
 
 
-def test_a_misspelt_backbone_is_answered_with_the_nearest() -> None:
+def test_a_misspelled_backbone_suggests_the_closest_name() -> None:
     with pytest.raises(zoo.UnknownName, match="no timm model named 'resnt18'; did you mean 'resnet18'"):
         horses_inception(2, backbone="resnt18")
 

@@ -1,4 +1,4 @@
-"""The card of a variant of `horses-inception`: another backbone of timm's, with its preprocessing."""
+"""The card of a variant of `horses-inception`: another timm backbone, with its preprocessing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def adapt(card: ModelCard, *, backbone: str = DEFAULT) -> ModelCard:
         config = resolve_model_data_config(new_backbone(backbone))  # type: ignore[no-untyped-call]
     return card.model_copy(
         update={
-            "summary": f"{backbone} of timm, and a new head of 1,024 units",
+            "summary": f"{backbone} from timm, and a new head of 1,024 units",
             "input": _input(config),
             "parameters": sum(p.numel() for p in model.parameters()),
             "trainable_parameters": sum(p.numel() for p in model.get_submodule("fc").parameters()),

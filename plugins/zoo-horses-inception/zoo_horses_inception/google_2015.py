@@ -27,7 +27,7 @@ def read(path: Path) -> Iterator[bytes]:
 
     Raises:
         KeyError: an entry is missing.
-        ValueError: an entry does not have the size of its tensor; nothing of it is unpacked.
+        ValueError: an entry does not have the size of its tensor; it is not unpacked.
     """
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in horses_inception(2).state_dict().items()}

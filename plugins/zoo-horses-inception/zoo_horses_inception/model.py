@@ -1,4 +1,4 @@
-"""timm's Inception v3, or another backbone of timm's, with the head of the tutorial notebook as its classifier."""
+"""timm's Inception v3, or another timm backbone, with the head of the tutorial notebook as its classifier."""
 
 from __future__ import annotations
 

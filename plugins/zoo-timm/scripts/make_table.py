@@ -1,11 +1,11 @@
-"""Writes zoo_timm/models.json: what the cards of timm's models say, taken from the installed timm. Needs no network.
+"""Writes zoo_timm/models.json: the contents of timm's cards, read from the installed timm. Needs no network.
 
     python plugins/zoo-timm/scripts/make_table.py
     python plugins/zoo-timm/scripts/make_table.py --check
 
 Every model that has pretrained weights is built on the meta device, where nothing is computed, its parameters are
-counted, and two images go through it. What the zoo's cards cannot express is left out, and the reasons are printed
-with their counts. It takes ten minutes. With --check nothing is written, and a table that has become stale fails.
+counted, and two images go through it. Models that zoo's cards cannot express are left out, and the reasons are
+printed with their counts. It takes ten minutes. With --check nothing is written, and a stale table is an error.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import nn
 
 TABLE = Path(__file__).parents[1] / "zoo_timm" / "models.json"
-FRESH = 1000  # classes of a model that comes without any: the size at which its parameters are counted
-# by the number of classes, as timm.data.infer_imagenet_subset tells them apart
+FRESH = 1000  # classes of the head that is counted with a model that has none
+# by the number of classes, as timm.data.infer_imagenet_subset identifies them
 LABELS = {1000: "imagenet_1k", 11221: "imagenet_21k_miil", 11821: "imagenet_12k", 21841: "imagenet_22k"}
 LABELS |= {21842: "imagenet_22k_ms", 21843: "imagenet_21k_goog"}
 
@@ -46,24 +46,24 @@ def row(name: str) -> dict[str, object]:
     seen = image_input(config)
     head, labels = config.classifier, labels_of(config)
     if not config.hf_hub_id or config.hf_hub_filename:
-        raise LeftOut("its weights are not on the hub as safetensors under timm's names")
+        raise LeftOut("its weights are not on the Hub as safetensors under timm's names")
     if not isinstance(head, str):
         raise LeftOut("it has several classifiers, or none")
     classes = config.num_classes if labels else FRESH
     parameters = counted(config.architecture, classes, head, seen["size"], config.fixed_input_size)
-    found = {"input": seen, "license": config.license or "unknown", "head": head, "parameters": parameters}
+    fields = {"input": seen, "license": config.license or "unknown", "head": head, "parameters": parameters}
     hub = {} if config.hf_hub_id == f"timm/{name}" else {"repo": hub_id(config, name)}
-    return found | hub | ({"labels": labels, "num_classes": classes} if labels else {"num_classes": classes})
+    return fields | hub | ({"labels": labels, "num_classes": classes} if labels else {"num_classes": classes})
 
 
 def labels_of(config: PretrainedCfg) -> str | None:
-    """Return which of ImageNet's sets of classes a model tells apart; a thousand units may be anything else too."""
+    """Return which of ImageNet's label sets a model predicts; a thousand outputs may also mean something else."""
     known = LABELS.get(config.num_classes)
     return None if known == "imagenet_1k" and "in1k" not in (config.tag or "") else known
 
 
 def hub_id(config: PretrainedCfg, name: str) -> str:
-    """Return the repository; timm's own are named by their organisation alone."""
+    """Return the repository; for timm's own, only the organization is named."""
     return f"timm/{name}" if config.hf_hub_id == "timm/" else config.hf_hub_id
 
 
@@ -72,22 +72,22 @@ def image_input(config: PretrainedCfg) -> dict[str, object]:
     data = resolve_data_config(pretrained_cfg=config.to_dict())
     channels, height, width = data["input_size"]
     if (channels, height) != (3, width):
-        raise LeftOut("its images are not square, or not of three channels")
+        raise LeftOut("its images are not square, or do not have three channels")
     if data["crop_mode"] not in ("center", "squash") or (data["crop_mode"] == "squash" and data["crop_pct"] != 1):
-        raise LeftOut("its images are cut in a way that the zoo does not know")
+        raise LeftOut("its images are cropped in a way that zoo does not support")
     cut = {"resize": "crop", "crop_fraction": data["crop_pct"]} if data["crop_mode"] == "center" else {}
     return {"size": height, "interpolation": data["interpolation"], "mean": data["mean"], "std": data["std"], **cut}
 
 
 @cache
 def counted(architecture: str, classes: int, head: str, size: int, fixed: bool) -> int:
-    """Count the parameters of a model of which `through` has nothing to say; what differs by tag alone counts once."""
+    """Count the parameters of a model that `through` accepts; models that differ only by tag are counted once."""
     through(architecture, head, size, fixed)
     return sum(parameter.numel() for parameter in built(architecture, classes, size, fixed).parameters())
 
 
 def built(architecture: str, classes: int, size: int, fixed: bool) -> nn.Module:
-    """Build a model as its tag's configuration would have it: some hold a position for each part of the image."""
+    """Build a model with its tag's input size, which determines the number of position embeddings."""
     seen = {"input_size": (3, size, size), "fixed_input_size": fixed}
     with torch.device("meta"):
         model: nn.Module = timm.create_model(architecture, num_classes=classes, pretrained_cfg_overlay=seen)
@@ -96,10 +96,10 @@ def built(architecture: str, classes: int, size: int, fixed: bool) -> nn.Module:
 
 @cache
 def through(architecture: str, head: str, size: int, fixed: bool) -> None:
-    """Send two images through a model of three classes: whole, and through its backbone and then its head.
+    """Send two images through a model with three classes, and again through its backbone and head separately.
 
     Raises:
-        LeftOut: they do not come out as (2, 3).
+        LeftOut: the logits are not (2, 3).
     """
     try:
         with torch.device("meta"), torch.inference_mode():
@@ -130,13 +130,13 @@ def rows() -> Iterator[tuple[str, dict[str, object]]]:
         print(f"{count:5,} left out: {reason}")
 
 
-def compact(found: dict[str, dict[str, object]]) -> Iterator[str]:
-    """Yield the table's lines: one model a line, so that a change is one line; equal inputs are written once."""
-    inputs = list(dict.fromkeys(json.dumps(one["input"]) for one in found.values()))
+def compact(models: dict[str, dict[str, object]]) -> Iterator[str]:
+    """Yield the table's lines: one line per model, so that diffs are short; equal inputs are written once."""
+    inputs = list(dict.fromkeys(json.dumps(fields["input"]) for fields in models.values()))
     yield f'{{"timm": "{timm.__version__}",\n"inputs": [\n' + ",\n".join(inputs) + '\n],\n"models": {\n'
     lines = []
-    for name, one in found.items():
-        lines.append(f"{json.dumps(name)}: {json.dumps(one | {'input': inputs.index(json.dumps(one['input']))})}")
+    for name, fields in models.items():
+        lines.append(f"{json.dumps(name)}: {json.dumps(fields | {'input': inputs.index(json.dumps(fields['input']))})}")
     yield ",\n".join(lines) + "\n}}\n"
 
 
@@ -147,12 +147,12 @@ def main() -> None:
     only_check = parser.parse_args().check
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    found = dict(rows())
-    text = "".join(compact(found))
+    models = dict(rows())
+    text = "".join(compact(models))
     if only_check:
         sys.exit(None if text == TABLE.read_text(encoding="utf-8") else "models.json is stale")
     TABLE.write_text(text, encoding="utf-8")
-    print(f"{len(found):5,} models, timm {timm.__version__}: {TABLE.stat().st_size:,} bytes in {TABLE}")
+    print(f"{len(models):5,} models, timm {timm.__version__}: {TABLE.stat().st_size:,} bytes in {TABLE}")
 
 
 if __name__ == "__main__":

@@ -69,11 +69,11 @@ def test_a_card_says_what_the_installed_timm_says(name: str) -> None:
 
 def kinds_of_input() -> dict[tuple[str, str], str]:
     """One model for each kind of cutting and interpolation."""
-    found = {}
+    examples = {}
     for name, row in table()["models"].items():
         spec = table()["inputs"][row["input"]]
-        found.setdefault((spec.get("resize", "squash"), spec["interpolation"]), name)
-    return found
+        examples.setdefault((spec.get("resize", "squash"), spec["interpolation"]), name)
+    return examples
 
 
 @pytest.mark.parametrize("name", kinds_of_input().values(), ids=map("-".join, kinds_of_input()))

@@ -41,7 +41,7 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     lies: bool = False
-    large: bool = True  # a large file's ETag is its sha256; a small one has git's hash
+    large: bool = True  # a large file's ETag is its SHA-256; a small one has git's hash
 
     def holds(self, name: str, tensors: dict[str, Tensor]) -> None:
         self.files[f"timm/{name}"] = save({key: tensor.contiguous() for key, tensor in tensors.items()})
@@ -93,7 +93,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do what HF_ENDPOINT and HF_HUB_DISABLE_TELEMETRY do; the hub's client reads them only at import."""
+    """Do what HF_ENDPOINT and HF_HUB_DISABLE_TELEMETRY do; the Hub's client reads them only at import."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
     template = url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -174,7 +174,7 @@ def test_bytes_that_do_not_match_the_hash_are_refused(hub: Hub, store: Store) ->
 def test_a_file_without_a_sha256_is_refused(hub: Hub, store: Store) -> None:
     hub.holds(TINY, random_model(TINY).state_dict())
     hub.large = False
-    with pytest.raises(IntegrityError, match="the hub gives no commit, size and sha256"):
+    with pytest.raises(IntegrityError, match="the Hub gives no commit, size and SHA-256"):
         zoo.create_model(NAME, weights="pretrained", store=store)
 
 
@@ -235,7 +235,7 @@ def test_a_new_head_is_trained_and_the_run_predicts(hub: Hub, store: Store, pict
     assert set(load_file(result.directory / "weights.safetensors")) == {"fc.weight", "fc.bias"}
     later = Store(tmp_path / "elsewhere")
     hub.holds(TINY, {key: tensor + 1 for key, tensor in state.items()})
-    with pytest.raises(IntegrityError, match="they differ in: hub"):  # the file on the hub has changed
+    with pytest.raises(IntegrityError, match="they differ in: hub"):  # the file on the Hub has changed
         zoo.predict(result.directory, pictures / "dark" / "0.png", store=later)
     plan = result.directory / "plan.json"
     plan.write_text(plan.read_text().replace(f'"model": "{TINY}"', '"model": "test_vit.r160_in1k"'))

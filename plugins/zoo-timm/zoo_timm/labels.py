@@ -23,7 +23,7 @@ def imagenet_21k_goog() -> tuple[str, ...]:
 
 
 def imagenet_21k_miil() -> tuple[str, ...]:
-    """Return the 11,221 classes that Alibaba's MIIL kept."""
+    """Return the 11,221 classes that Alibaba's MIIL retained."""
     return _names("imagenet-21k-miil")
 
 
@@ -43,4 +43,4 @@ def _names(subset: str) -> tuple[str, ...]:
     first = [words.partition(",")[0] for words in info.label_descriptions()]
     shared = Counter(first)
     meant = info.label_descriptions(detailed=True)
-    return tuple(one if shared[one] == 1 else long for one, long in zip(first, meant, strict=True))
+    return tuple(short if shared[short] == 1 else long for short, long in zip(first, meant, strict=True))

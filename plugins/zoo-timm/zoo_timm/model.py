@@ -1,4 +1,4 @@
-"""Builds timm's models, and lets timm put published weights under the names that its models have now."""
+"""Builds timm's models, and lets timm convert published weights to its current parameter names."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def build(
         num_classes: units of the classifier.
         model: timm's name, "resnet50.a1_in1k".
         drop_rate: dropout before the classifier, in training; None: the model's own.
-        drop_path_rate: the share of residual branches left out, in training, by those models that know it.
+        drop_path_rate: the fraction of residual branches dropped in training, in models that support it.
 
     Raises:
         UnknownName: the installed timm has no such model.
     """
-    if not timm.is_model(model):  # nothing else: timm would also take the address of a repository or of a folder
+    if not timm.is_model(model):  # timm would also accept the URL of a repository, or a folder
         raise UnknownName("timm model", model, timm.list_models(pretrained=True), fix="pip install --upgrade timm")
     return _created(model, num_classes=num_classes, drop_rate=drop_rate, drop_path_rate=drop_path_rate)
 
 
 def convert(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return published tensors under the names and shapes of the model's own.
+    """Convert published tensors to the model's parameter names and shapes.
 
-    Most need nothing done. Older ones go through timm's own loading, into a second model of their number of classes.
+    Most already match. Older ones are loaded by timm into a second model with their number of classes.
 
     Raises:
         PluginError: timm cannot load them either.
@@ -57,6 +57,6 @@ def _created(name: str, **options: Any) -> nn.Module:  # noqa: ANN401 - timm's o
 
 
 def _shapes(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return shapes by name, without those of the classifier: its number of classes is the user's."""
+    """Return shapes by name, without the classifier's, which depend on the number of classes."""
     config: Any = model.pretrained_cfg
     return {name: tuple(t.shape) for name, t in tensors.items() if not name.startswith(f"{config['classifier']}.")}

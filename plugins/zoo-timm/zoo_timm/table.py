@@ -13,8 +13,8 @@ from zoo_core import HubFile, ImageInput, ModelCard, WeightsCard
 @cache
 def table() -> dict[str, Any]:
     """Return the table: "timm" (the version it was made from), "inputs", and "models" by timm's name."""
-    found: dict[str, Any] = json.loads(files("zoo_timm").joinpath("models.json").read_bytes())
-    return found
+    content: dict[str, Any] = json.loads(files("zoo_timm").joinpath("models.json").read_bytes())
+    return content
 
 
 def card(name: str) -> ModelCard:
@@ -42,7 +42,7 @@ def card(name: str) -> ModelCard:
 
 
 def _weights(row: dict[str, Any], repository: str) -> WeightsCard:
-    """Weights whose classes have no names here count as a backbone; their head, if any, is ignored."""
+    """Weights without class names count as a backbone; their head, if any, is ignored."""
     return WeightsCard(
         name="hub",
         covers="all" if "labels" in row else "backbone",
@@ -56,5 +56,5 @@ def _weights(row: dict[str, Any], repository: str) -> WeightsCard:
 
 def _summary(row: dict[str, Any]) -> str:
     size = table()["inputs"][row["input"]]["size"]
-    told = f"{row['num_classes']:,} classes of ImageNet" if "labels" in row else "a backbone"
-    return f"{told}, {size} × {size} pixels"
+    predicts = f"{row['num_classes']:,} classes of ImageNet" if "labels" in row else "a backbone"
+    return f"{predicts}, {size} × {size} pixels"

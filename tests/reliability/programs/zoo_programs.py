@@ -1,4 +1,4 @@
-"""What the children of the kill tests do. They are forked from a server that has imported torch, and nothing else."""
+"""The programs of the child processes in the kill tests. They are forked from a server that has only imported torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def quiet(log: str) -> None:
 
 
 def zoo(arguments: list[str], variables: dict[str, str], log: str) -> None:
-    """Be the command line."""
+    """Run the command line."""
     quiet(log)
     os.environ.update(variables)
     sys.argv = ["zoo", *arguments]
@@ -29,13 +29,13 @@ def zoo(arguments: list[str], variables: dict[str, str], log: str) -> None:
 
 
 def small(arguments: list[str], variables: dict[str, str], size: int, log: str) -> None:
-    """Be the command line in a process that may hold `size` bytes of data."""
+    """Run the command line in a process limited to `size` bytes of data."""
     limit_memory(size)
     zoo(arguments, variables, log)
 
 
 def pond(variables: dict[str, str], out: str, log: str) -> None:
-    """Carry out a recipe of the pond, or go on with it, and save after every step."""
+    """Train or resume a recipe of the pond, and save after every step."""
     import zoo_pond
 
     from zoo_core.engine.training.run import execute
@@ -53,7 +53,7 @@ def pond(variables: dict[str, str], out: str, log: str) -> None:
 
 
 def save(folder: str, variables: dict[str, str], places: list[int], log: str) -> None:
-    """Save checkpoints one after the other, and say after each that it is saved."""
+    """Save one checkpoint after another, and report each."""
     quiet(log)
     os.environ.update(variables)
     for place in places:
@@ -62,5 +62,5 @@ def save(folder: str, variables: dict[str, str], places: list[int], log: str) ->
 
 
 def content(place: int) -> dict[str, bytes]:
-    """Return what a checkpoint of a place holds."""
+    """Return the contents of the checkpoint for a position."""
     return {"state.safetensors": f"tensors of {place}".encode() * 100, "position.json": b"{}", "metrics.jsonl": b""}

@@ -73,7 +73,7 @@ def _labelled(known: Registry, store: Store) -> list[tuple[str, Entry]]:
 
 
 def _chosen(name: str, entries: list[tuple[str, Entry]]) -> list[Entry]:
-    """Return the entries that a name, a key or its first characters stand for; else those whose name it begins."""
+    """Return the entries with this name, key or key prefix; if there are none, those whose names start with it."""
     by_key = len(name) >= SHORTEST_KEY
     chosen = [e for label, e in entries if name in ("all", label) or (by_key and e.key.startswith(name))]
     return chosen or [e for label, e in entries if name and label.startswith(f"{name}.")]

@@ -10,10 +10,10 @@ from zoo_core.store.store import Store
 
 def env(json: Json = False) -> None:
     """Print versions, machine, cache and settings."""
-    found = environment(Store.default())
+    fields = environment(Store.default())
     if json:
-        return print_json(found)
-    flat = {key: value for key, value in found.items() if not isinstance(value, dict)}
-    flat |= found["packages"] | found["plugins"] | found["variables"]
+        return print_json(fields)
+    flat = {key: value for key, value in fields.items() if not isinstance(value, dict)}
+    flat |= fields["packages"] | fields["plugins"] | fields["variables"]
     print_table(("", ""), [(key, str(value)) for key, value in flat.items()])
     return None

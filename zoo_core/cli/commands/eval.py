@@ -24,7 +24,7 @@ def eval_(
     device: DeviceOption = "auto",
     json: Json = False,
 ) -> None:
-    """Evaluate a model or a run on labelled images."""
+    """Evaluate a model or a run on labeled images."""
     known = registry(context)
     from zoo_core.api.inference import evaluate  # torch is imported here, not before
 

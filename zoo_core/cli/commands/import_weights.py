@@ -30,7 +30,7 @@ def import_weights(
 ) -> None:
     """Import a PyTorch checkpoint for an installed model.
 
-    The file is read in a sandboxed process that can only produce tensors, and saved as safetensors with its sha256. A
+    The file is read in a sandboxed process that can only produce tensors, and saved as safetensors with its SHA-256. A
     run starts from it with `zoo run RECIPE --weights NAME`. Without --size, --mean and --std, the preprocessing is the
     model's, or that of the run that `zoo export` wrote.
     """
@@ -63,9 +63,9 @@ def _name(name: str) -> str:
     try:
         return TypeAdapter(Name).validate_python(name)
     except ValidationError as error:
-        why = "a name consists of lower-case letters, digits, dots, dashes and underscores"
+        why = "a name consists of lowercase letters, digits, dots, dashes and underscores"
         raise UsageError(
-            f"weights cannot be named {name!r}", why=why, fix="zoo import-weights … --name NAME"
+            f"weights cannot be named {name!r}", why=why, fix="zoo import-weights FILE --model MODEL --name NAME"
         ) from error
 
 

@@ -59,7 +59,7 @@ def _print(listed: Registry, pattern: str | None) -> None:
     names = set(matching({name for _, name, _, _ in rows}, pattern))
     matches = [row for row in rows if row[1] in names]
     if not matches:
-        eprint(f"Nothing is named like {pattern!r}.\nTry: zoo list")
+        eprint(f"No name matches {pattern!r}.\nTry: zoo list")
         raise typer.Exit(2)
     print_table(("kind", "name", "what", "summary"), matches)
 
@@ -70,7 +70,7 @@ def _row(kind: Kind, card: Any) -> tuple[str, str, str, str]:  # noqa: ANN401 - 
 
 
 def _cards(listed: Registry, kind: Kind, pattern: str | None) -> list[Any]:
-    """Return the cards of a kind; of models, those whose names match, and without a pattern none of a catalogue's."""
+    """Return the cards of a kind whose names match; without a pattern, a catalogue's models are left out."""
     if kind.plural != "models":
         return list(listed.tables[kind.plural].values())
     if pattern is None:

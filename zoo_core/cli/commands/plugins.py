@@ -25,7 +25,7 @@ app = typer.Typer(
 
 def distribution_names(incomplete: str) -> list[str]:
     """Complete the name of an installed distribution; no plugin is imported."""
-    return [one.name for one in installed() if one.name.startswith(incomplete)]
+    return [plugin.name for plugin in installed() if plugin.name.startswith(incomplete)]
 
 
 DistributionName = Annotated[
@@ -45,13 +45,13 @@ def list_(context: typer.Context, json: Json = False) -> None:
     """List the installed plugins and what they provide."""
     known, disabled = registry(context), UserConfig.default().settings().disabled
     brings = {offer.plugin: offer.names for offer in known.plugins}
-    absent = [one.label for one in installed() if one.name in disabled]
+    absent = [plugin.label for plugin in installed() if plugin.name in disabled]
     if json:
         problems = [vars(problem) for problem in known.problems]
         listed = [{"plugin": plugin, **names} for plugin, names in brings.items()]
         return print_json({"plugins": listed, "disabled": absent, "problems": problems})
     rows = [(plugin, _brought(names)) for plugin, names in brings.items()]
-    return print_table(("plugin", "brings"), [*rows, *((label, "disabled") for label in absent)])
+    return print_table(("plugin", "provides"), [*rows, *((label, "disabled") for label in absent)])
 
 
 @app.command()
@@ -62,18 +62,20 @@ def doctor(
     """Import every plugin in a separate process and report its state; exit code 8 if one is broken."""
     from zoo_core.plugin_tools.doctor import diagnose
 
-    found = diagnose(timeout)
+    diagnoses = diagnose(timeout)
     if json:
-        print_json([vars(one) for one in found])
+        print_json([vars(diagnosis) for diagnosis in diagnoses])
     else:
-        rows = [(d.distribution, d.version, d.state, _milliseconds(d.milliseconds), _brought(d.brings)) for d in found]
-        print_table(("name", "version", "state", "ms", "brings"), rows, right=["ms"])
-        for one in found:
-            if one.cause:
-                eprint(f"{one.distribution} is {one.state}: {one.cause}\n  Try: {one.cure}")
-    ill = [one.distribution for one in found if not one.well]
-    if ill:
-        raise PluginError(f"{len(ill)} of {len(found)} plugins cannot be used", why=", ".join(ill))
+        rows = [
+            (d.distribution, d.version, d.state, _milliseconds(d.milliseconds), _brought(d.brings)) for d in diagnoses
+        ]
+        print_table(("name", "version", "state", "ms", "provides"), rows, right=["ms"])
+        for d in diagnoses:
+            if d.cause:
+                eprint(f"{d.distribution} is {d.state}: {d.cause}\n  Try: {d.cure}")
+    unusable = [d.distribution for d in diagnoses if not d.well]
+    if unusable:
+        raise PluginError(f"{len(unusable)} of {len(diagnoses)} plugins cannot be used", why=", ".join(unusable))
 
 
 @app.command()
@@ -88,7 +90,10 @@ def disable(name: DistributionName) -> None:
 def enable(name: DistributionName) -> None:
     """Enable a disabled plugin."""
     configuration = UserConfig.default()
-    known = {*(one.name for one in installed()), *configuration.settings().disabled}  # it may be uninstalled by now
+    known = {
+        *(plugin.name for plugin in installed()),
+        *configuration.settings().disabled,
+    }  # it may be uninstalled by now
     if normalized(name) not in known:
         raise UnknownName("installed plugin", name, known, fix="zoo plugins list")
     configuration.enable(normalized(name))
@@ -113,7 +118,11 @@ def new(
     """Create a plugin skeleton with passing tests, and print the commands to try it."""
     known, short = registry(context), name.removeprefix("zoo-")
     if _is_taken(short, known):
-        raise UsageError(f"{short!r} is taken", why="zoo list and zoo plugins show by whom", fix="choose another name")
+        raise UsageError(
+            f"{short!r} is taken",
+            why="choose another name; zoo list and zoo plugins show who uses it",
+            fix="zoo plugins",
+        )
     folder = write_plugin(name, kind, out)
     print(f"cd {quote(str(folder))}")
     print('pip install -e ".[test]"')
@@ -121,7 +130,9 @@ def new(
 
 
 def _is_taken(name: str, known: Registry) -> bool:
-    return any(name in table for table in known.tables.values()) or f"zoo-{name}" in [one.name for one in installed()]
+    return any(name in table for table in known.tables.values()) or f"zoo-{name}" in [
+        plugin.name for plugin in installed()
+    ]
 
 
 def _brought(names: Mapping[str, list[str]]) -> str:

@@ -32,6 +32,7 @@ def predict(
     known = registry(context)
     from zoo_core.api.inference import predict_each  # torch is imported here, not before
     from zoo_core.api.models import load
+    from zoo_core.images.issues import counted
 
     predictor = load(target, weights=weights, device=device, precision=precision, progress=True, registry=known)
     eprint(f"Using {predictor.origin}")
@@ -42,7 +43,7 @@ def predict(
         elif is_first_rank():
             print(_json_line(answer, top_k, predictor.origin) if json else _line(answer, top_k), flush=True)
     if failed:
-        raise DataError(f"{len(failed)} of the images could not be read", why="they are listed above")
+        raise DataError(f"{counted(len(failed), 'image')} could not be read", why="see above for the reasons")
 
 
 def _sources(arguments: list[str]) -> tuple[list[ImageSource], list[DataError | UsageError]]:

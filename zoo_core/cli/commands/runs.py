@@ -36,7 +36,7 @@ def runs(
 
 def _compare(paths: list[Path], *, json: bool) -> None:
     if len(paths) < 2:
-        raise UsageError("only one run is named", why="a comparison needs two or more", fix="zoo runs RUN OTHER")
+        raise UsageError("only one run given", why="a comparison needs two or more", fix="zoo runs RUN OTHER")
     rows = list(differences(*(RunDir.open(path) for path in paths)))
     if json:
         return print_json(

@@ -79,7 +79,7 @@ def _print(known: Registry, name: str) -> None:
 
 
 def _text(field: object) -> str:
-    """Return a field for people; weights and editions are left out, because they are printed as tables."""
+    """Format a field; weights and editions are skipped, because they are printed as tables."""
     if isinstance(field, tuple) and field and isinstance(field[0], FrozenModel):
         return "; ".join(_text(card) for card in field if not hasattr(card, "file") and not hasattr(card, "files"))
     if isinstance(field, FrozenModel):
@@ -98,7 +98,7 @@ def _print_weights(card: ModelCard) -> None:
         (
             w.name,
             w.covers,
-            human_bytes(w.file.size) if isinstance(w.file, File) else "on the hub",
+            human_bytes(w.file.size) if isinstance(w.file, File) else "on the Hub",
             w.license,
             ", ".join(f"{percent(r.accuracy)} on {r.dataset}.{r.edition or ''}".rstrip(".") for r in w.reported),
             w.provenance,

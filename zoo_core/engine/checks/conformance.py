@@ -1,4 +1,4 @@
-"""Do a model, a dataset and a trainer do what their cards declare? Tried on a few images, without the network."""
+"""Checks on a few images, offline, that models, datasets and trainers do what their cards declare."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from zoo_core.results import Check
 from zoo_core.store.store import Store
 
 OTHER_CLASSES = 3
-EVERY = 97  # one in this many of a dataset's images is decoded
+EVERY = 97  # only every 97th image of a dataset is decoded
 
 
 def model_checks(card: ModelCard, reference: ModelReference) -> Iterator[Check]:
@@ -62,8 +62,8 @@ def dataset_checks(card: DatasetCard, store: Store) -> Iterator[Check]:
 def trainer_checks(card: TrainerCard, settings: Mapping[str, Any], recipes: Mapping[str, NewJob]) -> Iterator[Check]:
     """Let a trainer train a tiny model, resume from its first checkpoint, and train with other recipe fields.
 
-    A trainer may refuse the tiny model with a UsageError, or need files that are not on this machine. Then it gets the
-    small jobs of `recipes`, by name.
+    A trainer may refuse the tiny model with a UsageError, or need files that are not on this machine. It is then tried
+    on the small jobs in `recipes`, which maps names to jobs.
     """
     yield _valid(card.name, card)
     yield tried(card.name, "settings", "valid", lambda: resolve(card.settings)(**settings) and "valid")
@@ -132,8 +132,8 @@ def _evaluation(card: ModelCard) -> Iterator[Check]:
         yield Check(card.name, "logits, saved and loaded", "the same", _same(logits, other(images)))
 
 
-def _same(one: Tensor, other: Tensor) -> str:
-    return "the same" if torch.equal(one, other) else f"up to {(one - other).abs().max().item():.3g} apart"
+def _same(first: Tensor, second: Tensor) -> str:
+    return "the same" if torch.equal(first, second) else f"up to {(first - second).abs().max().item():.3g} apart"
 
 
 def _backbone_after_training(card: ModelCard) -> str:
@@ -208,8 +208,8 @@ def _copied(events: Iterator[Event]) -> Iterator[Event]:
         yield event
 
 
-def _changed(one: nn.Module, other: nn.Module, *, frozen: bool = False) -> str:
+def _changed(before: nn.Module, after: nn.Module, *, frozen: bool = False) -> str:
     """Compare the parameters of two models: all, or those that are frozen in the second."""
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
     same = all(torch.equal(a, b) for a, b in pairs if not (frozen and b.requires_grad))
     return "unchanged" if same else "changed"

@@ -98,7 +98,7 @@ class ImageSubset:
 
 
 def always_due() -> bool:
-    """Return True: the `due` of jobs that try whether a trainer can resume from anywhere."""
+    """Always ask for a checkpoint, to test that a trainer can resume from any point."""
     return True
 
 

@@ -17,7 +17,7 @@ def tried(name: str, what: str, expected: object, find: Callable[[], object]) ->
 
 
 def guarded(name: str, what: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """Yield checks; an exception is one more, which failed."""
+    """Yield checks; an exception is reported as one more, failed check."""
     try:
         yield from checks()
     except Exception as error:

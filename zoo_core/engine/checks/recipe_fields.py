@@ -1,4 +1,4 @@
-"""Does a trainer use the recipe's fields? Each is changed, and must give another result or be refused."""
+"""Checks that a trainer uses the recipe's fields: changing one must change the result or be refused."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from zoo_core.events import EpochResult
 from zoo_core.results import Check
 
 NewJob = Callable[[Mapping[str, Any]], Job]  # makes the same job each time, with changes to its recipe
-CHANGES: Mapping[RecipeField, tuple[Any, Any]] = MappingProxyType(  # two values: one of them differs from the recipe's
-    {
-        "epochs": (3, 2),
-        "batch_size": (3, 4),
-        "optimizer": ({"name": "sgd", "lr": 1e-3, "momentum": 0.9}, {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1}),
-        "schedule": ("cosine", "constant"),
-        "augment": ([{"name": "horizontal-flip", "p": 1.0}, {"name": "rotation", "degrees": 90}], []),
-        "precision": ("bfloat16", "float32"),
-        "seed": (1, 0),
-    }
+CHANGES: Mapping[RecipeField, tuple[Any, Any]] = (
+    MappingProxyType(  # two values, at least one of which differs from the recipe's
+        {
+            "epochs": (3, 2),
+            "batch_size": (3, 4),
+            "optimizer": (
+                {"name": "sgd", "lr": 1e-3, "momentum": 0.9},
+                {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1},
+            ),
+            "schedule": ("cosine", "constant"),
+            "augment": ([{"name": "horizontal-flip", "p": 1.0}, {"name": "rotation", "degrees": 90}], []),
+            "precision": ("bfloat16", "float32"),
+            "seed": (1, 0),
+        }
+    )
 )
 OTHER_RESULT = "another result, or a refusal"
 
@@ -48,7 +53,7 @@ def _compare(card: TrainerCard, new_job: NewJob, changes: Mapping[str, Any], bas
 
 
 def _result(card: TrainerCard, job: Job) -> object:
-    """Return what a training came to: its metrics and the model's parameters."""
+    """Return the result of training: its metrics and the model's parameters."""
     events = resolve(card.trainer)().fit(job, None)
     metrics = [dict(event.metrics) for event in events if isinstance(event, EpochResult)]
     return metrics, state_hash(job.model)

@@ -19,5 +19,5 @@ def pick_device(name: str) -> torch.device:
         torch.ones(1, device=name).item()  # "meta" is a device, but computes nothing
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).partition("\n")[0].partition(". ")[0]  # the dispatcher's own text goes on for pages
+        why = str(error).partition("\n")[0].partition(". ")[0]  # the dispatcher's full text is pages long
         raise UsageError(f"device {name!r} is not available", why=why[:200], fix="--device auto") from error

@@ -135,4 +135,4 @@ def _is_first_to_fail() -> bool:
 
 
 def _rank_died(why: str) -> ResourceError:
-    return ResourceError("a process of this run died", why=why, fix="run the same command again")
+    return ResourceError("a process of this run died", why=f"{why}; run the same command again")

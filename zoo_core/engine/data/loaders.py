@@ -1,4 +1,4 @@
-"""Labelled images as model inputs: decoded once into memory, or streamed through worker processes."""
+"""Labeled images as model inputs: decoded once into memory, or streamed through worker processes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from zoo_core.engine.data.preprocessing import normalize_transform, resize_trans
 from zoo_core.errors import DataError, ResourceError
 from zoo_core.images.image_sets import ImageSet
 
-MEMORY_FRACTION = 8  # decoded images of one split may take one part in this many of the memory
+MEMORY_FRACTION = 8  # decoded images of one split may take up to an eighth of the memory
 SeedKey = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
 class InMemoryImages:
-    """Decoded images in memory, augmented if `transform` is given, then normalised."""
+    """Decoded images in memory, augmented if `transform` is given, then normalized."""
 
     decoded: DecodedImages
     input: ImageInput
@@ -73,7 +73,7 @@ class InMemoryImages:
         return replace(self, transform=None)
 
     def with_augmentation(self, transform: v2.Compose | None, seed_key: SeedKey) -> InMemoryImages:
-        """Return the same images through another random transform; None: without one."""
+        """Return the same images with another random transform, or without one (None)."""
         return replace(self, transform=transform, seed_key=seed_key)
 
 
@@ -116,7 +116,7 @@ class StreamedImages:
         return replace(self, transform=None)
 
     def with_augmentation(self, transform: v2.Compose | None, seed_key: SeedKey) -> StreamedImages:
-        """Return the same images through another random transform; None: without one."""
+        """Return the same images with another random transform, or without one (None)."""
         return replace(self, transform=transform, seed_key=seed_key)
 
 

@@ -28,7 +28,7 @@ class ToMode:
 
 @dataclass(frozen=True)
 class Pad:
-    """Scales the longer side of a PIL image to `size` and fills the margins, half on each side, with one colour."""
+    """Scales the longer side of a PIL image to `size` and fills the margins, half on each side, with one color."""
 
     size: int
     interpolation: InterpolationMode
@@ -46,9 +46,9 @@ class Pad:
 
 
 def clip_aspect(image: Image.Image) -> Image.Image:
-    """Return the middle of a very long image, which a centre crop would discard anyway.
+    """Return the middle of a very long image, which a center crop would discard anyway.
 
-    Without it, a line of a million pixels would be scaled to the height of the crop, and in length by as much.
+    Without it, a line of a million pixels would be scaled to the height of the crop, and its length by the same factor.
     """
     longest = MAX_ASPECT * min(image.size)
     width, height = min(image.width, longest), min(image.height, longest)
@@ -71,7 +71,7 @@ def resize_transform(spec: ImageInput) -> v2.Compose:
 
 
 def normalize_transform(spec: ImageInput) -> v2.Compose:
-    """Return the steps from uint8 (…, C, H, W) to normalised float32."""
+    """Return the steps from uint8 (…, C, H, W) to normalized float32."""
     return v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(spec.mean), list(spec.std))])
 
 

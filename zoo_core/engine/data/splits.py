@@ -1,4 +1,4 @@
-"""Opens the images of a plan: a dataset's edition, or a folder of the user's own."""
+"""Opens the images of a plan: a dataset's edition, or the user's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluates a model on labelled images in batches, in constant memory."""
+"""Evaluates a model on labeled images in batches, in constant memory."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Predictor:
     model: nn.Module
     input: ImageInput
     classes: tuple[str, ...]
-    origin: str  # which weights these are, in words
+    origin: str  # a description of the weights
     card: ModelCard
     precision: Precision = FLOAT32
 
@@ -67,13 +67,13 @@ class Predictor:
         """Return the model with this name and the weights named, or the model that a run directory contains.
 
         Raises:
-            UnknownName: it is neither. A name of a model is never taken for a path.
+            UnknownName: it is neither. A model's name is never interpreted as a path.
         """
         if str(target) in registry.models:
             return cls.from_card(registry.model(str(target)), store, weights=weights, on_event=on_event)
         if isdir(target):  # noqa: PTH112 - a Path of a name that is too long raises
             return cls.from_run(Path(target), registry, store, on_event=on_event)
-        raise UnknownName("model or run", str(target), registry.models, fix="zoo list, or zoo runs")
+        raise UnknownName("model or run", str(target), registry.models, fix="zoo list")
 
     @classmethod
     def from_card(
@@ -91,7 +91,7 @@ class Predictor:
         if not selection.has_head:
             raise UsageError(
                 f"weights {selection.name!r} of {card.name} have no head, so they cannot classify images",
-                why="a run trains one",
+                why="a run trains a head",
                 fix=f"zoo run RECIPE --set model={card.name} --weights {selection.name}",
             )
         if selection.classes is None:
@@ -198,7 +198,7 @@ class Predictor:
 
 
 def _with_installed_code(plan: Plan, registry: Registry, store: Store, path: Path) -> Plan:
-    """Return a run's plan with the installed cards in place of its own: the code that it names is never imported.
+    """Return a run's plan with its cards replaced by the installed ones: code that the plan names is never imported.
 
     Raises:
         IntegrityError: the installed model differs in structure, or in one of the weights files.
@@ -212,8 +212,8 @@ def _with_installed_code(plan: Plan, registry: Registry, store: Store, path: Pat
     differing += [weights.name for weights in plan.weights if weights.identity not in ours]
     if differing:
         raise IntegrityError(
-            f"{path} was made by another {plan.model.name} than the installed one",
-            why=f"they differ in: {', '.join(differing)}",
-            fix=f"zoo run {plan.recipe.name}, or install the versions listed in environment.json",
+            f"{path} was trained with a different {plan.model.name} than the installed one",
+            why=f"they differ in: {', '.join(differing)}; environment.json lists the versions it was trained with",
+            fix=f"zoo run {plan.recipe.name}",
         )
     return plan.model_copy(update={"model": card, "weights": tuple(ours[w.identity] for w in plan.weights)})

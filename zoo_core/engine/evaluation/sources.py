@@ -41,13 +41,13 @@ def list_image_files(path: Path) -> list[Path]:
     Raises:
         DataError: there are none.
     """
-    name, fix = printable(str(path)), "give an image file, a folder, or - for standard input"
+    name = printable(str(path))
     try:
         if not path.is_dir() and not path.exists():
-            raise DataError(f"{name} does not exist", fix=fix)
+            raise DataError(f"{name} does not exist", why="give an image file, a folder, or - for standard input")
         files = images_below(path) if path.is_dir() else [path]
     except OSError as error:
-        raise DataError(f"{name} cannot be opened", why=error.strerror or str(error), fix=fix) from error
+        raise DataError(f"{name} cannot be opened", why=error.strerror or str(error)) from error
     if not files:
         raise DataError(f"{name} contains no images", why=f"no file in it ends in {', '.join(SUFFIXES)}")
     return files

@@ -29,7 +29,7 @@ def open_eval_data(
     split: Split | None = None,
     on_event: OnEvent = ignore_event,
 ) -> tuple[str, ImageSet]:
-    """Return a name for the images, and the images.
+    """Return the name of the images, and the images.
 
     Without `data` or `dataset`: the data of the run, or what the accuracy of the model's weights was measured on.
     Without `split`: test, else validation.
@@ -77,9 +77,9 @@ def _open_folder(
 def _require_same_classes(theirs: tuple[str, ...], classes: tuple[str, ...]) -> None:
     if theirs != classes:
         raise DataError(
-            "the images have other classes than the model",
-            why=f"theirs: {', '.join(theirs)}; the model's: {', '.join(classes)}",
-            fix="zoo eval TARGET --data DIR, with one folder per class of the model",
+            "the images have different classes from the model",
+            why=f"images: {', '.join(theirs)}; model: {', '.join(classes)}",
+            fix="zoo eval TARGET --data DIR",
         )
 
 
@@ -96,7 +96,7 @@ def _default_dataset(card: ModelCard) -> str:
             return reported.dataset if reported.edition is None else f"{reported.dataset}.{reported.edition}"
     raise UsageError(
         f"{card.name} does not name images to evaluate on",
-        fix=f"zoo eval {card.name} --data DIR, or --dataset NAME.EDITION",
+        fix=f"zoo eval {card.name} --data DIR",
     )
 
 

@@ -133,7 +133,7 @@ def _draw(
 
 
 def _rgb(picture: Tensor) -> Tensor:
-    """Return (H, W, 3) of a colour picture (3, H, W), or (H, W) of a grey one."""
+    """Return (H, W, 3) of a color picture (3, H, W), or (H, W) of a gray one."""
     return picture.permute(1, 2, 0) if len(picture) == 3 else picture.to(torch.float32).mean(dim=0)
 
 

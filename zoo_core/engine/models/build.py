@@ -96,7 +96,7 @@ def freeze_until(model: nn.Module, part: str) -> None:
 
 
 def state_hash(module: nn.Module) -> str:
-    """Return the sha256 of all parameters and buffers, names included."""
+    """Return the SHA-256 of all parameters and buffers, names included."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())

@@ -73,5 +73,5 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
 
 
 def _rest_of(bn: nn.BatchNorm2d) -> nn.Module:
-    """Return what a BatchNorm does after normalising: timm's variants also apply dropout and an activation."""
+    """Return what a BatchNorm does after normalizing: timm's variants also apply dropout and an activation."""
     return nn.Sequential(*bn.children()) if any(True for _ in bn.children()) else nn.Identity()

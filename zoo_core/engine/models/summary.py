@@ -18,7 +18,7 @@ MIB = 1 << 20  # torchinfo's tables call it MB
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of a module that computes something itself: a leaf, or a module with parameters besides its children."""
+    """One call of a module that computes something itself: a leaf, or a module with its own parameters and children."""
 
     path: str  # "layer1.0"; empty for the model itself
     kind: str  # "Conv2d"

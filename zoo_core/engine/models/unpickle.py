@@ -50,7 +50,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         raise IntegrityError(
             f"{printable(str(path))} contains no readable weights",
             why=_reason(report) or describe_exit(code, SECONDS),
-            fix="torch.save(model.state_dict(), FILE) where it was written, or better: safetensors",
+            fix="torch.save(model.state_dict(), FILE)",
         )
 
 

@@ -20,7 +20,7 @@ MAX_HEADER = 25_000_000  # bytes: about 300,000 tensors
 def pin_weights(
     card: ModelCard, weights: Sequence[WeightsCard], store: Store, on_event: OnEvent = ignore_event
 ) -> tuple[WeightsCard, ...]:
-    """Return the weights with the hash of every file; files on the hub are downloaded first, unless they are cached.
+    """Return the weights with the hash of every file; files on the Hub are downloaded first, unless they are cached.
 
     Raises:
         NetworkError: a file was never downloaded, and cannot be now.
@@ -74,7 +74,7 @@ def read_weights(weights: WeightsCard, name: str, store: Store, on_event: OnEven
     path = store.fetch(file, name, on_event)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise IntegrityError(f"{path} is damaged", why="its sha256 does not match its name", fix="zoo cache verify")
+        raise IntegrityError(f"{path} is damaged", why="its SHA-256 does not match its name", fix="zoo cache verify")
     return load_tensors(content, name)
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's error about BatchNorm and too small a batch, as one of ours."""
+"""Turns PyTorch's error about too small a batch for BatchNorm into a UsageError."""
 
 from __future__ import annotations
 

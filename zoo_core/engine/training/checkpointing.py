@@ -16,7 +16,7 @@ from zoo_core.events import Checkpoint, Event, Saved, TrainState
 from zoo_core.runs.directory import RunDir
 
 DEFAULT_INTERVAL = 60.0  # seconds between checkpoints
-COST_FACTOR = 20  # by default, saving takes at most one part in this many of a run's time
+COST_FACTOR = 20  # by default, saving takes at most 1/20 of a run's time
 MAX_STEPS_TO_AGREE = 32  # events to wait for ranks to agree on a checkpoint before the run ends without one
 TENSORS, POSITION, METRICS = "state.safetensors", "position.json", "metrics.jsonl"
 OLD_POSITION = "place.json"  # its name before documents had a schema
@@ -49,7 +49,7 @@ class CheckpointManager:
         Raises:
             ResourceError: it could not be written.
         """
-        agreed = self._world.count > 1 and state.step > 0  # the ranks have asked one another
+        agreed = self._world.count > 1 and state.step > 0  # the ranks have already agreed on it
         if not (agreed or self.due()) or not all(torch.isfinite(tensor).all() for tensor in state.tensors.values()):
             return None
         started = monotonic()

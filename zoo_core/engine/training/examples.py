@@ -1,4 +1,4 @@
-"""Labelled examples to train or measure on, and what a model predicts for them."""
+"""Labeled examples to train or measure on, and what a model predicts for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoo_core.events import Predictions
 
 
 class Examples(Protocol):
-    """Labelled inputs, by index."""
+    """Labeled inputs, by index."""
 
     @property
     def labels(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP during training: the first is recorded until a checkpoint is saved, the second ends."""
+"""Ctrl-C, SIGTERM and SIGHUP during training: the first waits for a checkpoint, the second ends the run at once."""
 
 from __future__ import annotations
 

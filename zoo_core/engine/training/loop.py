@@ -1,4 +1,4 @@
-"""The training loop that the built-in trainers use, and that plugins can use with a loss of their own."""
+"""The training loop that the built-in trainers use, and that plugins can use with their own loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from zoo_core.errors import Diverged, IntegrityError
 from zoo_core.events import Checkpoint, EpochResult, Event, Progress, TrainState, never_due
 from zoo_core.recipes import Recipe
 
-AGREE_EVERY = 16  # steps between the moments at which ranks agree whether a checkpoint is due
+AGREE_EVERY = 16  # steps after which ranks agree again on whether a checkpoint is due
 MODEL, OPTIMIZER = "model.", "optimizer."  # prefixes of a TrainState's tensor names
 TOTALS, MERGED = "totals", "single_merged"  # keys of a TrainState's values
 Loss = Callable[..., Tensor]  # loss(logits, *targets) -> the mean over the batch, a scalar
@@ -45,7 +45,7 @@ class EpochProgress:
 
     @classmethod
     def of(cls, state: TrainState, world: World) -> EpochProgress:
-        """Return the progress a state records; another number of ranks than saved it shares the sum equally."""
+        """Return the progress a state records; a different number of ranks shares the sum equally."""
         totals: list[float] = state.values[TOTALS]
         return cls(state.step, totals[world.rank] if len(totals) == world.count else sum(totals) / len(totals))
 
@@ -145,7 +145,7 @@ class TrainingLoop:
         """Train for the rest of an epoch, and measure."""
         started = perf_counter()
         progress = yield from self._rest_of_epoch(state, epoch, progress)
-        self.world.broadcast_buffers(self.model.buffers())  # each rank has running statistics of its own shards
+        self.world.broadcast_buffers(self.model.buffers())  # running statistics differ between ranks
         metrics = {"loss": self.world.all_reduce_mean(progress.total / progress.step)}
         predictions = None
         for name, measured_on in state.measures.items():

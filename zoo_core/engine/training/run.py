@@ -59,7 +59,7 @@ def execute(
         plan: from `Registry.plan`.
         store: where weights, data and features are cached.
         out: the folder for runs.
-        on_event: is called with every event.
+        on_event: called with every event.
         tensorboard: also write the metrics for TensorBoard.
         world: the processes that share the work; only the first one writes.
         resume: an unfinished run of this plan; it resumes from its newest intact checkpoint.

@@ -1,4 +1,4 @@
-"""The `supervised` trainer: trains every parameter on labelled images."""
+"""The `supervised` trainer: trains every parameter on labeled images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A trainer gets a job and yields events; the caller displays and saves them.
 
-Most trainers need no loop of their own. `Job.loop` honours the recipe's optimizer, schedule, augmentation, precision,
+Most trainers do not need a loop: `Job.loop` applies the recipe's optimizer, schedule, augmentation, precision,
 batch size, epochs and seed, and takes care of checkpoints, several processes and metrics:
 
     def label_smoothing(logits: Tensor, labels: Tensor) -> Tensor:
@@ -12,7 +12,8 @@ batch size, epochs and seed, and takes care of checkpoints, several processes an
             yield from job.loop().train(train, job.measures(train), resume, loss=label_smoothing)
 
 A loss may use more than the labels: `targets` are tensors with one row per example, such as a teacher's logits or the
-0/1 matrix of a multi-label task. A trainer that does not use every field of the recipe says so in `TrainerCard.uses`.
+0/1 matrix of a multi-label task. A trainer that does not use every field of the recipe lists those it uses in
+`TrainerCard.uses`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Job:
     store: Store
     device: torch.device
     world: World = SINGLE_PROCESS  # the processes that share the work; the caller writes files on the first rank only
-    due: Callable[[], bool] = never_due  # whether the caller would save a Checkpoint now; cheap to call
+    due: Callable[[], bool] = never_due  # whether the caller wants a Checkpoint now; cheap to call
 
     @property
     def precision(self) -> Precision:
@@ -70,7 +71,7 @@ class Job:
         return augmentation(steps) if steps else None
 
     def loop(self, model: nn.Module | None = None) -> TrainingLoop:
-        """Return a loop that trains a model as the recipe says.
+        """Return a loop that trains a model according to the recipe.
 
         Args:
             model: the part of the job's model to train, or another one; None: the job's model.
@@ -85,7 +86,7 @@ class Job:
         input: ImageInput | None = None,
         max_bytes: int | None = None,
     ) -> InMemoryImages | StreamedImages:
-        """Return a split's images as tensors; those to train on go through the recipe's augmentation.
+        """Return a split's images as tensors; training images go through the recipe's augmentation.
 
         `.clean` is the same images without augmentation; they are not decoded again.
 

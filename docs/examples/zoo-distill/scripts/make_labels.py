@@ -1,9 +1,8 @@
-"""Makes the tables of labels in zoo_distill/data: which images an edition holds, and what each is said to be.
+"""Makes the tables of labels in zoo_distill/data: the images of each edition, with their labels.
 
     python make_labels.py
 
-Of the training images, three in ten are said to be what they are not; the validation images are labelled right. What is
-printed is what the card declares.
+Three in ten training labels are wrong; the validation labels are correct. The card declares the printed values.
 """
 
 from __future__ import annotations

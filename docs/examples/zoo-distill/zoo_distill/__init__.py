@@ -87,7 +87,7 @@ def zoo_recipes() -> list[Recipe]:
     """Return a recipe for the dataset above, and one that works offline."""
     horses: dict[str, Any] = {
         "name": "horses-distill",
-        "summary": "HorsesHumansCNN from mislabelled images, taught by Inception v3",
+        "summary": "HorsesHumansCNN from mislabeled images, taught by Inception v3",
         "model": "horses-cnn",
         "dataset": "horses-mislabelled",
         "trainer": "distillation",

@@ -1,4 +1,4 @@
-"""A third party's plugin: a model, a dataset, a trainer with settings of its own, and recipes."""
+"""A third-party plugin: a model, a dataset, a trainer with its own settings, and recipes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def zoo_datasets() -> list[DatasetCard]:
     return [
         DatasetCard(
             name="pond",
-            summary="Coloured squares",
+            summary="Colored squares",
             license="CC0-1.0",
             attribution="nobody",
             source="a test",
@@ -86,5 +86,5 @@ def zoo_recipes() -> list[Recipe]:
     return [
         Recipe(name="pond", summary="Pond animals", **common),
         Recipe(name="pond-features", summary="Only the head learns", trainer="frozen-features", **common),
-        Recipe(name="pond-patient", summary="With a trainer of its own", trainer="patient", **common),
+        Recipe(name="pond-patient", summary="With its own trainer", trainer="patient", **common),
     ]

@@ -16,5 +16,5 @@ def load(files: Mapping[str, Path], split: str) -> ArrayImages:
     labels = np.arange(COUNTS[split]) % len(CLASSES)
     pixels = generator.integers(0, 100, (COUNTS[split], 8, 8, 3), dtype=np.uint8)
     for image, label in zip(pixels, labels, strict=True):
-        image[..., label] += 100  # each class has a colour
+        image[..., label] += 100  # each class has a color
     return ArrayImages(pixels, labels, CLASSES)

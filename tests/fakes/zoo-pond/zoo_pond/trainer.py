@@ -1,4 +1,4 @@
-"""A trainer with a loop of its own, which saves in the middle of an epoch."""
+"""A trainer with its own loop, which saves in the middle of an epoch."""
 
 from __future__ import annotations
 

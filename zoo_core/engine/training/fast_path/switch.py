@@ -1,4 +1,4 @@
-"""The one switch of what training does differently from PyTorch's defaults."""
+"""The single switch for everything that training does differently from PyTorch's defaults."""
 
 from __future__ import annotations
 

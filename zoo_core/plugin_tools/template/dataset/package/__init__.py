@@ -10,7 +10,7 @@ SHAPES = File(
 )
 DRAWN = Edition(
     name="drawn",
-    summary="drawn from a table that is shipped",
+    summary="drawn from a table that ships with this package",
     files={"shapes": SHAPES},
     examples={"train": 240, "validation": 60, "test": 60},
 )
@@ -24,7 +24,7 @@ def zoo_datasets() -> list[DatasetCard]:
             name="{{ name }}",
             summary="{{ summary }}",
             license="CC0-1.0",
-            attribution="nobody: it is drawn",
+            attribution="none: the images are generated",
             source="{{ distribution }}",  # a page, or a paper
             classes=("cross", "disc", "square"),
             editions=(DRAWN,),

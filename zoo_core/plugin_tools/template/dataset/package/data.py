@@ -1,4 +1,4 @@
-"""Opens the dataset: draws each row of data/shapes.csv as an image of 28 × 28 grey pixels."""
+"""Opens the dataset: draws each row of data/shapes.csv as an image of 28 × 28 gray pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 28  # pixels
 
 
 def load(files: Mapping[str, Path], split: str) -> ArrayImages:
-    """Return one split; ZipImages is there for images in zip files, with a folder for each class."""
+    """Return one split. For images in zip files with a folder per class, use ZipImages."""
     with files["shapes"].open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == split]
     pixels = np.stack([_drawn(row["shape"], *(int(row[key]) for key in ("x", "y", "radius"))) for row in rows])
