@@ -37,7 +37,7 @@ class FrozenModel(BaseModel):
 
 
 class Source(FrozenModel):
-    """One place to get a file from, with the size and hash of what is there.
+    """One place to get a file from, with the size and hash of the bytes there.
 
     `uri` is one of
 
@@ -180,7 +180,7 @@ class WeightsCard(FrozenModel):
 
     @property
     def identity(self) -> tuple[str, str, str | None, str, ImageInput | None]:
-        """What makes two cards the same weights: name, part, backbone, content and preprocessing; not code or text."""
+        """What identifies weights: name, part, backbone, content and preprocessing, but not code or text."""
         content = self.file.sha256 if isinstance(self.file, File) else f"{self.file.repo}/{self.file.filename}"
         return self.name, self.covers, self.backbone, content, self.input
 

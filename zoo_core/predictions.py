@@ -103,7 +103,7 @@ class PredictionTable(Predictions):
         ]
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.labels)
 
     @cached_property

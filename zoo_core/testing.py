@@ -117,7 +117,7 @@ def _catalogue(registry: Registry, name: str) -> Iterator[Check]:
 
 
 def _smallest(registry: Registry, catalogue: str) -> str:
-    """Return the smallest model of a catalogue, which is checked for all: one function builds them."""
+    """Return the smallest model of a catalogue; only this one is checked, because one function builds them all."""
     return min(registry.models.catalogues[catalogue].models, key=lambda name: (registry.model(name).parameters, name))
 
 

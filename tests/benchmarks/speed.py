@@ -387,8 +387,8 @@ def main() -> None:
     for name in names:
         with tempfile.TemporaryDirectory() as out:
             found = list(PARTS[name](Path(out)))
-        kept = json.loads(PAGE.read_text()) if PAGE.is_file() else {}
-        kept[name] = {
+        results = json.loads(PAGE.read_text()) if PAGE.is_file() else {}
+        results[name] = {
             "day": datetime.now(UTC).date().isoformat(),
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -396,7 +396,7 @@ def main() -> None:
             "bfloat16": torch.cpu._is_avx512_bf16_supported(),
             "figures": found,
         }
-        PAGE.write_text(json.dumps(kept, indent=1) + "\n")
+        PAGE.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

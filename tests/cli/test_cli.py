@@ -160,10 +160,10 @@ def test_a_run_ends_with_a_table_and_says_where_it_is_saved(zoo: Zoo) -> None:
 
 def test_a_run_as_json_is_one_document(zoo: Zoo) -> None:
     said = zoo("run", "pond", "--json", "--set", "optimizer.lr=0.01", "--lr", "0.02", "--out", "elsewhere")
-    told = json.loads(said.out)
-    assert told["run"].startswith("elsewhere/pond/")
-    assert set(told["metrics"]) >= {"loss", "train_accuracy", "validation_accuracy", "test_accuracy"}
-    plan = json.loads(Path(told["run"], "plan.json").read_text())
+    document = json.loads(said.out)
+    assert document["run"].startswith("elsewhere/pond/")
+    assert set(document["metrics"]) >= {"loss", "train_accuracy", "validation_accuracy", "test_accuracy"}
+    plan = json.loads(Path(document["run"], "plan.json").read_text())
     assert plan["recipe"]["optimizer"]["lr"] == 0.02  # a dedicated flag overrides --set
 
 
@@ -218,9 +218,9 @@ def test_predict_as_json_lines_skips_bad_images(zoo: Zoo, run: Path) -> None:
     Image.new("L", (9, 9)).save("pictures/c.png")
     said = zoo("predict", run, "pictures", "--json")
     assert said.code == 3
-    told = [json.loads(line) for line in said.out.splitlines()]
-    assert [one["image"] for one in told] == ["pictures/a.png", "pictures/c.png"]
-    assert set(told[0]) == {"image", "label", "probability", "top", "model"}
+    document = [json.loads(line) for line in said.out.splitlines()]
+    assert [one["image"] for one in document] == ["pictures/a.png", "pictures/c.png"]
+    assert set(document[0]) == {"image", "label", "probability", "top", "model"}
     assert "pictures/b.png is not an image" in said.err
     assert "1 image could not be read" in said.err
 
@@ -289,9 +289,9 @@ def test_pull_cache_ls_verify_and_rm(zoo: Zoo, tmp_path: Path, monkeypatch: pyte
 
 
 def test_env_prints_machine_and_settings(zoo: Zoo) -> None:
-    told = json.loads(zoo("env", "--json").out)
-    assert told["packages"]["torch"].startswith("2.")
-    assert told["cache"] == os.environ["ZOO_CACHE"]
+    document = json.loads(zoo("env", "--json").out)
+    assert document["packages"]["torch"].startswith("2.")
+    assert document["cache"] == os.environ["ZOO_CACHE"]
     assert "torchvision" in zoo("env").out
 
 
@@ -321,9 +321,9 @@ def test_a_bug_in_zoo_is_called_one_and_a_traceback_is_one_variable_away(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_names_and_needs_no_torch(shell: str) -> None:
-    told = {"COMP_WORDS": "zoo show horses-", "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": "zoo show horses-"}
-    told["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
-    environment = {**os.environ, "_ZOO_COMPLETE": f"complete_{shell}", **told}
+    completion = {"COMP_WORDS": "zoo show horses-", "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": "zoo show horses-"}
+    completion["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
+    environment = {**os.environ, "_ZOO_COMPLETE": f"complete_{shell}", **completion}
     program = "import sys\nfrom zoo_core.cli import main\nsys.argv = ['zoo']\n"
     program += "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
@@ -378,13 +378,13 @@ def test_eval_prints_accuracy_classes_and_confusion(zoo: Zoo, run: Path) -> None
 
 
 def test_eval_as_json_agrees_with_the_runs_own_measurement(zoo: Zoo, run: Path) -> None:
-    told = json.loads(zoo("eval", run, "--json").out)
+    document = json.loads(zoo("eval", run, "--json").out)
     measured = json.loads((run / "result.json").read_text())["metrics"]
-    assert told["accuracy"] == pytest.approx(measured["test_accuracy"])
-    assert told["loss"] == pytest.approx(measured["test_loss"], rel=1e-5)
-    assert sum(map(sum, told["confusion"])) == told["n"] == 12
-    for number, one in enumerate(told["classes"]):
-        assert one["recall"] == pytest.approx(told["confusion"][number][number] / 4)
+    assert document["accuracy"] == pytest.approx(measured["test_accuracy"])
+    assert document["loss"] == pytest.approx(measured["test_loss"], rel=1e-5)
+    assert sum(map(sum, document["confusion"])) == document["n"] == 12
+    for number, one in enumerate(document["classes"]):
+        assert one["recall"] == pytest.approx(document["confusion"][number][number] / 4)
 
 
 def test_eval_on_a_folder_of_other_classes_is_refused(zoo: Zoo, run: Path) -> None:
@@ -438,10 +438,10 @@ def test_explain_with_no_such_image(zoo: Zoo, run: Path) -> None:
 
 
 def test_export_writes_weights_and_what_a_card_needs(zoo: Zoo, run: Path) -> None:
-    told = json.loads(zoo("export", run, "w.safetensors", "--dtype", "float16", "--json").out)
+    document = json.loads(zoo("export", run, "w.safetensors", "--dtype", "float16", "--json").out)
     content = Path("w.safetensors").read_bytes()
-    assert (told["covers"], told["backbone"], told["size"]) == ("all", None, len(content))
-    assert told["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (document["covers"], document["backbone"], document["size"]) == ("all", None, len(content))
+    assert document["sha256"] == hashlib.sha256(content).hexdigest()
     assert {tensor.dtype for name, tensor in load(content).items() if "num_batches" not in name} == {torch.float16}
     assert zoo("export", "nowhere", "w2.safetensors").code == 3
 
@@ -483,10 +483,10 @@ def test_an_export_can_be_imported_again(
 ) -> None:
     """With its classes, which its metadata names."""
     assert zoo("run", recipe, "--epochs", "1").code == 0
-    told = json.loads(zoo("export", f"runs/{recipe}/latest", "mine.safetensors", "--json").out)
+    document = json.loads(zoo("export", f"runs/{recipe}/latest", "mine.safetensors", "--json").out)
     said = zoo("import-weights", "mine.safetensors", "--model", "pond-net", "--json")
     assert said.code == 0, said.err
-    assert json.loads(said.out)["covers"] == told["covers"]
+    assert json.loads(said.out)["covers"] == document["covers"]
     cards, problems = ImportedWeights.default().load()
     assert problems == []
     assert cards["pond-net"][0].classes == ("ducks", "frogs", "newts")

@@ -17,9 +17,9 @@ def test_without_a_command_and_with_list_the_plugins_are_listed(zoo: Zoo) -> Non
     assert (said.code, said.err) == (0, "")
     assert "zoo-fashion-cnn 0.1.0       models: fashion-cnn; datasets: fashion-mnist" in said.out
     assert zoo("plugins", "list").out == said.out
-    told = json.loads(zoo("plugins", "--json").out)
-    assert json.loads(zoo("plugins", "list", "--json").out) == told
-    assert (told["disabled"], told["problems"]) == ([], [])
+    document = json.loads(zoo("plugins", "--json").out)
+    assert json.loads(zoo("plugins", "list", "--json").out) == document
+    assert (document["disabled"], document["problems"]) == ([], [])
 
 
 def test_a_disabled_plugin_is_not_imported_and_is_shown(zoo: Zoo, site: Path) -> None:
@@ -79,10 +79,10 @@ def test_the_doctor_as_json_names_cause_and_cure(zoo: Zoo, site: Path) -> None:
     said = zoo("plugins", "doctor", "--json")
     assert said.code == 8
     assert "1 of 6 plugins cannot be used\nzoo-later" in said.err
-    told = {one["distribution"]: one for one in json.loads(said.out)}
-    assert told["zoo-later"]["state"] == "incompatible"
-    assert told["zoo-later"]["cure"] == "pip install --upgrade zoo-core"
-    assert told["zoo-fashion-cnn"]["state"] == "ok"
+    document = {one["distribution"]: one for one in json.loads(said.out)}
+    assert document["zoo-later"]["state"] == "incompatible"
+    assert document["zoo-later"]["cure"] == "pip install --upgrade zoo-core"
+    assert document["zoo-fashion-cnn"]["state"] == "ok"
 
 
 def test_a_process_that_does_not_end_is_named(zoo: Zoo, site: Path) -> None:
@@ -102,8 +102,8 @@ def test_a_trainers_settings_can_be_discovered(zoo: Zoo) -> None:
     said = zoo("show", "supervised").out
     for key in ("settings.freeze_until", "settings.hold_bytes", "settings.validate_through_augmentation"):
         assert key in said
-    told = json.loads(zoo("show", "frozen-features", "--json").out)["trainer"]
-    (field,) = told["settings_fields"]
+    document = json.loads(zoo("show", "frozen-features", "--json").out)["trainer"]
+    (field,) = document["settings_fields"]
     assert (field["key"], field["type"], field["default"]) == ("settings.feature_batch_size", "int > 0", "16")
     assert "backbone" in field["meaning"]
 

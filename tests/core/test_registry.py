@@ -36,8 +36,8 @@ def test_a_plan_is_complete_and_can_be_read_back(pond: Registry) -> None:
 
 def test_another_optimizer_has_its_own_defaults(pond: Registry) -> None:
     assert pond.plan("pond", {"optimizer.name": "adamw"}).recipe.optimizer.weight_decay == 0.01
-    kept = pond.plan("pond", {"optimizer.name": "sgd", "optimizer.lr": 0.1}).recipe.optimizer
-    assert (kept.name, kept.lr) == ("sgd", 0.1)
+    chosen = pond.plan("pond", {"optimizer.name": "sgd", "optimizer.lr": 0.1}).recipe.optimizer
+    assert (chosen.name, chosen.lr) == ("sgd", 0.1)
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,9 @@ def test_a_fresh_head_that_was_asked_for_is_not_logged(
     registry: Registry, card: ModelCard, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.manual_seed(5)
-    kept = build_model(card).fc.weight
+    unrelated = build_model(card).fc.weight
     model = zoo.create_model("pond-net", weights="pond-head", head="fresh", registry=registry, store=store)
-    assert not torch.equal(model.fc.weight, kept)
+    assert not torch.equal(model.fc.weight, unrelated)
     assert caplog.text == ""
 
 

@@ -44,10 +44,10 @@ def install(
         (site / f"{module}.py").write_bytes(content)
     folder = site / f"{module}-1.0.dist-info"
     folder.mkdir()
-    told: dict[str, str | bytes] = {
+    metadata: dict[str, str | bytes] = {
         "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Dist: {requires}\n",
         "entry_points.txt": f"[zoo_core]\n{name} = {module}\n",
         **files,
     }
-    for file, text in told.items():
+    for file, text in metadata.items():
         (folder / file).write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -173,10 +173,10 @@ def test_the_command_reports_its_result_and_a_run_finds_it(zoo: Zoo, tmp_path: P
     saved(state(card), tmp_path / "theirs.pth")
     said = zoo("import-weights", "theirs.pth", "--model", "fashion-cnn", "--mean", "0.5", "--std", "0.25", "--json")
     assert said.code == 0, said.err
-    told = json.loads(said.out)
-    assert (told["name"], told["covers"]) == ("theirs", "all")
+    document = json.loads(said.out)
+    assert (document["name"], document["covers"]) == ("theirs", "all")
     plan = json.loads(zoo("run", "fashion-cnn", "--weights", "theirs", "--dry-run").out)
-    assert plan["weights"][0]["file"]["sha256"] == told["sha256"]
+    assert plan["weights"][0]["file"]["sha256"] == document["sha256"]
     assert plan["weights"][0]["input"]["std"] == [0.25]
     assert "theirs" in zoo("show", "fashion-cnn").out
     assert zoo("pull", "fashion-cnn.theirs").code == 0
@@ -239,18 +239,18 @@ def test_no_disguise_of_a_pickle_is_run(card: ModelCard, tmp_path: Path, ledger:
     )
     ended: dict[str, int] = json.loads(done.stdout)
     let_in = [source.name for source in sources if Path(f"{source}.tensors").exists()]
-    told = [Path(f"{source}.report").read_text() for source in sources if Path(f"{source}.report").exists()]
+    reports = [Path(f"{source}.report").read_text() for source in sources if Path(f"{source}.report").exists()]
     ledger.record(
         "pickles carried to import-weights",
         tried=len(ended),
         let_in=len(let_in),
         canaries_fired=int(canary.exists()),
-        told_how_to_disarm=sum("weights_only" in one for one in told),
+        told_how_to_disarm=sum("weights_only" in one for one in reports),
     )
     assert let_in == []
     assert not canary.exists()
-    assert len(ended) == len(sources) == len(told)
-    assert not any("weights_only" in one or "0x" in one for one in told)
+    assert len(ended) == len(sources) == len(reports)
+    assert not any("weights_only" in one or "0x" in one for one in reports)
 
 
 HOSTILE = """

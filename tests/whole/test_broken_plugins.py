@@ -107,23 +107,23 @@ def test_the_doctor_names_the_cause_and_disabling_helps(site: Path) -> None:
     assert zoo("list", site=site).returncode != 0  # one of them ends it
     said = zoo("plugins", "doctor", "--json", "--timeout", str(LIMIT), site=site)
     assert said.returncode == 8, said.stderr
-    told = {one["distribution"].removeprefix("zoo-"): one for one in json.loads(said.stdout)}
+    document = {one["distribution"].removeprefix("zoo-"): one for one in json.loads(said.stdout)}
 
     for name, (_, cause) in {**DEADLY, **BROKEN}.items():
-        assert (told[name]["state"], told[name]["brings"]) == ("broken", {}), told[name]
-        assert cause in told[name]["cause"]
-        assert f"zoo-{name}" in told[name]["cure"] or "rename" in told[name]["cure"]
+        assert (document[name]["state"], document[name]["brings"]) == ("broken", {}), document[name]
+        assert cause in document[name]["cause"]
+        assert f"zoo-{name}" in document[name]["cure"] or "rename" in document[name]["cure"]
     for name in ("needs-a-newer-core", "needs-an-exact-core", "garbles-requires"):
-        assert told[name]["state"] == "incompatible"
-        assert UNFIT[name][1] in told[name]["cause"]
-        assert told[name]["cure"] == "pip install --upgrade zoo-core"
+        assert document[name]["state"] == "incompatible"
+        assert UNFIT[name][1] in document[name]["cause"]
+        assert document[name]["cure"] == "pip install --upgrade zoo-core"
     for name in GOOD:
-        assert told[name]["state"] == "ok", told[name]
-        assert told[name]["milliseconds"] > 0
-    assert told["imports-torch"]["state"] == "slow"
-    assert "its entry module imports torch" in told["imports-torch"]["cause"]
-    assert told["fashion-cnn"]["brings"] == {"models": ["fashion-cnn"], "datasets": ["fashion-mnist"]}
-    assert told["has-no-metadata"]["cause"] == UNFIT["has-no-metadata"][1]
+        assert document[name]["state"] == "ok", document[name]
+        assert document[name]["milliseconds"] > 0
+    assert document["imports-torch"]["state"] == "slow"
+    assert "its entry module imports torch" in document["imports-torch"]["cause"]
+    assert document["fashion-cnn"]["brings"] == {"models": ["fashion-cnn"], "datasets": ["fashion-mnist"]}
+    assert document["has-no-metadata"]["cause"] == UNFIT["has-no-metadata"][1]
 
     for name in DEADLY:
         assert zoo("plugins", "disable", f"zoo-{name}", site=site).returncode == 0

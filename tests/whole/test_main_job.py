@@ -33,24 +33,24 @@ def first(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, 
 
 
 def test_horses_inception_is_right_on_the_validation_images(first: tuple[Path, dict[str, Any]]) -> None:
-    _, told = first
-    assert told["metrics"]["validation_accuracy"] >= 0.99
-    assert told["metrics"]["train_accuracy"] >= 0.99
-    assert told["passed"]
+    _, document = first
+    assert document["metrics"]["validation_accuracy"] >= 0.99
+    assert document["metrics"]["train_accuracy"] >= 0.99
+    assert document["passed"]
 
 
 def test_the_same_seed_gives_the_same_result_from_cached_features(first: tuple[Path, dict[str, Any]]) -> None:
-    folder, told = first
+    folder, document = first
     again = json.loads(run(folder, "run", "horses-inception", "--json").stdout)
-    assert again["metrics"] == told["metrics"]
-    weights = [Path(folder, one["run"], "weights.safetensors").read_bytes() for one in (told, again)]
+    assert again["metrics"] == document["metrics"]
+    weights = [Path(folder, one["run"], "weights.safetensors").read_bytes() for one in (document, again)]
     assert weights[0] == weights[1]
 
 
 def test_its_run_predicts_a_validation_image(first: tuple[Path, dict[str, Any]]) -> None:
-    folder, told = first
+    folder, document = first
     zoo.load_dataset("horses-or-humans", "validation")[200][0].save(folder / "photo.png")
-    said = run(folder, "predict", told["run"], "photo.png", "--json")
+    said = run(folder, "predict", document["run"], "photo.png", "--json")
     assert json.loads(said.stdout)["label"] == "humans"
 
 

@@ -365,7 +365,7 @@ def test_invalid_settings_fail() -> None:
 @pytest.mark.parametrize(
     ("trainer", "recipe", "what", "why"),
     [
-        ("Asks", True, "training a few images of pond-patient", "away could not be downloaded without the network"),
+        ("Asks", True, "training a few images of pond-patient", "away could not be downloaded; checks run offline"),
         ("Picky", False, "its plugin has no recipe for it", "it teaches pond animals alone"),
     ],
 )

@@ -81,7 +81,7 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
 
 
 def print_error(error: Exception) -> None:
-    """Print what failed, why, and what to type next."""
+    """Print what failed, why, and the next command to type."""
     where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
     if isinstance(error, ZooError):
         print_safely(err(), f"Error{where}: {error}")

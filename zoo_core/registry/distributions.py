@@ -133,7 +133,7 @@ def _described(distribution: metadata.Distribution, points: tuple[EntryPoint, ..
 
 
 def _core_version() -> str:
-    """Return the installed version of zoo-core; "" in a source tree, which satisfies every requirement."""
+    """Return the installed version of zoo-core; "" in a source tree, which counts as satisfying every requirement."""
     try:
         return metadata.version("zoo-core")
     except metadata.PackageNotFoundError:

@@ -32,7 +32,7 @@ Status = Literal["running", "finished", "interrupted", "failed"]
 
 @dataclass(frozen=True)
 class RunDir(RunFiles):
-    """A run directory, to write. See RunFiles for what is in it."""
+    """A run directory, for writing. RunFiles lists its files."""
 
     writes: bool = True  # False: another process writes the same run
 

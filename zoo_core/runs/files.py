@@ -27,7 +27,7 @@ READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of one run, to read.
+    """The files of one run, for reading.
 
     plan.json         everything that defines the run
     environment.json  versions, machine, device

@@ -1,4 +1,4 @@
-"""Partial downloads: left where the next process finds them, which copies them and never takes them over.
+"""Partial downloads: a later process finds and copies them, and never takes them over.
 
 A process that seems to be gone may only be slow, and still write. The file it writes to must never become ours.
 """

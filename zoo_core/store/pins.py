@@ -1,4 +1,4 @@
-"""Pins: what a file on the Hugging Face Hub was when it was first downloaded, so its name keeps meaning these bytes."""
+"""Pins: the commit, size and hash that a file on the Hugging Face Hub had when it was first downloaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo_core.store.cache_folder import CacheFolder
 
 @dataclass(frozen=True)
 class Pins:
-    """The pins of a cache folder: one JSON document for each file, named by a hash of the question to the Hub."""
+    """The pins of a cache folder: one JSON document for each file, named by a hash of what the Hub was asked for."""
 
     folder: CacheFolder
 

@@ -1,4 +1,4 @@
-"""`zoo check`: compare cards with what is counted and measured."""
+"""`zoo check`: compare cards with counted and measured values."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from zoo_core.registry import kinds
 from zoo_core.registry.kinds import Kind
 from zoo_core.registry.registry import Registry, matching
 
-FIRST = ("recipes",)  # recipes are what most commands take
+FIRST = ("recipes",)  # most commands take a recipe
 DETAILS: Mapping[str, Callable[[Any], str]] = MappingProxyType(  # a card's "what", by kind
     {
         "recipes": lambda recipe: f"{recipe.model} on {recipe.dataset}",

@@ -77,5 +77,5 @@ def _line(prediction: Prediction, top_k: int) -> str:
 def _json_line(prediction: Prediction, top_k: int, origin: str) -> str:
     top = [{"label": label, "probability": probability} for label, probability in prediction.ranking[:top_k]]
     fields = {"image": prediction.image, **top[0], "top": top, "model": origin}
-    as_ascii = not prediction.image.isprintable()  # a file's name may not be valid text
+    as_ascii = not prediction.image.isprintable()  # a file name may not be valid text
     return json_.dumps(fields, ensure_ascii=as_ascii, allow_nan=False)

@@ -1,4 +1,4 @@
-"""`zoo show`: a card or a recipe, what can be set in it, and a model's layers."""
+"""`zoo show`: a card or a recipe with its settings, and a model's layers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _as_json(value: FrozenModel) -> dict[str, Any]:
 
 
 def _fields(value: FrozenModel) -> list[FieldDoc]:
-    """Return what can be set: of a trainer its settings, of a recipe its fields."""
+    """Return what can be set: the settings of a trainer, the fields of a recipe."""
     if isinstance(value, TrainerCard):
         return describe_fields(resolve(value.settings), "settings.")
     if not isinstance(value, Recipe):
@@ -139,7 +139,7 @@ def print_layers(card: ModelCard, reference: ModelReference, *, json: bool) -> N
             layer.arithmetic,
         )
         for layer in model.layers
-        if layer.parameters or layer.kind != "Identity"  # which other modules put in place of what they do not use
+        if layer.parameters or layer.kind != "Identity"  # a placeholder for what a module does not use
     ]
     headers = ("layer", "type", "output", "parameters", "trainable", "arithmetic")
     print_table(headers, rows, right=["parameters"])

@@ -97,7 +97,7 @@ def _trained_few(
             yield from _training(card, new_job, where)
             yield from recipe_field_checks(card, new_job, where)
         except NetworkError as error:
-            yield Check(card.name, what, "no error", f"{error.what} without the network", tried=False)
+            yield Check(card.name, what, "no error", f"{error.what}; checks run offline", tried=False)
         except Exception as error:
             yield Check(card.name, what, "no error", describe(error))
     if not recipes:

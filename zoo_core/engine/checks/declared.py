@@ -1,4 +1,4 @@
-"""Compares what cards declare with what is counted and measured: parameters, shapes, images, accuracies, plans."""
+"""Compares cards with counted and measured values: parameters, shapes, images, accuracies, plans."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zoo_core.store.store import Store
 
 
 def check(registry: Registry, store: Store, name: str | None = None, *, full: bool = False) -> Iterator[Check]:
-    """Check what has this name, or everything except the models of catalogues.
+    """Check the model, dataset or recipe with this name; None: everything except the models of catalogues.
 
     Reported accuracies are measured again where weights and images are on this machine; with `full`, all are, and
     missing files are downloaded.

@@ -1,4 +1,4 @@
-"""Turns whatever a plugin's code raises into a failed check."""
+"""Turns exceptions from a plugin's code into failed checks."""
 
 from __future__ import annotations
 

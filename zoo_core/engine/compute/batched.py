@@ -30,7 +30,10 @@ def infer_batches(
     indices = shard if len(shard) else torch.tensor([0])  # more ranks than inputs: the output is not gathered
     rows: list[Tensor] = []
     for batch in batches_of(indices):
-        with torch.inference_mode(), precision.autocast(device):  # never across a yield: the mode belongs to the thread
+        with (
+            torch.inference_mode(),
+            precision.autocast(device),
+        ):  # not across a yield: inference mode is a property of the thread
             rows.append(network(precision.to_device(batch, device)).float().cpu())
         yield Progress(what, sum(map(len, rows)), len(indices), "images")
     return world.all_gather_rows(torch.cat(rows)[: len(shard)], total)

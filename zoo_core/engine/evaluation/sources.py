@@ -36,7 +36,7 @@ def image_source(path: Path) -> ImageSource:
 
 
 def list_image_files(path: Path) -> list[Path]:
-    """Return the image file that `path` is, or all image files below the folder that it is, sorted.
+    """Return the image file at `path`, or all image files below the folder at `path`, sorted.
 
     Raises:
         DataError: there are none.

@@ -1,1 +1,1 @@
-"""What a network looks at: activations, Grad-CAM and the pages that show them."""
+"""Activations, Grad-CAM, and the pages that show them."""

@@ -1,4 +1,4 @@
-"""Exports a run's weights: one safetensors file that says what it is."""
+"""Exports a run's weights: one self-describing safetensors file."""
 
 from __future__ import annotations
 

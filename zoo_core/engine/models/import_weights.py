@@ -132,7 +132,7 @@ def match(card: ModelCard, given: Mapping[str, Tensor], metadata: WeightsMetadat
 
 
 def _metadata(card: ModelCard, source: Path) -> WeightsMetadata | None:
-    """Return what a file says about itself, if zoo exported it for this model.
+    """Return the metadata of a file that zoo exported for this model.
 
     Raises:
         DataError: it is a head for a backbone that the card does not have.

@@ -1,4 +1,4 @@
-"""What a file of exported weights says about itself, in the header of safetensors."""
+"""The metadata of exported weights, stored in the safetensors header."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEY = "zoo"  # in safetensors' metadata, which maps text to text
 
 
 class WeightsMetadata(FrozenModel):
-    """The model that weights belong to, and all that is needed to use them with it."""
+    """The model that the weights belong to, and everything needed to use them with it."""
 
     model: Name
     classes: tuple[str, ...]  # in the order of the outputs

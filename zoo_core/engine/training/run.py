@@ -135,7 +135,7 @@ class _Training:
 
 
 class _Deferred:
-    """A job's `due` before there is a directory for checkpoints: never, until the manager's is set."""
+    """A job's `due`, which asks for no checkpoint until there is a directory to save it in."""
 
     def __init__(self) -> None:
         self.due: Callable[[], bool] = never_due
