@@ -126,14 +126,7 @@ def zoo_components() -> Iterable[Component]:
                     summary="Cross-entropy that gives less weight to easy images",
                     build="zoo_focal.losses:focal",
                     settings="zoo_focal.settings:FocalSettings",
-                ),
-                Component(
-                    kind="metric",
-                    name="recall",
-                    summary="Mean recall of all classes",
-                    build="zoo_focal.metrics:recall",
-                    metric_kind="fraction",
-                ),
+                )
             ]
     """
     raise NotImplementedError
