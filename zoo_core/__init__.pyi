@@ -12,6 +12,7 @@ from .api.models import create_model as create_model, load as load, transforms a
 from .api.training import run as run
 from .cards import (
     Catalogue as Catalogue,
+    Component as Component,
     DatasetCard as DatasetCard,
     Edition as Edition,
     File as File,
@@ -26,6 +27,7 @@ from .cards import (
     WeightsSelection as WeightsSelection,
 )
 from .engine.compute.losses import class_logits as class_logits, cross_entropy as cross_entropy
+from .engine.compute.macro_f1 import macro_f1 as macro_f1
 from .engine.compute.seeding import seed_torch as seed_torch
 from .engine.data.augmentation import augmentation as augmentation
 from .engine.evaluation.predictor import Predictor as Predictor

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
 from zoo_core.errors import PluginError, UnknownName, UsageError, author_line
+from zoo_core.metrics import MetricKind
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9-]+/)?[a-z0-9]+([._-][a-z0-9]+)*$", min_length=1, max_length=64)
@@ -374,8 +375,11 @@ class DatasetCard(FrozenModel):
         return editions[name] if name is not None else self.editions[0]
 
 
-RecipeField = Literal["epochs", "batch_size", "optimizer", "schedule", "augment", "precision", "seed"]
+RecipeField = Literal[
+    "epochs", "batch_size", "optimizer", "schedule", "augment", "loss", "metrics", "precision", "seed"
+]
 RECIPE_FIELDS: tuple[RecipeField, ...] = get_args(RecipeField)
+ALL_BUT_LOSS: tuple[RecipeField, ...] = tuple(field for field in RECIPE_FIELDS if field != "loss")
 
 
 class TrainerCard(FrozenModel):
@@ -387,7 +391,41 @@ class TrainerCard(FrozenModel):
     settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
     needs_head: bool = Field(default=False, description="whether models without a head are refused")
     uses: tuple[RecipeField, ...] = Field(
-        default=RECIPE_FIELDS, description="recipe fields that it uses; a recipe that sets another one is refused"
+        default=ALL_BUT_LOSS,
+        description="recipe fields that it uses; a recipe that sets another one is refused. The default leaves out "
+        "`loss`, because most trainers in plugins compute a loss themselves",
+    )
+
+
+ComponentKind = Literal["augmentation", "optimizer", "loss", "metric"]
+
+
+class Component(FrozenModel):
+    """A part of training that recipes choose by name: an augmentation, an optimizer, a loss or a metric.
+
+    `build` gets the validated settings as keyword arguments. Depending on the kind it is
+
+    - augmentation: `build(**settings)` -> a function that maps one (C, H, W) uint8 tensor to another of the same shape;
+      it draws from PyTorch's global generator only, which is seeded for each image
+    - optimizer: `build(parameters, **settings)` -> `torch.optim.Optimizer`; `lr` is always one of the settings. What
+      changes from step to step belongs in its `state`, as tensors or numbers: checkpoints save nothing else
+    - loss: `build(**settings)` -> `loss(logits, labels)`, which returns a scalar tensor: the mean over the batch
+    - metric: `build(logits, labels, **settings)` -> a finite float, over all validation images at once
+
+    Logits are (N, K) float32, labels (N,) int64; K may be 1 for two classes: see `class_logits`.
+    """
+
+    kind: ComponentKind
+    name: Name = Field(description="what a recipe calls it")
+    summary: str
+    build: Reference
+    settings: Reference | None = Field(
+        default=None,
+        description="a pydantic model of its settings, in a module that does not import torch; None: it has none, or "
+        "only `lr` if it is an optimizer",
+    )
+    metric_kind: MetricKind = Field(
+        default="number", description="of a metric: fraction (shown in percent), loss or number"
     )
 
 

@@ -1,4 +1,4 @@
-"""The hooks through which plugins provide models, catalogues, datasets, trainers and recipes.
+"""The hooks through which plugins provide models, catalogues, datasets, trainers, components and recipes.
 
 A plugin is a distribution with an entry point in the group `zoo_core` that names a module with hook implementations:
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from zoo_core.cards import Catalogue, DatasetCard, ModelCard, TrainerCard
+from zoo_core.cards import Catalogue, Component, DatasetCard, ModelCard, TrainerCard
 from zoo_core.recipes import Recipe
 
 GROUP = "zoo_core"
@@ -106,6 +106,26 @@ def zoo_trainers() -> Iterable[TrainerCard]:
                     summary="Trains a small model on the predictions of a large one",
                     trainer="zoo_distill.trainer:Distill",
                     settings="zoo_distill.settings:DistillSettings",
+                )
+            ]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def zoo_components() -> Iterable[Component]:
+    """Return the augmentations, optimizers, losses and metrics that this plugin provides.
+
+    Example:
+        @hookimpl
+        def zoo_components():
+            return [
+                Component(
+                    kind="loss",
+                    name="focal",
+                    summary="Cross-entropy that gives less weight to easy images",
+                    build="zoo_focal.losses:focal",
+                    settings="zoo_focal.settings:FocalSettings",
                 )
             ]
     """

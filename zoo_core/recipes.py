@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from zoo_core.cards import (
+    Component,
     DatasetCard,
     Edition,
     FrozenModel,
@@ -23,14 +33,17 @@ from zoo_core.cards import (
     WeightsCard,
     WeightsSelection,
 )
+from zoo_core.component_choice import PLUGIN, ComponentChoice, OptimizerChoice, Rate, built_in_or_plugin, named
 
 Factor = Annotated[FiniteFloat, Field(gt=0)]
-Rate = Annotated[FiniteFloat, Field(gt=0)]  # learning rate
 Decay = Annotated[FiniteFloat, Field(ge=0)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what PyTorch's generators take
 ROUNDING = 1e-6  # a mean of float32 values is this close: 0.871999979 reaches a bound of 0.872
 PrecisionName = Literal["auto", "float32", "bfloat16"]
+
+
+NO_NAME: Any = {"custom_error_type": "no_name", "custom_error_message": "needs a name"}
 
 
 class Adam(FrozenModel):
@@ -65,7 +78,13 @@ class SGD(FrozenModel):
         return self
 
 
-Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
+Optimizer = Annotated[
+    Annotated[Adam, Tag("adam")]
+    | Annotated[AdamW, Tag("adamw")]
+    | Annotated[SGD, Tag("sgd")]
+    | Annotated[OptimizerChoice, Tag(PLUGIN)],
+    Discriminator(built_in_or_plugin("adam", "adamw", "sgd"), **NO_NAME),
+]
 
 
 class HorizontalFlip(FrozenModel):
@@ -101,7 +120,38 @@ class Affine(FrozenModel):
         return self
 
 
-Augmentation = Annotated[HorizontalFlip | Rotation | Affine, Field(discriminator="name")]
+Augmentation = Annotated[
+    Annotated[HorizontalFlip, Tag("horizontal-flip")]
+    | Annotated[Rotation, Tag("rotation")]
+    | Annotated[Affine, Tag("affine")]
+    | Annotated[ComponentChoice, Tag(PLUGIN)],
+    Discriminator(built_in_or_plugin("horizontal-flip", "rotation", "affine"), **NO_NAME),
+]
+
+
+class CrossEntropy(FrozenModel):
+    """Cross-entropy; binary cross-entropy for models with a single logit."""
+
+    name: Literal["cross-entropy"] = "cross-entropy"
+    label_smoothing: Annotated[FiniteFloat, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="share of the target that is spread evenly over all classes"
+    )
+
+
+Loss = Annotated[
+    Annotated[CrossEntropy, Tag("cross-entropy")] | Annotated[ComponentChoice, Tag(PLUGIN)],
+    Discriminator(built_in_or_plugin("cross-entropy"), **NO_NAME),
+    BeforeValidator(named),
+]
+Metric = Annotated[ComponentChoice, BeforeValidator(named)]
+BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(  # names that no component can have, by kind
+    {
+        "augmentation": ("horizontal-flip", "rotation", "affine"),
+        "optimizer": ("adam", "adamw", "sgd"),
+        "loss": ("cross-entropy",),
+        "metric": (),
+    }
+)
 
 
 class ReferenceMetric(FrozenModel):
@@ -162,6 +212,12 @@ class Recipe(FrozenModel):
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="learning rate schedule, stepped per batch; cosine decays to 0 at the last step"
     )
+    loss: Loss = Field(default=CrossEntropy(), description="loss and its settings; a name alone takes the defaults")
+    metrics: tuple[Metric, ...] = Field(
+        default=(),
+        description="more metrics, by name: each is measured on the validation images after every epoch, and recorded "
+        "as validation_NAME",
+    )
     precision: PrecisionName = Field(
         default="auto", description="auto: bfloat16 where the processor supports it natively; float32: full precision"
     )
@@ -220,6 +276,9 @@ class Plan(FrozenModel):
     settings: Mapping[str, Any] = Field(description="the trainer's settings, with defaults filled in")
     weights: tuple[WeightsCard, ...] = Field(description="initial weights, backbone first; empty: random")
     classes: tuple[str, ...] = Field(description="the data's classes, in label order")
+    components: tuple[Component, ...] = Field(
+        default=(), description="the plugins' augmentations, optimizer, loss and metrics that the recipe chooses"
+    )
     device: str = Field(default="auto", description="as PyTorch names it; auto: the best one available")
     data: Path | None = Field(default=None, description="the user's folder of images, in place of the dataset")
 

@@ -167,6 +167,12 @@ def _small_job(registry: Registry, recipe: str, settings: Mapping[str, Any], cha
     return few_images_job(plan, replace(Store.default(), offline=True))
 
 
+def _component(registry: Registry, name: str) -> Iterator[Check]:
+    from zoo_core.engine.checks.components import component_checks
+
+    yield from _offline(name, component_checks(registry.components[name]))
+
+
 def _recipe(registry: Registry, name: str) -> Iterator[Check]:
     from zoo_core.engine.checks.declared import check_recipe
 
@@ -174,7 +180,14 @@ def _recipe(registry: Registry, name: str) -> Iterator[Check]:
 
 
 CHECKS: Mapping[str, Callable[[Registry, str], Iterator[Check]]] = MappingProxyType(  # by the plural of their kind
-    {"models": _model, "catalogues": _catalogue, "datasets": _dataset, "trainers": _trainer, "recipes": _recipe}
+    {
+        "models": _model,
+        "catalogues": _catalogue,
+        "datasets": _dataset,
+        "trainers": _trainer,
+        "components": _component,
+        "recipes": _recipe,
+    }
 )
 
 

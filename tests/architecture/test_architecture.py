@@ -20,7 +20,19 @@ PLUGINS = ("plugins", "docs/examples")
 
 # A package imports only from packages before it in this list. docs/explanation/architecture.md shows the same order.
 PACKAGES = [
-    *("errors", "terminal", "metrics", "events", "cards", "disk", "recipes", "hookspecs", "predictions", "results"),
+    *(
+        "errors",
+        "terminal",
+        "metrics",
+        "events",
+        "cards",
+        "component_choice",
+        "disk",
+        "recipes",
+        "hookspecs",
+        "predictions",
+        "results",
+    ),
     *("progress", "store"),
     *("images", "registry", "runs"),
     *("pull", "plugin_tools", "engine.compute", "engine.data", "engine.models", "engine.evaluation", "engine.explain"),

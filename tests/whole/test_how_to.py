@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -16,16 +17,20 @@ from zoo_core.plugin_tools.scaffold import Kind, write_plugin
 pytestmark = pytest.mark.slow
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
-FILE = re.compile(r"^`([\w./]+)`\n\n```python\n(.*?)^```$", flags=re.M | re.S)
+FILE = re.compile(r"^`([\w./]+)`\n\n```(?:python|toml)\n(.*?)^```$", flags=re.M | re.S)
 
 
 def write_from(page: str, name: str, kind: Kind, folder: Path) -> Path:
     """Create a plugin as the page says, with the files that it prints."""
-    project = write_plugin(name, kind, folder)
+    return fill(write_plugin(name, kind, folder), page)
+
+
+def fill(project: Path, page: str) -> Path:
+    """Write the files that a page prints into a project."""
     files = FILE.findall((PAGES / page).read_text())
     assert files
     for path, text in files:
-        (project / path).parent.mkdir(exist_ok=True)
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).write_text(text)
     return project
 
@@ -59,7 +64,16 @@ def pack(project: Path, split: str, count: int, folder: Path) -> str:
     return f'"{split}.zip", {size}, "{sha256}"'
 
 
-@pytest.mark.parametrize(("page", "name"), [("a-trainer.md", "smoothing"), ("a-metric.md", "recall")])
-def test_the_trainer_passes_its_check(page: str, name: str, tmp_path: Path) -> None:
-    project = write_from(page, name, "trainer", tmp_path)
+def test_the_trainer_passes_its_check(tmp_path: Path) -> None:
+    project = write_from("a-trainer.md", "smoothing", "trainer", tmp_path)
     passes_its_check(project, tmp_path / "site", tmp_path)
+
+
+def test_the_metric_passes_its_check_and_is_measured(tmp_path: Path) -> None:
+    project = fill(tmp_path / "zoo-recall", "a-metric.md")
+    passes_its_check(project, tmp_path / "site", tmp_path)
+    run = ("run", "horses-cnn", "--epochs", "1", "--set", 'metrics=["recall", "macro-f1"]')
+    ran = zoo(*run, path=tmp_path / "site", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    metrics = json.loads((tmp_path / "runs/horses-cnn/latest/result.json").read_text())["metrics"]
+    assert {"validation_recall", "validation_macro_f1"} <= set(metrics)

@@ -1,10 +1,10 @@
-"""The two built-in trainers, registered through the same hook as a plugin's, and their settings."""
+"""The built-in trainers and metric, registered through the same hooks as a plugin's, and the trainers' settings."""
 
 from __future__ import annotations
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from zoo_core.cards import RECIPE_FIELDS, FrozenModel, TrainerCard
+from zoo_core.cards import RECIPE_FIELDS, Component, FrozenModel, TrainerCard
 from zoo_core.hookspecs import hookimpl
 
 
@@ -38,6 +38,7 @@ def zoo_trainers() -> list[TrainerCard]:
             summary="Trains all parameters on labeled images",
             trainer="zoo_core:SupervisedTrainer",
             settings="zoo_core:SupervisedSettings",
+            uses=RECIPE_FIELDS,
         ),
         TrainerCard(
             name="frozen-features",
@@ -50,3 +51,18 @@ def zoo_trainers() -> list[TrainerCard]:
             ),  # every image goes through the backbone once
         ),
     ]
+
+
+MACRO_F1 = Component(
+    kind="metric",
+    name="macro-f1",
+    summary="Unweighted mean of the classes' F1 scores",
+    build="zoo_core:macro_f1",
+    metric_kind="fraction",
+)
+
+
+@hookimpl
+def zoo_components() -> list[Component]:
+    """Return the built-in metric; the other built-in components are classes in `recipes`."""
+    return [MACRO_F1]

@@ -35,9 +35,10 @@ def describe_fields(model: type[BaseModel], prefix: str = "") -> list[FieldDoc]:
 
 def describe_union(annotation: Any, prefix: str) -> Iterator[FieldDoc]:  # noqa: ANN401 - any type annotation
     """Yield the fields of each member of a union of models, such as the optimizers; their names come first."""
-    members = list(models_in(annotation))
+    members = [member for member in models_in(annotation) if get_args(member.model_fields["name"].annotation)]
     names = [get_args(member.model_fields["name"].annotation)[0] for member in members]
-    yield FieldDoc(f"{prefix}name", " or ".join(map(repr, names)), None, "; ".join(map(_first_line, members)))
+    choices = f"{' or '.join(map(repr, names))} or a plugin's"
+    yield FieldDoc(f"{prefix}name", choices, None, "; ".join(map(_first_line, members)))
     for name, member in zip(names, members, strict=True):
         for field in describe_fields(member, prefix):
             if field.key != f"{prefix}name":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zoo_core.cards import Catalogue, DatasetCard, FrozenModel, ModelCard, TrainerCard
+from zoo_core.cards import Catalogue, Component, DatasetCard, FrozenModel, ModelCard, TrainerCard
 from zoo_core.recipes import Recipe
 
 
@@ -27,5 +27,6 @@ KINDS: tuple[Kind, ...] = (  # in the order in which commands print them
     Kind("catalogue", Catalogue, "zoo_catalogues"),
     Kind("dataset", DatasetCard, "zoo_datasets"),
     Kind("trainer", TrainerCard, "zoo_trainers"),
+    Kind("component", Component, "zoo_components"),
     Kind("recipe", Recipe, "zoo_recipes"),
 )

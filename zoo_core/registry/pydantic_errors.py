@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from zoo_core.cards import FrozenModel
+from zoo_core.component_choice import PLUGIN
 from zoo_core.errors import UsageError, did_you_mean, printable
 from zoo_core.registry.field_docs import models_in
 
@@ -23,17 +24,18 @@ def to_usage_error(
     Args:
         prefix: put before each key: "settings." for a trainer's settings, which are part of a recipe.
     """
-    lines = _faults(error, model, prefix)
+    lines = faults_of(error, model, prefix)
     return UsageError(f"{where} is not valid", why="\n".join(f"  {line}" for line in lines), fix=fix)
 
 
 def describe(error: ValidationError) -> str:
     """Return every fault in one line: "sumary: unknown key; did you mean 'summary'?, name: Field required"."""
     models = {model.__name__: model for model in _subclasses(FrozenModel)}
-    return ", ".join(_faults(error, models.get(error.title, FrozenModel), ""))
+    return ", ".join(faults_of(error, models.get(error.title, FrozenModel), ""))
 
 
-def _faults(error: ValidationError, model: type[BaseModel], prefix: str) -> list[str]:
+def faults_of(error: ValidationError, model: type[BaseModel], prefix: str) -> list[str]:
+    """Return one line for each fault; its key starts with `prefix`."""
     faults = error.errors(include_url=False)[:MAX_FAULTS]
     faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelled key often explains a missing one
     lines = list(dict.fromkeys(_line(fault, model, prefix) for fault in faults))
@@ -93,8 +95,8 @@ def _dotted_keys(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    """Return the values of `name` that choose this member of a union: ("adam",)."""
-    return get_args(model.model_fields["name"].annotation) if "name" in model.model_fields else ()
+    """Return the values of `name` that choose this member of a union: ("adam",); PLUGIN where it can be any name."""
+    return get_args(model.model_fields["name"].annotation) or (PLUGIN,) if "name" in model.model_fields else ()
 
 
 def _subclasses(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -13,11 +13,12 @@ from typing import Any, TypeVar, cast
 import pluggy
 from pydantic import ValidationError
 
-from zoo_core.cards import DatasetCard, ModelCard, TrainerCard, WeightsCard, resolve
+from zoo_core.cards import Component, DatasetCard, ModelCard, TrainerCard, WeightsCard, resolve
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.images.folder import scan
-from zoo_core.recipes import ModelReference, Plan, Recipe
+from zoo_core.recipes import BUILT_IN, ModelReference, Plan, Recipe
 from zoo_core.registry import kinds
+from zoo_core.registry.components import bind_components
 from zoo_core.registry.contents import PluginContents
 from zoo_core.registry.discovery import collect, find_plugins
 from zoo_core.registry.distributions import installed
@@ -61,6 +62,11 @@ class Registry:
     def trainers(self) -> Mapping[str, TrainerCard]:
         """All trainers."""
         return self.tables["trainers"]
+
+    @property
+    def components(self) -> Mapping[str, Component]:
+        """The augmentations, optimizers, losses and metrics of plugins."""
+        return self.tables["components"]
 
     @property
     def recipes(self) -> Mapping[str, Recipe]:
@@ -138,6 +144,7 @@ class Registry:
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         if dataset.task != "single-label":
             raise UsageError(f"{dataset.name} is a {dataset.task} dataset", why=f"{dataset.task} is not supported yet")
+        recipe, components = bind_components(recipe, self.components)
         return Plan(
             recipe=recipe,
             model=model,
@@ -149,6 +156,7 @@ class Registry:
                 recipe, with_imported(card, self.imported_weights).variant(recipe.model_options), dataset
             ),
             classes=dataset.classes,
+            components=components,
             device=device,
             data=data,
         )
@@ -206,6 +214,7 @@ class _Loader:
     def load(self, contents: Iterable[PluginContents], files: Iterable[Path]) -> Registry:
         packaged, *others = ((path, read_registry(path)) for path in files)
         self._add_file(*packaged)  # the packaged names are reserved
+        self.owners |= {("components", name): "zoo-core" for names in BUILT_IN.values() for name in names}
         self.plugins, conflicts = settle_names(contents, self.owners)
         self.problems += conflicts
         for plugin in self.plugins:

@@ -75,6 +75,7 @@ def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """
     fields = recipe.model_dump(exclude_unset=True)  # unset fields stay unset: another optimizer has other defaults
     fields["optimizer"] = {"name": recipe.optimizer.name, **fields.get("optimizer", {})}
+    fields["loss"] = {"name": recipe.loss.name, **fields.get("loss", {})}
     for key, value in overrides.items():
         *path, last = key.split(".")
         table = fields

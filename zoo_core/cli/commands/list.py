@@ -21,6 +21,7 @@ DETAILS: Mapping[str, Callable[[Any], str]] = MappingProxyType(  # a card's "wha
         "recipes": lambda recipe: f"{recipe.model} on {recipe.dataset}",
         "models": lambda model: f"{model.parameters:,} parameters",
         "catalogues": lambda catalogue: f"{len(catalogue.models):,} models",
+        "components": lambda component: component.kind,
         "datasets": lambda dataset: ", ".join(edition.name for edition in dataset.editions),
     }
 )
@@ -28,6 +29,7 @@ JSON_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # a card's fields 
     {
         "recipes": ("model", "dataset", "trainer"),
         "models": ("parameters", "num_classes", "license"),
+        "components": ("kind",),
         "datasets": ("license", "attribution"),
     }
 )
@@ -38,7 +40,7 @@ def list_(
     pattern: Annotated[str | None, typer.Argument(help="A glob such as '*cnn*'.")] = None,
     json: Json = False,
 ) -> None:
-    """List recipes, models, datasets and trainers. A catalogue's models are listed only if PATTERN matches them."""
+    """List recipes, models, datasets, trainers and components; a catalogue's models only if PATTERN matches them."""
     listed = registry(context)
     print_json(_as_json(listed, pattern)) if json else _print(listed, pattern)
 

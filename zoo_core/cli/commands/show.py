@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cards import DatasetCard, File, FrozenModel, ModelCard, TrainerCard, resolve
+from zoo_core.cards import Component, ComponentKind, DatasetCard, File, FrozenModel, ModelCard, TrainerCard, resolve
 from zoo_core.cli.console import human_bytes, out, percent, print_json, print_table
 from zoo_core.cli.options import Json, all_names, registry
 from zoo_core.errors import UnknownName
-from zoo_core.recipes import Augmentation, ModelReference, Optimizer, Recipe
+from zoo_core.recipes import Augmentation, Loss, ModelReference, Optimizer, Recipe
 from zoo_core.registry import kinds
+from zoo_core.registry.components import settings_model
 from zoo_core.registry.field_docs import FieldDoc, describe_fields, describe_union
 from zoo_core.registry.registry import Registry
+
+COMPONENT_KEYS: Mapping[ComponentKind, str] = MappingProxyType(  # where a recipe has a component's settings
+    {"augmentation": "augment[].", "optimizer": "optimizer.", "loss": "loss.", "metric": "metrics[]."}
+)
 
 
 def show(
@@ -36,7 +43,7 @@ def show(
 def _named(known: Registry, name: str) -> list[tuple[str, FrozenModel]]:
     matches = [kind for kind in kinds.KINDS if name in known.tables[kind.plural]]
     if not matches:
-        raise UnknownName("model, dataset, trainer or recipe", name, known.names())
+        raise UnknownName("model, dataset, trainer, component or recipe", name, known.names())
     return [
         (kind.name, known.model(name) if kind.plural == "models" else known.tables[kind.plural][name])
         for kind in matches
@@ -46,18 +53,21 @@ def _named(known: Registry, name: str) -> list[tuple[str, FrozenModel]]:
 def _as_json(value: FrozenModel) -> dict[str, Any]:
     """Return a card, with the settings of a trainer and the fields of a recipe next to their values."""
     fields = [asdict(field) for field in _fields(value)]
-    key = "settings_fields" if isinstance(value, TrainerCard) else "fields"
+    key = "settings_fields" if isinstance(value, TrainerCard | Component) else "fields"
     return value.model_dump(mode="json") | ({key: fields} if fields else {})
 
 
 def _fields(value: FrozenModel) -> list[FieldDoc]:
-    """Return what can be set: the settings of a trainer, the fields of a recipe."""
+    """Return what can be set: the settings of a trainer or component, the fields of a recipe."""
     if isinstance(value, TrainerCard):
         return describe_fields(resolve(value.settings), "settings.")
+    if isinstance(value, Component):
+        return describe_fields(settings_model(value), COMPONENT_KEYS[value.kind])
     if not isinstance(value, Recipe):
         return []
     fields = [field for field in describe_fields(Recipe) if field.key not in ("name", "summary", "reference")]
-    return [*fields, *describe_union(Optimizer, "optimizer."), *describe_union(Augmentation, "augment[].")]
+    unions = ((Optimizer, "optimizer."), (Loss, "loss."), (Augmentation, "augment[]."))
+    return [*fields, *(field for union, prefix in unions for field in describe_union(union, prefix))]
 
 
 def _print_fields(value: FrozenModel) -> None:

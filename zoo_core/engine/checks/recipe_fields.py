@@ -8,29 +8,28 @@ from types import MappingProxyType
 from typing import Any
 
 from zoo_core.cards import RECIPE_FIELDS, RecipeField, TrainerCard, resolve
+from zoo_core.component_choice import ComponentChoice
 from zoo_core.engine.checks.guards import tried
 from zoo_core.engine.models.build import state_hash
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import UsageError
 from zoo_core.events import EpochResult
+from zoo_core.registry.builtin import MACRO_F1
 from zoo_core.results import Check
 
 NewJob = Callable[[Mapping[str, Any]], Job]  # makes the same job each time, with changes to its recipe
-CHANGES: Mapping[RecipeField, tuple[Any, Any]] = (
-    MappingProxyType(  # two values, at least one of which differs from the recipe's
-        {
-            "epochs": (3, 2),
-            "batch_size": (3, 4),
-            "optimizer": (
-                {"name": "sgd", "lr": 1e-3, "momentum": 0.9},
-                {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1},
-            ),
-            "schedule": ("cosine", "constant"),
-            "augment": ([{"name": "horizontal-flip", "p": 1.0}, {"name": "rotation", "degrees": 90}], []),
-            "precision": ("bfloat16", "float32"),
-            "seed": (1, 0),
-        }
-    )
+CHANGES: Mapping[RecipeField, tuple[Any, Any]] = MappingProxyType(  # two values: one of them differs from the recipe's
+    {
+        "epochs": (3, 2),
+        "batch_size": (3, 4),
+        "optimizer": ({"name": "sgd", "lr": 1e-3, "momentum": 0.9}, {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1}),
+        "schedule": ("cosine", "constant"),
+        "augment": ([{"name": "horizontal-flip", "p": 1.0}, {"name": "rotation", "degrees": 90}], []),
+        "loss": ({"name": "cross-entropy", "label_smoothing": 0.2}, {"name": "cross-entropy"}),
+        "metrics": ([ComponentChoice(name=MACRO_F1.name).bound_to(MACRO_F1, {})], []),
+        "precision": ("bfloat16", "float32"),
+        "seed": (1, 0),
+    }
 )
 OTHER_RESULT = "another result, or a refusal"
 

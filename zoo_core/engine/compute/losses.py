@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo_core.cards import resolve
+from zoo_core.component_choice import ComponentChoice
+from zoo_core.errors import PluginError
+from zoo_core.recipes import CrossEntropy
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+Loss = Callable[..., Tensor]  # loss(logits, *targets) -> the mean over the batch, a scalar
+
+
+def make_loss(settings: CrossEntropy | ComponentChoice) -> Loss:
+    """Return the loss of a recipe: loss(logits, labels) -> the mean over the batch.
+
+    Raises:
+        PluginError: from the returned function, if a plugin's loss does not return a scalar tensor.
+    """
+    if isinstance(settings, CrossEntropy):
+        return partial(cross_entropy, label_smoothing=settings.label_smoothing)
+    build = resolve(settings.component.build)
+    return partial(_checked, build(**settings.settings), settings.name)
+
+
+def _checked(loss: Loss, name: str, logits: Tensor, labels: Tensor) -> Tensor:
+    value = loss(logits.float(), labels)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise PluginError(f"the loss {name} is invalid", why=f"it returned {given}, not a scalar tensor")
+    return value.reshape(())
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Return the mean loss of logits (N, K) for labels (N,): binary cross-entropy with K = 1, else cross-entropy.
 
     Binary cross-entropy on logits equals a sigmoid followed by BCELoss, and does not overflow.
     """
+    if label_smoothing:
+        return F.cross_entropy(class_logits(logits), labels, label_smoothing=label_smoothing)
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float())
     return F.cross_entropy(logits.float(), labels)

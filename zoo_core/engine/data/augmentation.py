@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image
@@ -10,11 +10,17 @@ from torch import Tensor
 from torchvision.transforms import v2 as T
 from torchvision.transforms.v2 import functional as F
 
+from zoo_core.cards import resolve
+from zoo_core.component_choice import ComponentChoice
 from zoo_core.engine.compute.seeding import seed_torch
+from zoo_core.errors import PluginError
 from zoo_core.recipes import Affine, HorizontalFlip, Rotation
+from zoo_core.registry.plugin_errors import attributed_to_plugins
+
+Step = HorizontalFlip | Rotation | Affine | ComponentChoice
 
 
-def augmentation(steps: Sequence[HorizontalFlip | Rotation | Affine]) -> T.Compose:
+def augmentation(steps: Sequence[Step]) -> T.Compose:
     """Return the steps as one transform of a PIL image; with the same torch seed it draws the same."""
     return T.Compose([_step(step) for step in steps])
 
@@ -34,7 +40,32 @@ def _augment(image: Tensor, transform: T.Compose, seed_key: tuple[int | str, ...
     return augmented
 
 
-def _step(step: HorizontalFlip | Rotation | Affine) -> T.Transform:
+class _PluginTransform:
+    """Applies a plugin's transform of (C, H, W) uint8 tensors to a PIL image; also in worker processes."""
+
+    def __init__(self, choice: ComponentChoice) -> None:
+        self._name, self._build = choice.name, choice.component.build
+        self._transform: Callable[[Tensor], Tensor] = resolve(self._build)(**choice.settings)
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        image = F.pil_to_tensor(picture)
+        with attributed_to_plugins(self._build):
+            augmented = self._transform(image)
+        if not isinstance(augmented, Tensor) or (augmented.shape, augmented.dtype) != (image.shape, image.dtype):
+            why = f"it must return a uint8 tensor of the shape {tuple(image.shape)} that it was given"
+            raise PluginError(f"the augmentation {self._name} is invalid", why=why)
+        changed: Image.Image = F.to_pil_image(augmented)
+        return changed
+
+
+def _step(step: Step) -> Callable[[Image.Image], Image.Image]:
+    if isinstance(step, ComponentChoice):
+        return _PluginTransform(step)
+    built_in: Callable[[Image.Image], Image.Image] = _built_in(step)
+    return built_in
+
+
+def _built_in(step: HorizontalFlip | Rotation | Affine) -> T.Transform:
     if isinstance(step, HorizontalFlip):
         return T.RandomHorizontalFlip(step.p)
     if isinstance(step, Rotation):

@@ -20,7 +20,7 @@ from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.data.augmentation import augment_batch
 from zoo_core.engine.data.batches import DecodedImages, decode_all, inference_batch_size, labels_of, names_of
 from zoo_core.engine.data.preprocessing import normalize_transform, resize_transform
-from zoo_core.errors import DataError, ResourceError
+from zoo_core.errors import DataError, PluginError, ResourceError, ZooError
 from zoo_core.images.image_sets import ImageSet
 
 MEMORY_FRACTION = 8  # decoded images of one split may take up to an eighth of the memory
@@ -105,7 +105,7 @@ class StreamedImages:
         workers = min(os.cpu_count() or 1, len(lists))
         loader = DataLoader(dataset, batch_sampler=lists, num_workers=workers, collate_fn=list)
         for batch in _explained_worker_deaths(loader):
-            errors = [item for item in batch if isinstance(item, DataError)]
+            errors = [item for item in batch if isinstance(item, ZooError)]
             if errors:
                 raise errors[0]
             yield normalize(torch.stack(batch))
@@ -135,14 +135,14 @@ def _explained_worker_deaths(batches: Iterable[list[Any]]) -> Iterator[list[Any]
             raise ResourceError("a process that decodes images died", why=why) from error
 
 
-class _DecodedOnDemand(Dataset[Tensor | DataError]):
+class _DecodedOnDemand(Dataset[Tensor | ZooError]):
     """Decodes one image at a time in a worker; errors travel as values, because DataLoader rewrites exceptions."""
 
     def __init__(self, streamed: StreamedImages, epoch: int) -> None:
         self._streamed, self._epoch = streamed, epoch
         self._resize = resize_transform(streamed.input)
 
-    def __getitem__(self, index: int) -> Tensor | DataError:
+    def __getitem__(self, index: int) -> Tensor | ZooError:
         streamed = self._streamed
         try:
             pixels: Tensor = self._resize(streamed.images[index][0])
@@ -151,7 +151,10 @@ class _DecodedOnDemand(Dataset[Tensor | DataError]):
         if streamed.transform is None:
             return pixels
         seed_key = (*streamed.seed_key, self._epoch)
-        return augment_batch(pixels.unsqueeze(0), streamed.transform, seed_key, torch.tensor([index]))[0]
+        try:
+            return augment_batch(pixels.unsqueeze(0), streamed.transform, seed_key, torch.tensor([index]))[0]
+        except PluginError as error:
+            return error
 
 
 def load_examples(

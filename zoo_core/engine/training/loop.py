@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from zoo_core.engine.compute.batched import infer_batches
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
-from zoo_core.engine.compute.losses import cross_entropy
+from zoo_core.engine.compute.losses import Loss, make_loss
 from zoo_core.engine.compute.precision import Precision
 from zoo_core.engine.compute.seeding import epoch_order, seed_torch
 from zoo_core.engine.training.batch_norm import explained_batch_norm
 from zoo_core.engine.training.batch_shards import BatchShard, split_batches
 from zoo_core.engine.training.examples import EvaluatedExamples, Examples
 from zoo_core.engine.training.fast_path.switch import fast_path
+from zoo_core.engine.training.metrics import VALIDATION, RecipeMetrics
 from zoo_core.engine.training.optimizers import (
     make_optimizer,
     optimizer_tensors,
@@ -33,7 +34,6 @@ from zoo_core.recipes import Recipe
 AGREE_EVERY = 16  # steps after which ranks agree again on whether a checkpoint is due
 MODEL, OPTIMIZER = "model.", "optimizer."  # prefixes of a TrainState's tensor names
 TOTALS, MERGED = "totals", "single_merged"  # keys of a TrainState's values
-Loss = Callable[..., Tensor]  # loss(logits, *targets) -> the mean over the batch, a scalar
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class _LoopState:
     optimizer: torch.optim.Optimizer
     examples: Examples
     measures: Mapping[str, Examples]
+    extra: RecipeMetrics
     loss: Loss
     targets: tuple[Tensor, ...]
     merge_single: bool
@@ -85,7 +86,7 @@ class TrainingLoop:
         measures: Mapping[str, Examples] | None = None,
         resume: TrainState | None = None,
         *,
-        loss: Loss = cross_entropy,
+        loss: Loss | None = None,
         targets: tuple[Tensor, ...] | None = None,
     ) -> Iterator[Event]:
         """Train, and after each epoch compute the accuracy on each of `measures`.
@@ -95,16 +96,18 @@ class TrainingLoop:
             measures: metric names, such as "validation_accuracy", and the examples to compute each on. The predictions
                 of "validation_accuracy" are part of the EpochResult.
             resume: the state of a Checkpoint of this loop; on the same machine the result is the same bit for bit.
-            loss: `loss(logits, *targets)`, the mean over the batch. Logits are (n, K), and K may be 1 for two classes:
-                see `class_logits`.
+            loss: `loss(logits, *targets)`, the mean over the batch; None: the recipe's. Logits are (n, K), and K may
+                be 1 for two classes: see `class_logits`.
             targets: tensors with one row per example, (N, ...), in the order of `examples`; the loss gets the rows of
                 its batch, on the device. None: the labels. Pass `torch.arange(N)` to get the indices.
 
         Raises:
             Diverged: the loss of a batch is NaN or infinite.
             IntegrityError: the state belongs to another model or optimizer.
+            UsageError: the recipe names metrics, but "validation_accuracy" is not measured.
             UsageError: BatchNorm was given a batch, or a rank's shard of one, with a single value per channel.
         """
+        extra = RecipeMetrics.of(self.recipe, measures or {})
         self.precision.to_memory_format(self.model.to(self.device))
         optimizer = make_optimizer(self.recipe.optimizer, self.model.parameters(), fused=self.precision.fast_path)
         progress = EpochProgress() if resume is None else self._restored(optimizer, resume)
@@ -113,7 +116,8 @@ class TrainingLoop:
             optimizer,
             examples,
             measures or {},
-            loss,
+            extra,
+            loss or make_loss(self.recipe.loss),
             (examples.labels,) if targets is None else targets,
             merge_single=resume is None or MERGED in resume.values,
         )
@@ -153,8 +157,12 @@ class TrainingLoop:
             measured = yield from self._interruptible(steps, state, epoch, progress)
             self._finite(measured.loss, epoch, progress.step - 1)
             metrics[name] = measured.accuracy
-            predictions = measured.predictions if name == "validation_accuracy" else predictions
-        yield EpochResult(epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions)
+            if name == VALIDATION:
+                predictions = measured.predictions
+                metrics |= state.extra.measure(measured)
+        yield EpochResult(
+            epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions, state.extra.kinds
+        )
         yield self._checkpoint(state, epoch + 1, EpochProgress())
 
     def _rest_of_epoch(

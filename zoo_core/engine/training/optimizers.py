@@ -8,21 +8,35 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from zoo_core.cards import resolve
+from zoo_core.component_choice import OptimizerChoice
+from zoo_core.errors import PluginError
 from zoo_core.recipes import SGD, Adam, AdamW, Recipe
 
-OptimizerSettings = Adam | AdamW | SGD
+OptimizerSettings = Adam | AdamW | SGD | OptimizerChoice
+NUMBER = "#number"  # suffix of the names of values that are Python numbers, not tensors
 
 
 def make_optimizer(
     settings: OptimizerSettings, parameters: Iterable[nn.Parameter], *, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of the parameters that require gradients; `fused` selects PyTorch's fused implementation."""
+    """Return the optimizer of the parameters that require gradients; `fused` selects PyTorch's fused implementation.
+
+    Raises:
+        PluginError: a plugin's optimizer is not a `torch.optim.Optimizer`.
+    """
     classes: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
         "sgd": torch.optim.SGD,
     }
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    if isinstance(settings, OptimizerChoice):
+        optimizer = resolve(settings.component.build)(trainable, **settings.settings)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            why = f"it is a {type(optimizer).__name__}, not a torch.optim.Optimizer"
+            raise PluginError(f"the optimizer {settings.name} is invalid", why=why)
+        return optimizer
     return classes[settings.name](trainable, **settings.model_dump(exclude={"name"}), fused=fused or None)
 
 
@@ -40,9 +54,23 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's state as tensors named "<parameter number>.<what>"."""
+    """Return the optimizer's state as tensors named "<parameter number>.<what>"; a number is a scalar tensor.
+
+    Raises:
+        PluginError: its state contains something else than tensors and numbers.
+    """
     state = optimizer.state_dict()["state"]
-    return {f"{number}.{what}": value for number, entry in state.items() for what, value in entry.items()}
+    return dict(_named(f"{number}.{what}", value) for number, entry in state.items() for what, value in entry.items())
+
+
+def _named(name: str, value: object) -> tuple[str, Tensor]:
+    if isinstance(value, Tensor):
+        return name, value
+    if isinstance(value, int | float):
+        dtype = torch.float64 if isinstance(value, float) else torch.bool if isinstance(value, bool) else torch.int64
+        return name + NUMBER, torch.tensor(value, dtype=dtype)
+    why = f"{name} is a {type(value).__name__}; checkpoints contain tensors and numbers"
+    raise PluginError("the optimizer's state cannot be saved", why=why)
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -56,7 +84,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     state["state"] = {}
     for name, value in tensors.items():
         number, _, what = name.partition(".")
-        state["state"].setdefault(int(number), {})[what] = _in_format_of(parameters[int(number)], value)
+        entry = state["state"].setdefault(int(number), {})
+        if what.endswith(NUMBER):
+            entry[what.removesuffix(NUMBER)] = value.item()
+        else:
+            entry[what] = _in_format_of(parameters[int(number)], value)
     optimizer.load_state_dict(state)
 
 

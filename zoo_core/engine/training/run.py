@@ -145,7 +145,8 @@ class _Deferred:
 
 
 def _attributed(plan: Plan) -> AbstractContextManager[None]:
-    references = (plan.trainer.trainer, plan.model.builder, plan.dataset.loader)
+    components = (component.build for component in plan.components)
+    references = (plan.trainer.trainer, plan.model.builder, plan.dataset.loader, *components)
     return attributed_to_plugins(*(reference for reference in references if reference is not None))
 
 
