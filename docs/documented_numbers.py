@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from zoo_core.engine.models.summary import layers_of
-from zoo_core.recipes import ParameterCounts
+from zoo_core.recipes.reference import ParameterCounts
 from zoo_core.registry.registry import Registry
 from zoo_core.results import format_metric, words
 

@@ -24,15 +24,19 @@ import reliability
 import typer.main
 from pydantic import BaseModel
 
-from zoo_core import cards, errors, events, hookspecs, recipes, testing
+from zoo_core import errors, events, hookspecs, testing
+from zoo_core.cards import components, datasets, files, models, trainers
+from zoo_core.cards.fields import FrozenModel
 from zoo_core.cli.app import COMMANDS, app
 from zoo_core.engine.compute import losses, seeding
 from zoo_core.engine.data import augmentation
 from zoo_core.engine.training import examples, loop, optimizers, trainer
+from zoo_core.recipes import plan, recipe, reference, settings
 from zoo_core.registry.field_docs import FieldDoc, describe_fields
 from zoo_core.registry.registry import load_registry
 
 HERE = Path(__file__).parent
+DESCRIPTIONS = (files, models, datasets, trainers, components, settings, reference, recipe, plan)  # in reading order
 MEASURED = HERE / "explanation" / "measured.json"
 HEAD = "<!-- written by docs/generate.py: change the code, not this page -->\n\n"
 
@@ -75,9 +79,9 @@ def _command(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401 - click 
 
 
 def _values() -> Iterator[str]:
-    for module in (cards, recipes):
+    for module in DESCRIPTIONS:
         for name, kind in vars(module).items():
-            if inspect.isclass(kind) and kind.__module__ == module.__name__ and issubclass(kind, cards.FrozenModel):
+            if inspect.isclass(kind) and kind.__module__ == module.__name__ and issubclass(kind, FrozenModel):
                 yield f"## {name}\n\n{inspect.getdoc(kind)}\n"
                 yield from _fields(kind)
 

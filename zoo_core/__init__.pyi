@@ -10,22 +10,19 @@ from .api.inference import (
 )
 from .api.models import create_model as create_model, load as load, transforms as transforms
 from .api.training import run as run
-from .cards import (
+from .cards.components import Component as Component
+from .cards.datasets import DatasetCard as DatasetCard, Edition as Edition
+from .cards.fields import FrozenModel as FrozenModel
+from .cards.files import File as File, HubFile as HubFile, Source as Source
+from .cards.models import (
     Catalogue as Catalogue,
-    Component as Component,
-    DatasetCard as DatasetCard,
-    Edition as Edition,
-    File as File,
-    FrozenModel as FrozenModel,
-    HubFile as HubFile,
     ImageInput as ImageInput,
     ModelCard as ModelCard,
     ReportedAccuracy as ReportedAccuracy,
-    Source as Source,
-    TrainerCard as TrainerCard,
     WeightsCard as WeightsCard,
     WeightsSelection as WeightsSelection,
 )
+from .cards.trainers import TrainerCard as TrainerCard
 from .engine.compute.losses import class_logits as class_logits, cross_entropy as cross_entropy
 from .engine.compute.macro_f1 import macro_f1 as macro_f1
 from .engine.compute.seeding import seed_torch as seed_torch
@@ -72,7 +69,8 @@ from .images.image_sets import (
     ZipImages as ZipImages,
 )
 from .predictions import PredictionTable as PredictionTable
-from .recipes import Plan as Plan, Recipe as Recipe
+from .recipes.plan import Plan as Plan
+from .recipes.recipe import Recipe as Recipe
 from .registry.builtin import FrozenFeaturesSettings as FrozenFeaturesSettings, SupervisedSettings as SupervisedSettings
 from .registry.registry import Registry as Registry, list_models as list_models, load_registry as load_registry
 from .results import (

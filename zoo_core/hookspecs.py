@@ -15,8 +15,11 @@ from collections.abc import Iterable
 
 import pluggy
 
-from zoo_core.cards import Catalogue, Component, DatasetCard, ModelCard, TrainerCard
-from zoo_core.recipes import Recipe
+from zoo_core.cards.components import Component
+from zoo_core.cards.datasets import DatasetCard
+from zoo_core.cards.models import Catalogue, ModelCard
+from zoo_core.cards.trainers import TrainerCard
+from zoo_core.recipes.recipe import Recipe
 
 GROUP = "zoo_core"
 

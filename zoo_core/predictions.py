@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-from zoo_core.cards import Task
+from zoo_core.cards.fields import Task
 from zoo_core.events import Predictions
 
 BINS = 10  # equal intervals of confidence, for calibration

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from zoo_core.cards import DatasetCard, File, HubFile, ModelCard
+from zoo_core.cards.datasets import DatasetCard
+from zoo_core.cards.files import File, HubFile
+from zoo_core.cards.models import ModelCard
 from zoo_core.errors import DataError, UnknownName
 from zoo_core.events import OnEvent, ignore_event
 from zoo_core.registry.registry import Registry

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from zoo_core.metrics import MetricKind, metric_kind
 from zoo_core.predictions import ClassResult, PredictionTable
-from zoo_core.recipes import RecipeReference, ReferenceMetric
+from zoo_core.recipes.reference import RecipeReference, ReferenceMetric
 
 TOLERANCE = 0.005  # of a fraction: processors round differently, so a few predictions may flip
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_core.errors import CheckFailed, NetworkError, PluginError, UnknownName
 from zoo_core.plugin_tools.doctor import examine_all
-from zoo_core.recipes import ModelReference
+from zoo_core.recipes.reference import ModelReference
 from zoo_core.registry.distributions import Distribution, installed_as
 from zoo_core.registry.registry import Registry, load_registry
 from zoo_core.registry.settings import UserConfig

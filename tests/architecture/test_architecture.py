@@ -26,7 +26,6 @@ PACKAGES = [
         "metrics",
         "events",
         "cards",
-        "component_choice",
         "disk",
         "recipes",
         "hookspecs",

@@ -17,7 +17,7 @@ from zoo_core.engine.checks.components import component_checks
 from zoo_core.engine.training.run import execute
 from zoo_core.errors import IntegrityError
 from zoo_core.events import Saved
-from zoo_core.recipes import Plan
+from zoo_core.recipes.plan import Plan
 from zoo_core.registry.discovery import new_manager
 from zoo_core.runs.directory import RunDir
 

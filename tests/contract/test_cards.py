@@ -8,7 +8,7 @@ from PIL import Image
 
 import zoo_core as zoo
 from zoo_core import Registry, Store, load_registry
-from zoo_core.cards import resolve
+from zoo_core.cards.fields import resolve
 from zoo_core.engine.models.build import build_model, count_parameters, split_head
 from zoo_core.store.sources import is_remote
 

@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from zoo_core import File, ImageInput, ModelCard, PluginError, Recipe, Source, UsageError, WeightsCard
-from zoo_core.cards import resolve
-from zoo_core.recipes import Adam, ReferenceMetric
+from zoo_core.cards.fields import resolve
+from zoo_core.recipes.reference import ReferenceMetric
+from zoo_core.recipes.settings import Adam
 from zoo_core.runs.legacy import upgrade
 
 SHA = "0" * 64

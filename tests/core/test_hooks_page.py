@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import get_type_hints
 
 import zoo_core
 from zoo_core import cards, hookspecs, recipes
+from zoo_core.cards.fields import FrozenModel
 from zoo_core.registry.discovery import new_manager
 from zoo_core.registry.kinds import KINDS
 
@@ -42,10 +45,18 @@ def test_each_hook_has_an_example_that_works() -> None:
 def test_every_field_of_every_card_is_on_its_page() -> None:
     page = (REFERENCE / "cards.md").read_text()
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, flags=re.M | re.S))
-    models = [m for module in (cards, recipes) for m in vars(module).values() if inspect.isclass(m)]
-    models = [
-        m for m in models if issubclass(m, cards.FrozenModel) and m.__module__ in (cards.__name__, recipes.__name__)
+    modules = [
+        import_module(f"{package.__name__}.{module.name}")
+        for package in (cards, recipes)
+        for module in iter_modules(package.__path__)
+        if module.name not in ("fields", "component_choice")
     ]
+    models = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, FrozenModel) and value.__module__ == module.__name__
+    }
     assert {"ImageInput", "Rotation", "Affine", "Recipe", "Plan"} <= set(sections)
     for model in models:
         printed = re.findall(r"^\| `(\w+)` \|", sections[model.__name__], flags=re.M)

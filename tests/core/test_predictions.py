@@ -10,7 +10,7 @@ import pytest
 from zoo_core import Predictions, PredictionTable
 from zoo_core.metrics import metric_kind
 from zoo_core.predictions import CalibrationBin, ClassResult
-from zoo_core.recipes import RecipeReference, ReferenceMetric
+from zoo_core.recipes.reference import RecipeReference, ReferenceMetric
 from zoo_core.results import Comparison, compare, format_metric
 
 ROWS = Predictions(

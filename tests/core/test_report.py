@@ -14,7 +14,7 @@ import pytest
 from zoo_core import DataError, Predictions, PredictionTable, Registry
 from zoo_core.errors import printable
 from zoo_core.events import EpochResult
-from zoo_core.recipes import ReferenceMetric
+from zoo_core.recipes.reference import ReferenceMetric
 from zoo_core.results import Comparison, Mistake, compare
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.report import render, write_report

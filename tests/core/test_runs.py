@@ -14,7 +14,7 @@ import torch
 
 from tests.conftest import Zoo
 from zoo_core import DataError, EpochResult, IntegrityError, Registry
-from zoo_core.recipes import RecipeReference, ReferenceMetric
+from zoo_core.recipes.reference import RecipeReference, ReferenceMetric
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.history import (
     ENVIRONMENT,

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from tests.conftest import Zoo
 from zoo_core import File, IntegrityError, NetworkError, ResourceError, Source, Store, UsageError
-from zoo_core.cards import HubFile
+from zoo_core.cards.files import HubFile
 from zoo_core.disk.temporary_names import NOBODY, temporary_name
 from zoo_core.events import Event, Progress
 from zoo_core.store.cache_folder import MARKER

@@ -19,7 +19,7 @@ from zoo_core.engine.data.batches import decode_all, iter_batches, load_split
 from zoo_core.engine.data.loaders import load_examples
 from zoo_core.engine.data.preprocessing import preprocessing
 from zoo_core.images.decode import decode_image, read_image
-from zoo_core.recipes import Affine, HorizontalFlip, Rotation
+from zoo_core.recipes.settings import Affine, HorizontalFlip, Rotation
 
 SQUASHED = ImageInput(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 

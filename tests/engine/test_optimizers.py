@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo_core as zoo
-from zoo_core.recipes import SGD, Adam, AdamW
+from zoo_core.recipes.settings import SGD, Adam, AdamW
 
 
 def model() -> nn.Conv2d:

@@ -35,7 +35,7 @@ from zoo_core.engine.training.interrupts import InterruptFlag
 from zoo_core.engine.training.loop import TrainingLoop
 from zoo_core.engine.training.run import execute
 from zoo_core.events import Resumed, Saved, TrainState
-from zoo_core.recipes import SGD, Adam, AdamW
+from zoo_core.recipes.settings import SGD, Adam, AdamW
 from zoo_core.runs.directory import RunDir
 
 CPU = torch.device("cpu")

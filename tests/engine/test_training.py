@@ -31,7 +31,7 @@ from zoo_core import (
     UsageError,
     ZooError,
 )
-from zoo_core.cards import resolve
+from zoo_core.cards.fields import resolve
 from zoo_core.engine.compute.losses import class_logits, cross_entropy, probabilities
 from zoo_core.engine.compute.precision import FLOAT32, Precision
 from zoo_core.engine.compute.seeding import epoch_order
@@ -46,7 +46,7 @@ from zoo_core.engine.training.loop import TrainingLoop
 from zoo_core.engine.training.optimizers import make_optimizer, scheduled_rate
 from zoo_core.engine.training.run import execute
 from zoo_core.engine.training.supervised import SupervisedTrainer
-from zoo_core.recipes import SGD, Adam, AdamW, HorizontalFlip
+from zoo_core.recipes.settings import SGD, Adam, AdamW, HorizontalFlip
 from zoo_core.registry.package_owners import owner_of
 from zoo_core.runs.directory import RunDir
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx  # noqa: F401 - so that no child has to import it
 from filelock import FileLock
 
-from zoo_core.cards import File, HubFile
+from zoo_core.cards.files import File, HubFile
 from zoo_core.disk.atomic import append_line, atomic_write, scratch_folder
 from zoo_core.errors import ZooError
 from zoo_core.store.archives import extract

@@ -239,7 +239,7 @@ def _read(path: Path, content: bytes) -> None:
 
 
 def _unpack(folder: Path, content: bytes) -> None:
-    from zoo_core.cards import File, Source
+    from zoo_core.cards.files import File, Source
     from zoo_core.store.archives import extract
     from zoo_core.store.store import Store
 

@@ -17,7 +17,7 @@ import zoo_core as zoo
 from tests.reliability.corpus import Case, corpus
 from tests.reliability.ledger import Ledger
 from zoo_core import DataError, File, IntegrityError, Plan, Registry, Source, Store, UsageError, ZooError
-from zoo_core.cards import Reference, Uri
+from zoo_core.cards.fields import Reference, Uri
 from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.engine.models.weights import load_tensors
 from zoo_core.images.decode import decode_image

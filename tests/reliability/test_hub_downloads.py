@@ -19,7 +19,7 @@ from tests.reliability.fault_server import HONEST, Answer, FaultServer, serving
 from tests.reliability.ledger import SEED
 from tests.reliability.test_downloads import QUICK, secure  # noqa: F401 - a fixture
 from zoo_core import File, Source, Store
-from zoo_core.cards import HubFile
+from zoo_core.cards.files import HubFile
 from zoo_core.errors import IntegrityError, NetworkError
 
 CONTENT = random.Random(SEED).randbytes(300_000)

@@ -39,13 +39,13 @@ from zoo_core import (
     hookimpl,
     load_registry,
 )
-from zoo_core.cards import RECIPE_FIELDS
+from zoo_core.cards.trainers import RECIPE_FIELDS
 from zoo_core.cli.checks_table import show_checks
 from zoo_core.engine.checks.conformance import trainer_checks
 from zoo_core.engine.checks.fixtures import few_images_job
 from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.weights import save_tensors
-from zoo_core.recipes import SGD
+from zoo_core.recipes.settings import SGD
 from zoo_core.registry.discovery import new_manager
 from zoo_core.testing import check_dataset, check_distribution, check_entry_module, check_model, check_trainer
 

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from PIL import Image
 
-from zoo_core.cards import Split
+from zoo_core.cards.fields import Split
 from zoo_core.events import OnEvent, drive
 from zoo_core.images.audit import audit
 from zoo_core.images.folder import scan

@@ -9,11 +9,12 @@ from os.path import isdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_core.cards import Head, ModelCard, WeightsSelection
+from zoo_core.cards.fields import Head
+from zoo_core.cards.models import ModelCard, WeightsSelection
 from zoo_core.errors import UsageError
 from zoo_core.events import OnEvent
 from zoo_core.progress import handled_events
-from zoo_core.recipes import PrecisionName
+from zoo_core.recipes.settings import PrecisionName
 from zoo_core.registry.registry import Registry, load_registry
 from zoo_core.runs.directory import RunDir
 from zoo_core.store.store import Store

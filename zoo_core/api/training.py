@@ -8,11 +8,12 @@ from os.path import isdir
 from pathlib import Path
 from typing import Any
 
-from zoo_core.cards import Head
+from zoo_core.cards.fields import Head
 from zoo_core.errors import UsageError, printable
 from zoo_core.events import OnEvent
 from zoo_core.progress import handled_events
-from zoo_core.recipes import Plan, PrecisionName
+from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.settings import PrecisionName
 from zoo_core.registry.registry import Registry, load_registry
 from zoo_core.results import RunResult
 from zoo_core.runs.directory import RunDir

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from zoo_core.cli.console import eprint
-from zoo_core.recipes import PrecisionName
+from zoo_core.recipes.settings import PrecisionName
 from zoo_core.registry.registry import Registry, load_registry
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from zoo_core.cards import Split
+from zoo_core.cards.fields import Split
 from zoo_core.errors import DataError
 from zoo_core.events import Event, Progress
 from zoo_core.images.decode import decode_image, read_bytes

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo_core.cards import DatasetCard, Edition, Split
+from zoo_core.cards.datasets import DatasetCard, Edition
+from zoo_core.cards.fields import Split
 from zoo_core.errors import DataError, printable
 from zoo_core.images.issues import DataIssue, counted
 

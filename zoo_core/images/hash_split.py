@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zoo_core.cards import Split
+from zoo_core.cards.fields import Split
 from zoo_core.images.folder import LabelledFile
 
 VALIDATION_SHARE = 5  # one image in this many is held out for validation

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from zoo_core.cards import RECIPE_FIELDS, Component, FrozenModel, TrainerCard
+from zoo_core.cards.components import Component
+from zoo_core.cards.fields import FrozenModel
+from zoo_core.cards.trainers import RECIPE_FIELDS, TrainerCard
 from zoo_core.hookspecs import hookimpl
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from zoo_core.cards import Component, ComponentKind, FrozenModel, resolve
-from zoo_core.component_choice import ComponentChoice, Rate
+from zoo_core.cards.components import Component, ComponentKind
+from zoo_core.cards.fields import FrozenModel, resolve
 from zoo_core.errors import UsageError, did_you_mean
-from zoo_core.recipes import BUILT_IN, Recipe
+from zoo_core.recipes.component_choice import ComponentChoice, Rate
+from zoo_core.recipes.recipe import Recipe
+from zoo_core.recipes.settings import BUILT_IN
 from zoo_core.registry.pydantic_errors import faults_of
 
 

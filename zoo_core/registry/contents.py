@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from zoo_core.cards import Catalogue, FrozenModel
+from zoo_core.cards.fields import FrozenModel
+from zoo_core.cards.models import Catalogue
 from zoo_core.registry import kinds
 
 

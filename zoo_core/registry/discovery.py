@@ -14,7 +14,7 @@ from types import MappingProxyType
 import pluggy
 
 from zoo_core import hookspecs
-from zoo_core.cards import FrozenModel
+from zoo_core.cards.fields import FrozenModel
 from zoo_core.errors import Problem, did_you_mean
 from zoo_core.registry import builtin as trainers, kinds
 from zoo_core.registry.contents import PluginContents

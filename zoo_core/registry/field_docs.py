@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from zoo_core import cards
+from zoo_core.cards import fields
 
 ALIASES: Mapping[str, str] = MappingProxyType(  # the pattern of a constrained string → its name
-    {get_args(getattr(cards, name))[1].pattern: name for name in ("Name", "Reference", "Sha256", "Repository", "Uri")}
+    {get_args(getattr(fields, name))[1].pattern: name for name in ("Name", "Reference", "Sha256", "Repository", "Uri")}
 )
 LIMITS = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
 

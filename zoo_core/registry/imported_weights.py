@@ -16,7 +16,9 @@ from typing import Literal
 
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
-from zoo_core.cards import File, FrozenModel, ImageInput, ModelCard, Name, Sha256, Source, WeightsCard
+from zoo_core.cards.fields import FrozenModel, Name, Sha256
+from zoo_core.cards.files import File, Source
+from zoo_core.cards.models import ImageInput, ModelCard, WeightsCard
 from zoo_core.disk.atomic import atomic_write
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import Problem, UsageError

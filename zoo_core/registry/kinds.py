@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zoo_core.cards import Catalogue, Component, DatasetCard, FrozenModel, ModelCard, TrainerCard
-from zoo_core.recipes import Recipe
+from zoo_core.cards.components import Component
+from zoo_core.cards.datasets import DatasetCard
+from zoo_core.cards.fields import FrozenModel
+from zoo_core.cards.models import Catalogue, ModelCard
+from zoo_core.cards.trainers import TrainerCard
+from zoo_core.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from zoo_core.cards import Catalogue, ModelCard, resolve
+from zoo_core.cards.fields import resolve
+from zoo_core.cards.models import Catalogue, ModelCard
 from zoo_core.errors import PluginError, author_line
 from zoo_core.registry.pydantic_errors import describe
 

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from zoo_core.cards import FrozenModel
-from zoo_core.component_choice import PLUGIN
+from zoo_core.cards.fields import FrozenModel
 from zoo_core.errors import UsageError, did_you_mean, printable
+from zoo_core.recipes.component_choice import PLUGIN
 from zoo_core.registry.field_docs import models_in
 
 MAX_FAULTS = 100  # faults that are listed

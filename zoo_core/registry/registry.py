@@ -13,10 +13,17 @@ from typing import Any, TypeVar, cast
 import pluggy
 from pydantic import ValidationError
 
-from zoo_core.cards import Component, DatasetCard, ModelCard, TrainerCard, WeightsCard, resolve
+from zoo_core.cards.components import Component
+from zoo_core.cards.datasets import DatasetCard
+from zoo_core.cards.fields import resolve
+from zoo_core.cards.models import ModelCard, WeightsCard
+from zoo_core.cards.trainers import TrainerCard
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
 from zoo_core.images.folder import scan
-from zoo_core.recipes import BUILT_IN, ModelReference, Plan, Recipe
+from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.recipe import Recipe
+from zoo_core.recipes.reference import ModelReference
+from zoo_core.recipes.settings import BUILT_IN
 from zoo_core.registry import kinds
 from zoo_core.registry.components import bind_components
 from zoo_core.registry.contents import PluginContents
@@ -127,7 +134,10 @@ class Registry:
         ):
             again = again.model_copy(update={"weights": plan.weights})  # the bytes that the run began with
         again = _with_recorded_split(again, plan)
-        then, now = _identity(plan), _identity(again)
+        then, now = plan.identity, again.identity
+        now["settings"] = {
+            key: now["settings"][key] for key in now["settings"] if key in then["settings"]
+        }  # or it is new
         other = [name for name in then if now[name] != then[name]]
         if other:
             raise IntegrityError(
@@ -289,22 +299,3 @@ def _with_recorded_split(plan: Plan, recorded: Plan) -> Plan:
     listed, examples = plan.edition.examples, recorded.edition.examples
     unsplit = plan.data is not None and set(listed) == {"train"}
     return plan.with_examples(examples) if unsplit and sum(examples.values()) == listed["train"] else plan
-
-
-def _identity(plan: Plan) -> dict[str, Any]:
-    """Return what two plans must share to do the same work: names, settings and hashes, never module paths or prose."""
-    recipe = plan.recipe.model_dump(exclude={"summary", "reference"})
-    return {
-        "recipe": recipe,
-        "model": plan.model.model_dump(include={"name", "input", "num_classes", "classes", "head", "parameters"}),
-        "dataset": (plan.dataset.name, plan.dataset.classes),
-        "edition": (plan.edition.name, plan.edition.examples, {n: f.sha256 for n, f in plan.edition.files.items()}),
-        "trainer": plan.trainer.name,
-        "settings": dict(plan.settings),
-        "weights": [
-            w.model_dump(include={"name", "covers", "backbone", "file", "input", "classes"}) for w in plan.weights
-        ],
-        "classes": plan.classes,
-        "device": plan.device,
-        "data": plan.data,
-    }

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from zoo_core.cards import FrozenModel, Name
+from zoo_core.cards.fields import FrozenModel, Name
 from zoo_core.errors import UsageError
-from zoo_core.recipes import ModelReference, Recipe
+from zoo_core.recipes.recipe import Recipe
+from zoo_core.recipes.reference import ModelReference
 from zoo_core.registry.pydantic_errors import to_usage_error
 
 MAX_BYTES, MAX_DOTS = 1_000_000, 5_000  # of a registry file, and in one of its lines

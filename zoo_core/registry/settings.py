@@ -12,7 +12,7 @@ from shlex import quote
 from platformdirs import user_config_path
 from pydantic import ValidationError
 
-from zoo_core.cards import FrozenModel
+from zoo_core.cards.fields import FrozenModel
 from zoo_core.disk.atomic import atomic_write, disk_errors
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import UsageError

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from zoo_core.cards import RECIPE_FIELDS, ModelCard, RecipeField, TrainerCard
+from zoo_core.cards.models import ModelCard
+from zoo_core.cards.trainers import RECIPE_FIELDS, RecipeField, TrainerCard
 from zoo_core.errors import UsageError
-from zoo_core.recipes import Recipe
+from zoo_core.recipes.recipe import Recipe
 
 
 def refuse_unsupported(trainer: TrainerCard, model: ModelCard, recipe: Recipe, *, changed_from: Recipe) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from zoo_core.cards import FrozenModel, Sha256
+from zoo_core.cards.fields import FrozenModel, Sha256
 from zoo_core.disk.atomic import remove, remove_folder, write_folder
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.errors import IntegrityError

@@ -20,7 +20,7 @@ from zoo_core.errors import DataError, ResourceError, UsageError
 from zoo_core.events import EpochResult
 from zoo_core.images.issues import DataIssue
 from zoo_core.predictions import PredictionTable
-from zoo_core.recipes import Plan
+from zoo_core.recipes.plan import Plan
 from zoo_core.results import Comparison, Mistake
 from zoo_core.runs.files import PREDICTIONS, RunFiles
 from zoo_core.runs.location import create_run_folder, link_latest

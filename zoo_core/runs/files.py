@@ -17,7 +17,7 @@ from zoo_core.disk.documents import load_document
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.metrics import MetricKind
 from zoo_core.predictions import PredictionTable
-from zoo_core.recipes import Plan
+from zoo_core.recipes.plan import Plan
 from zoo_core.runs.checkpoints import Checkpoints
 from zoo_core.runs.legacy import upgrade
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo_core.errors import DataError, UsageError
 from zoo_core.metrics import MetricKind, metric_kind
-from zoo_core.recipes import Plan
+from zoo_core.recipes.plan import Plan
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.flatten import flatten
 

@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from zoo_core.errors import DataError, printable
 from zoo_core.metrics import MetricKind, metric_kind
 from zoo_core.predictions import PredictionTable
-from zoo_core.recipes import Plan, ReferenceMetric
+from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.reference import ReferenceMetric
 from zoo_core.results import format_measured, format_metric, format_reference, words
 from zoo_core.runs import charts
 from zoo_core.runs.directory import RunDir

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from zoo_core.cards import Source
+from zoo_core.cards.files import Source
 from zoo_core.disk.atomic import disk_errors
 from zoo_core.errors import IntegrityError, NetworkError, ResourceError, ZooError
 from zoo_core.store.partial_download import Partial

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from zoo_core.cards import File, HubFile, Source
+from zoo_core.cards.files import File, HubFile, Source
 from zoo_core.errors import IntegrityError, NetworkError
 from zoo_core.store.http import OnBytes, Request, RetryPolicy, downloaded
 

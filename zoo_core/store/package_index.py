@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
-from zoo_core.cards import Source
+from zoo_core.cards.files import Source
 from zoo_core.errors import IntegrityError, NetworkError
 from zoo_core.store.archives import extract
 from zoo_core.store.http import OnBytes, RetryPolicy

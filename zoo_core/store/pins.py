@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo_core.cards import File, HubFile
+from zoo_core.cards.files import File, HubFile
 from zoo_core.disk.atomic import atomic_write
 from zoo_core.disk.documents import dump_document, load_document
 from zoo_core.store.cache_folder import CacheFolder

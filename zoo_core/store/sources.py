@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from zoo_core.cards import Source
+from zoo_core.cards.files import Source
 from zoo_core.disk.atomic import read_chunks, scratch_folder, verified
 from zoo_core.errors import DataError, PluginError
 from zoo_core.store.http import OnBytes, Request, RetryPolicy, downloaded

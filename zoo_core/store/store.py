@@ -14,7 +14,8 @@ from shlex import quote
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from zoo_core.cards import File, HubFile, Source, resolve
+from zoo_core.cards.fields import resolve
+from zoo_core.cards.files import File, HubFile, Source
 from zoo_core.disk.atomic import atomic_write, hash_of, read_chunks
 from zoo_core.disk.failpoints import failpoint
 from zoo_core.errors import DataError, IntegrityError, NetworkError, PluginError, ResourceError, UsageError, ZooError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_core.cards import Split
+from zoo_core.cards.fields import Split
 from zoo_core.cli.console import eprint, is_first_rank, percent, print_json, print_table
 from zoo_core.cli.options import DeviceOption, Json, PrecisionOption, WeightsOption, all_names, registry
 from zoo_core.results import Evaluation

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from zoo_core.cards import ImageInput, Name
+from zoo_core.cards.fields import Name
+from zoo_core.cards.models import ImageInput
 from zoo_core.cli.console import eprint, print_json, print_table
 from zoo_core.cli.options import Json, all_names, registry
 from zoo_core.errors import UsageError

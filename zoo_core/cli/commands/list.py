@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cards import Catalogue
+from zoo_core.cards.models import Catalogue
 from zoo_core.cli.console import eprint, print_json, print_table
 from zoo_core.cli.options import Json, registry
 from zoo_core.registry import kinds

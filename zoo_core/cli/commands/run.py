@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cards import Head
+from zoo_core.cards.fields import Head
 from zoo_core.cli.console import eprint, is_first_rank, print_json, print_table
 from zoo_core.cli.options import DeviceOption, Json, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
-from zoo_core.recipes import Plan, PrecisionName
+from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.settings import PrecisionName
 from zoo_core.results import RunResult, format_measured, format_metric, format_reference, words
 
 

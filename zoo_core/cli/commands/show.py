@@ -9,11 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_core.cards import Component, ComponentKind, DatasetCard, File, FrozenModel, ModelCard, TrainerCard, resolve
+from zoo_core.cards.components import Component, ComponentKind
+from zoo_core.cards.datasets import DatasetCard
+from zoo_core.cards.fields import FrozenModel, resolve
+from zoo_core.cards.files import File
+from zoo_core.cards.models import ModelCard
+from zoo_core.cards.trainers import TrainerCard
 from zoo_core.cli.console import human_bytes, out, percent, print_json, print_table
 from zoo_core.cli.options import Json, all_names, registry
 from zoo_core.errors import UnknownName
-from zoo_core.recipes import Augmentation, Loss, ModelReference, Optimizer, Recipe
+from zoo_core.recipes.recipe import Recipe
+from zoo_core.recipes.reference import ModelReference
+from zoo_core.recipes.settings import Augmentation, Loss, Optimizer
 from zoo_core.registry import kinds
 from zoo_core.registry.components import settings_model
 from zoo_core.registry.field_docs import FieldDoc, describe_fields, describe_union

@@ -10,12 +10,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from zoo_core.cards import Component, ComponentKind, resolve
-from zoo_core.component_choice import ComponentChoice, OptimizerChoice
+from zoo_core.cards.components import Component, ComponentKind
+from zoo_core.cards.fields import resolve
 from zoo_core.engine.checks.guards import guarded, tried
 from zoo_core.engine.compute.losses import make_loss
 from zoo_core.engine.data.augmentation import augment_batch, augmentation
 from zoo_core.engine.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
+from zoo_core.recipes.component_choice import ComponentChoice, OptimizerChoice
 from zoo_core.registry.components import settings_model
 from zoo_core.results import Check
 

@@ -14,7 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo_core.cards import DatasetCard, Edition, FrozenModel, ModelCard, TrainerCard, resolve
+from zoo_core.cards.datasets import DatasetCard, Edition
+from zoo_core.cards.fields import FrozenModel, resolve
+from zoo_core.cards.models import ModelCard
+from zoo_core.cards.trainers import TrainerCard
 from zoo_core.engine.checks.declared import available_offline, check_dataset, check_model
 from zoo_core.engine.checks.fixtures import EPOCHS, SMALL, noise_job, tiny_job
 from zoo_core.engine.checks.guards import describe, guarded, tried
@@ -28,7 +31,7 @@ from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import NetworkError, UsageError
 from zoo_core.events import Checkpoint, EpochResult, Event, TrainState
 from zoo_core.images.image_sets import ImageSet
-from zoo_core.recipes import ModelReference
+from zoo_core.recipes.reference import ModelReference
 from zoo_core.registry.builtin import FrozenFeaturesSettings
 from zoo_core.results import Check
 from zoo_core.store.store import Store

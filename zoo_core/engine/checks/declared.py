@@ -7,7 +7,9 @@ from functools import partial
 
 import torch
 
-from zoo_core.cards import DatasetCard, File, HubFile, ModelCard, ReportedAccuracy, WeightsCard, WeightsSelection
+from zoo_core.cards.datasets import DatasetCard
+from zoo_core.cards.files import File, HubFile
+from zoo_core.cards.models import ModelCard, ReportedAccuracy, WeightsCard, WeightsSelection
 from zoo_core.engine.checks.guards import tried
 from zoo_core.engine.data.batches import load_split
 from zoo_core.engine.evaluation.evaluate import evaluate
@@ -17,7 +19,8 @@ from zoo_core.engine.models.summary import Layers, layers_of
 from zoo_core.engine.models.weights import is_in_head, load_weights
 from zoo_core.errors import UnknownName, ZooError
 from zoo_core.events import drive, ignore_event
-from zoo_core.recipes import ModelReference, ParameterCounts, Recipe
+from zoo_core.recipes.recipe import Recipe
+from zoo_core.recipes.reference import ModelReference, ParameterCounts
 from zoo_core.registry.registry import Registry
 from zoo_core.results import Check
 from zoo_core.store.sources import is_remote

@@ -14,14 +14,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo_core.cards import DatasetCard, Edition, ImageInput, ModelCard, TrainerCard
+from zoo_core.cards.datasets import DatasetCard, Edition
+from zoo_core.cards.models import ImageInput, ModelCard
+from zoo_core.cards.trainers import TrainerCard
 from zoo_core.engine.data.splits import open_splits
 from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.weights import load_weights
 from zoo_core.engine.training.trainer import Job
 from zoo_core.events import drive, ignore_event
 from zoo_core.images.image_sets import ArrayImages, ImageSet
-from zoo_core.recipes import Plan, Recipe
+from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.recipe import Recipe
 from zoo_core.store.store import Store
 
 EPOCHS, BATCH, IMAGES = 2, 4, 8

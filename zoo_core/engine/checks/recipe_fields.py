@@ -7,13 +7,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from zoo_core.cards import RECIPE_FIELDS, RecipeField, TrainerCard, resolve
-from zoo_core.component_choice import ComponentChoice
+from zoo_core.cards.fields import resolve
+from zoo_core.cards.trainers import RECIPE_FIELDS, RecipeField, TrainerCard
 from zoo_core.engine.checks.guards import tried
 from zoo_core.engine.models.build import state_hash
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import UsageError
 from zoo_core.events import EpochResult
+from zoo_core.recipes.component_choice import ComponentChoice
 from zoo_core.registry.builtin import MACRO_F1
 from zoo_core.results import Check
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_core.cards import resolve
-from zoo_core.component_choice import ComponentChoice
+from zoo_core.cards.fields import resolve
 from zoo_core.errors import PluginError
-from zoo_core.recipes import CrossEntropy
+from zoo_core.recipes.component_choice import ComponentChoice
+from zoo_core.recipes.settings import CrossEntropy
 
 Loss = Callable[..., Tensor]  # loss(logits, *targets) -> the mean over the batch, a scalar
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from zoo_core.errors import ResourceError
-from zoo_core.recipes import Recipe
+from zoo_core.recipes.recipe import Recipe
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's constants, from malloc.h
 DEFAULT_TRIM, DEFAULT_MMAP = 128 * 1024, 65_536  # glibc's defaults; see mallopt(3)

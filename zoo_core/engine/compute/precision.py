@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo_core.recipes import PrecisionName
+from zoo_core.recipes.settings import PrecisionName
 
 
 @dataclass(frozen=True)

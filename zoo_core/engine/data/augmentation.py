@@ -10,11 +10,11 @@ from torch import Tensor
 from torchvision.transforms import v2 as T
 from torchvision.transforms.v2 import functional as F
 
-from zoo_core.cards import resolve
-from zoo_core.component_choice import ComponentChoice
+from zoo_core.cards.fields import resolve
 from zoo_core.engine.compute.seeding import seed_torch
 from zoo_core.errors import PluginError
-from zoo_core.recipes import Affine, HorizontalFlip, Rotation
+from zoo_core.recipes.component_choice import ComponentChoice
+from zoo_core.recipes.settings import Affine, HorizontalFlip, Rotation
 from zoo_core.registry.plugin_errors import attributed_to_plugins
 
 Step = HorizontalFlip | Rotation | Affine | ComponentChoice

@@ -13,7 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from zoo_core.cards import DatasetCard, Edition, ImageInput, Split, resolve
+from zoo_core.cards.datasets import DatasetCard, Edition
+from zoo_core.cards.fields import Split, resolve
+from zoo_core.cards.models import ImageInput
 from zoo_core.engine.data.preprocessing import resize_transform
 from zoo_core.errors import DataError, PluginError
 from zoo_core.events import OnEvent, ignore_event

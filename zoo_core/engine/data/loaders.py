@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from zoo_core.cards import ImageInput
+from zoo_core.cards.models import ImageInput
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.data.augmentation import augment_batch
 from zoo_core.engine.data.batches import DecodedImages, decode_all, inference_batch_size, labels_of, names_of

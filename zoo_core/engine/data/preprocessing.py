@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from zoo_core.cards import ImageInput
+from zoo_core.cards.models import ImageInput
 from zoo_core.images.decode import to_8bit
 
 MAX_ASPECT = 16  # long side / short side; longer images are cropped to their middle before they are resized

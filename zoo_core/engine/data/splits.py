@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
-from zoo_core.cards import Split
+from zoo_core.cards.fields import Split
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.data.batches import load_split
 from zoo_core.errors import IntegrityError
@@ -14,7 +14,7 @@ from zoo_core.images.audit import audit
 from zoo_core.images.folder import scan
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.images.issues import DataIssue
-from zoo_core.recipes import Plan
+from zoo_core.recipes.plan import Plan
 from zoo_core.store.store import Store
 
 Splits = Mapping[Split, ImageSet]

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo_core.cards import ImageInput
+from zoo_core.cards.models import ImageInput
 from zoo_core.engine.compute.batched import infer_batches
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.compute.losses import cross_entropy as loss_of, probabilities

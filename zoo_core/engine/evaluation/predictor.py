@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from zoo_core.cards import ImageInput, ModelCard
+from zoo_core.cards.models import ImageInput, ModelCard
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.compute.losses import probabilities
 from zoo_core.engine.compute.precision import FLOAT32, Precision
@@ -26,7 +26,7 @@ from zoo_core.engine.models.inference import FOLD_FROM, optimize_for_inference
 from zoo_core.engine.models.weights import fit_tensors, load_tensors, load_weights, pin_weights
 from zoo_core.errors import DataError, IntegrityError, PluginError, UnknownName, UsageError
 from zoo_core.events import OnEvent, ignore_event
-from zoo_core.recipes import Plan
+from zoo_core.recipes.plan import Plan
 from zoo_core.registry.registry import Registry
 from zoo_core.results import Prediction
 from zoo_core.runs.directory import RunDir

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo_core.cards import DatasetCard, Edition, ModelCard, Split
+from zoo_core.cards.datasets import DatasetCard, Edition
+from zoo_core.cards.fields import Split
+from zoo_core.cards.models import ModelCard
 from zoo_core.engine.data.batches import load_split
 from zoo_core.errors import DataError, UnknownName, UsageError
 from zoo_core.events import OnEvent, drive, ignore_event

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo_core.cards import ImageInput
+from zoo_core.cards.models import ImageInput
 from zoo_core.engine.compute.precision import Precision
 from zoo_core.engine.data.preprocessing import normalize_transform, resize_transform
 from zoo_core.engine.explain.gradcam import gradcam

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo_core.cards import ModelCard, resolve
+from zoo_core.cards.fields import resolve
+from zoo_core.cards.models import ModelCard
 from zoo_core.errors import PluginError, UsageError, did_you_mean
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zoo_core.cards import ImageInput, ModelCard
+from zoo_core.cards.models import ImageInput, ModelCard
 from zoo_core.disk.atomic import hash_of
 from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.unpickle import read_foreign

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from zoo_core.cards import ImageInput
+from zoo_core.cards.models import ImageInput
 from zoo_core.engine.compute.precision import Precision
 
 TOLERANCE = 1e-3  # of the largest output: how far the folded copy may differ from the original on an example

@@ -9,7 +9,7 @@ import torch
 import torchinfo
 from torch import nn
 
-from zoo_core.cards import ImageInput, ModelCard
+from zoo_core.cards.models import ImageInput, ModelCard
 from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.weights import is_in_head
 

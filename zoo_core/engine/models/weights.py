@@ -9,7 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from zoo_core.cards import ModelCard, WeightsCard, WeightsSelection, resolve
+from zoo_core.cards.fields import resolve
+from zoo_core.cards.models import ModelCard, WeightsCard, WeightsSelection
 from zoo_core.errors import IntegrityError, PluginError, printable
 from zoo_core.events import OnEvent, ignore_event
 from zoo_core.store.store import Store

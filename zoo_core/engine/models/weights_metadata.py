@@ -7,7 +7,8 @@ from typing import Literal, Self
 
 from pydantic import ValidationError
 
-from zoo_core.cards import FrozenModel, ImageInput, Name, Sha256
+from zoo_core.cards.fields import FrozenModel, Name, Sha256
+from zoo_core.cards.models import ImageInput
 
 KEY = "zoo"  # in safetensors' metadata, which maps text to text
 

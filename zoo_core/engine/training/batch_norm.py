@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zoo_core.errors import UsageError
-from zoo_core.recipes import Recipe
+from zoo_core.recipes.recipe import Recipe
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from zoo_core.engine.training.optimizers import (
 )
 from zoo_core.errors import Diverged, IntegrityError
 from zoo_core.events import Checkpoint, EpochResult, Event, Progress, TrainState, never_due
-from zoo_core.recipes import Recipe
+from zoo_core.recipes.recipe import Recipe
 
 AGREE_EVERY = 16  # steps after which ranks agree again on whether a checkpoint is due
 MODEL, OPTIMIZER = "model.", "optimizer."  # prefixes of a TrainState's tensor names

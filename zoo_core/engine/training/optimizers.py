@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from zoo_core.cards import resolve
-from zoo_core.component_choice import OptimizerChoice
+from zoo_core.cards.fields import resolve
 from zoo_core.errors import PluginError
-from zoo_core.recipes import SGD, Adam, AdamW, Recipe
+from zoo_core.recipes.component_choice import OptimizerChoice
+from zoo_core.recipes.recipe import Recipe
+from zoo_core.recipes.settings import SGD, Adam, AdamW
 
 OptimizerSettings = Adam | AdamW | SGD | OptimizerChoice
 NUMBER = "#number"  # suffix of the names of values that are Python numbers, not tensors

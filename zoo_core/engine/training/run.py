@@ -33,7 +33,8 @@ from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, Predictions
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.images.issues import DataIssue
 from zoo_core.predictions import PredictionTable
-from zoo_core.recipes import Plan, Recipe
+from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.recipe import Recipe
 from zoo_core.registry.plugin_errors import attributed_to_plugins
 from zoo_core.results import Evaluation, RunResult, compare
 from zoo_core.runs.directory import RunDir

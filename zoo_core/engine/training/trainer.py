@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from zoo_core.cards import ImageInput
+from zoo_core.cards.models import ImageInput
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.compute.precision import Precision
 from zoo_core.engine.data.augmentation import augmentation
@@ -37,7 +37,7 @@ from zoo_core.engine.training.loop import TrainingLoop
 from zoo_core.errors import DataError
 from zoo_core.events import Event, TrainState, never_due
 from zoo_core.images.image_sets import ImageSet
-from zoo_core.recipes import Plan
+from zoo_core.recipes.plan import Plan
 from zoo_core.store.store import Store
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 from numbers import Real
 from typing import Any
 
-from zoo_core.cards import resolve
+from zoo_core.cards.fields import resolve
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import Diverged, PluginError, UsageError
 from zoo_core.events import Checkpoint, EpochResult, Event, Progress, TrainState

@@ -1,116 +1,24 @@
-"""Cards: immutable descriptions of models, weights, datasets and trainers. They need no torch."""
+"""Models, their preprocessing and their weights, described without torch."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pkgutil import resolve_name
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from zoo_core.errors import PluginError, UnknownName, UsageError, author_line
-from zoo_core.metrics import MetricKind
-
-Name = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9-]+/)?[a-z0-9]+([._-][a-z0-9]+)*$", min_length=1, max_length=64)
-]
-Reference = Annotated[str, StringConstraints(pattern=r"^[\w.]+:[\w.]+$")]  # "zoo_fashion_cnn.model:FashionCNN"
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=96)]  # "timm/resnet50.a1_in1k"
-Uri = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^((https?|file|package):\S+|index:[A-Za-z0-9][\w.-]*==[\w.!+]+#\S+|hub:[\w.-]+/[\w.-]+@[0-9a-f]{40}#\S+)$"
-    ),
-]
-Split = Literal["train", "validation", "test"]
-Task = Literal["single-label", "multi-label"]  # classes per image: exactly one, or any number
-Unit = Annotated[float, Field(ge=0, le=1)]
-Head = Literal["keep", "fresh"]  # load the head that weights have, or leave it at random
-
-
-class FrozenModel(BaseModel):
-    """Base class of all cards and settings: immutable, and unknown keys are an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(FrozenModel):
-    """One place to get a file from, with the size and hash of the bytes there.
-
-    `uri` is one of
-
-    - `https://…` or `http://…` (plain http is allowed because the hash is pinned), `file:///…`
-    - `package:zoo_x/data/x.bin`: a file inside an installed package
-    - `index:NAME==VERSION#path-in-wheel`: a file inside a wheel, downloaded with the user's package client
-    - `hub:OWNER/REPOSITORY@COMMIT#path`: a file on the Hugging Face Hub, with the user's endpoint and token
-    """
-
-    uri: Uri
-    size: PositiveInt = Field(description="bytes")
-    sha256: Sha256
-    reader: Reference | None = Field(
-        default=None,
-        description="reader(path) -> Iterable[bytes] converts the download to the content; None: it is the content",
-    )
-
-
-class File(FrozenModel):
-    """One file's content, identified by its hash, and the sources to get it from."""
-
-    sources: tuple[Source, ...] = Field(min_length=1, description="tried in this order")
-    size: PositiveInt = Field(description="bytes of the content")
-    sha256: Sha256 = Field(description="hash of the content: every source must convert to these bytes")
-
-    @classmethod
-    def shipped(cls, package_path: str, size: int, sha256: str) -> Self:
-        """Return a file that is part of an installed package: `File.shipped("zoo_x/data/x.bin", …)`."""
-        source = Source(uri=f"package:{package_path}", size=size, sha256=sha256)
-        return cls(sources=(source,), size=size, sha256=sha256)
-
-    @classmethod
-    def download(
-        cls,
-        url: str,
-        size: int,
-        sha256: str,
-        reader: str | None = None,
-        *,
-        content_size: int | None = None,
-        content_sha256: str | None = None,
-        mirrors: Sequence[str] = (),
-    ) -> Self:
-        """Return a file to download: `File.download("https://…/x.bin", size, sha256)`.
-
-        Args:
-            url: any URI that Source takes.
-            size: bytes of the download.
-            sha256: of the download.
-            reader: converts the download to the content; `content_size` and `content_sha256` are then required.
-            mirrors: more URLs of the same bytes, tried in this order.
-        """
-        sources = tuple(Source(uri=uri, size=size, sha256=sha256, reader=reader) for uri in (url, *mirrors))
-        if (reader is None) != (content_size is None) or (reader is None) != (content_sha256 is None):
-            raise ValueError("give reader, content_size and content_sha256 together")
-        return cls(sources=sources, size=content_size or size, sha256=content_sha256 or sha256)
-
-
-class HubFile(FrozenModel):
-    """A file on the Hugging Face Hub whose hash the Hub knows but the card does not.
-
-    The Store asks the Hub once and caches the answer: from then on it is a File with that commit, size and SHA-256.
-    """
-
-    repo: Repository
-    filename: str = "model.safetensors"
-    revision: str = "main"
-
-    def is_source_of(self, content: File) -> bool:
-        """Return whether a File comes from this repository and path, at any commit."""
-        match = re.fullmatch(r"hub:(.+)@[0-9a-f]{40}#(.+)", content.sources[0].uri)
-        return len(content.sources) == 1 and match is not None and match.groups() == (self.repo, self.filename)
+from zoo_core.cards.fields import (
+    FrozenModel,
+    Head,
+    Name,
+    Reference,
+    Split,
+    Unit,
+    resolve,
+)
+from zoo_core.cards.files import File, HubFile
+from zoo_core.errors import UsageError
 
 
 class ImageInput(FrozenModel):
@@ -335,113 +243,3 @@ class Catalogue(FrozenModel):
         if other := sorted(name for name in self.models if not name.startswith(f"{self.name}/")):
             raise ValueError(f"{other[0]!r} does not start with {self.name}/")
         return self
-
-
-class Edition(FrozenModel):
-    """One version of a dataset: all of it, or a sample."""
-
-    name: Name
-    summary: str
-    files: Mapping[str, File] = Field(description="by the key that the loader uses")
-    examples: Mapping[Split, PositiveInt] = Field(description="number of images in each split")
-
-
-class DatasetCard(FrozenModel):
-    """One dataset of labeled images.
-
-    `loader(files: Mapping[str, Path], split) -> ImageSet` opens one split of an edition's files. It may raise DataError
-    if their content is not what it expects. Any other exception is a bug in the plugin.
-    """
-
-    name: Name
-    summary: str
-    license: str
-    attribution: str
-    source: str
-    classes: tuple[str, ...] = Field(
-        description="in label order: label 0 is the first. For class folders, sort the folder names as plain strings"
-    )
-    task: Task = Field(default="single-label", description="how many classes an image has")
-    editions: tuple[Edition, ...] = Field(min_length=1, description="the first is the default")
-    loader: Reference | None = Field(
-        default=None, description="None: the user's own folder, which a plan names in `data`"
-    )
-
-    def edition(self, name: str | None = None) -> Edition:
-        """Return one edition; None: the first. Raises UnknownName."""
-        editions = {edition.name: edition for edition in self.editions}
-        if name is not None and name not in editions:
-            raise UnknownName(f"edition of {self.name}", name, editions, fix=f"zoo show {self.name}")
-        return editions[name] if name is not None else self.editions[0]
-
-
-RecipeField = Literal[
-    "epochs", "batch_size", "optimizer", "schedule", "augment", "loss", "metrics", "precision", "seed"
-]
-RECIPE_FIELDS: tuple[RecipeField, ...] = get_args(RecipeField)
-ALL_BUT_LOSS: tuple[RecipeField, ...] = tuple(field for field in RECIPE_FIELDS if field != "loss")
-
-
-class TrainerCard(FrozenModel):
-    """One training algorithm."""
-
-    name: Name
-    summary: str
-    trainer: Reference = Field(description="a class whose instances have `fit(job, resume)`: see `zoo_core.Trainer`")
-    settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
-    needs_head: bool = Field(default=False, description="whether models without a head are refused")
-    uses: tuple[RecipeField, ...] = Field(
-        default=ALL_BUT_LOSS,
-        description="recipe fields that it uses; a recipe that sets another one is refused. The default leaves out "
-        "`loss`, because most trainers in plugins compute a loss themselves",
-    )
-
-
-ComponentKind = Literal["augmentation", "optimizer", "loss", "metric"]
-
-
-class Component(FrozenModel):
-    """A part of training that recipes choose by name: an augmentation, an optimizer, a loss or a metric.
-
-    `build` gets the validated settings as keyword arguments. Depending on the kind it is
-
-    - augmentation: `build(**settings)` -> a function that maps one (C, H, W) uint8 tensor to another of the same shape;
-      it draws from PyTorch's global generator only, which is seeded for each image
-    - optimizer: `build(parameters, **settings)` -> `torch.optim.Optimizer`; `lr` is always one of the settings. What
-      changes from step to step belongs in its `state`, as tensors or numbers: checkpoints save nothing else
-    - loss: `build(**settings)` -> `loss(logits, labels)`, which returns a scalar tensor: the mean over the batch
-    - metric: `build(logits, labels, **settings)` -> a finite float, over all validation images at once
-
-    Logits are (N, K) float32, labels (N,) int64; K may be 1 for two classes: see `class_logits`.
-    """
-
-    kind: ComponentKind
-    name: Name = Field(description="what a recipe calls it")
-    summary: str
-    build: Reference
-    settings: Reference | None = Field(
-        default=None,
-        description="a pydantic model of its settings, in a module that does not import torch; None: it has none, or "
-        "only `lr` if it is an optimizer",
-    )
-    metric_kind: MetricKind = Field(
-        default="number", description="of a metric: fraction (shown in percent), loss or number"
-    )
-
-
-def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can be anything
-    """Return the object that `reference` ("module:name") names.
-
-    Raises:
-        PluginError: it cannot be imported.
-    """
-    try:
-        return resolve_name(reference)
-    except Exception as error:
-        package = reference.partition(".")[0].partition(":")[0]
-        line = author_line(error, package)
-        raise PluginError(
-            f"{reference!r} cannot be imported",
-            why=f"{type(error).__name__}: {error}{line and f' (for its author: {line})'}",
-            fix=f"python -c 'import {reference.partition(':')[0]}'",
-        ) from error

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, FiniteFloat, PrivateAttr
 
-from zoo_core.cards import Component, FrozenModel, Name
+from zoo_core.cards.components import Component
+from zoo_core.cards.fields import FrozenModel, Name
 from zoo_core.errors import UsageError
 
 Rate = Annotated[FiniteFloat, Field(gt=0)]  # learning rate

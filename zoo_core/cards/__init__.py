@@ -1,0 +1,1 @@
+"""Immutable descriptions of models, weights, datasets, trainers and components. Needs no torch."""

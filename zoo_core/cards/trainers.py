@@ -1,0 +1,38 @@
+"""Trainers, and the recipe fields that they use."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from zoo_core.cards.fields import (
+    FrozenModel,
+    Name,
+    Reference,
+)
+
+RecipeField = Literal[
+    "epochs", "batch_size", "optimizer", "schedule", "augment", "loss", "metrics", "precision", "seed"
+]
+
+
+RECIPE_FIELDS: tuple[RecipeField, ...] = get_args(RecipeField)
+
+
+ALL_BUT_LOSS: tuple[RecipeField, ...] = tuple(field for field in RECIPE_FIELDS if field != "loss")
+
+
+class TrainerCard(FrozenModel):
+    """One training algorithm."""
+
+    name: Name
+    summary: str
+    trainer: Reference = Field(description="a class whose instances have `fit(job, resume)`: see `zoo_core.Trainer`")
+    settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
+    needs_head: bool = Field(default=False, description="whether models without a head are refused")
+    uses: tuple[RecipeField, ...] = Field(
+        default=ALL_BUT_LOSS,
+        description="recipe fields that it uses; a recipe that sets another one is refused. The default leaves out "
+        "`loss`, because most trainers in plugins compute a loss themselves",
+    )

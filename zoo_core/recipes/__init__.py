@@ -1,0 +1,1 @@
+"""Training configurations, and the plans made from them. Needs no torch."""
