@@ -60,9 +60,7 @@ def zoo_catalogues() -> Iterable[Catalogue]:
         @hookimpl
         def zoo_catalogues():
             names = frozenset({"torchvision/resnet18", "torchvision/resnet34"})
-            return [
-                Catalogue(name="torchvision", summary="torchvision's models", models=names, card="zoo_tv.table:card")
-            ]
+            return [Catalogue(name="torchvision", summary="torchvision's models", models=names, card="zoo_tv:card")]
     """
     raise NotImplementedError
 

@@ -107,7 +107,7 @@ def test_check_passes_for_what_is_right_and_fails_by_name(zoo: Zoo) -> None:
 def test_plugins_lists_what_each_plugin_provides(zoo: Zoo) -> None:
     assert lines(zoo("plugins").out) == [
         "plugin          provides",
-        "zoo-core        trainers: supervised, frozen-features",
+        "zoo-core        trainers: supervised, frozen-features; components: macro-f1",
         "zoo-pond 1.2.3  models: pond-net, alexnet; datasets: pond; trainers: patient; recipes: pond, pond-features, "
         "pond-patient",
     ]
