@@ -79,7 +79,7 @@ def test_a_run_can_start_from_an_imported_checkpoint(
     image = tmp_path / "x.png"
     Image.new("RGB", (8, 8)).save(image)
     assert zoo.predict(result.directory, image, registry=registry, store=store)[0].label in card.classes
-    with pytest.raises(IntegrityError, match="another pond-net"):  # without them, the run cannot be trusted
+    with pytest.raises(IntegrityError, match="different pond-net"):  # without them, the run cannot be trusted
         zoo.predict(result.directory, image, registry=pond, store=store)
 
 

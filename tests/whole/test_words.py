@@ -87,9 +87,8 @@ def offences(text: str) -> list[str]:
 
 
 def prose_of(page: str) -> str:
-    """Return a page without code, markup and quotations: the notebook's words are its author's."""
-    page = re.sub(r"<style>.*?</style>|<[^<>]*>|\{%.*?%\}|\{\{.*?\}\}", " ", page, flags=re.S)
-    without_blocks = re.sub(r"```.*?```", " ", page, flags=re.S)
+    """Return a page without code and without quotations: the notebook's words are its author's."""
+    without_blocks = re.sub(r"```.*?```|<style.*?</style>|</?[a-z][^>]*>", " ", page, flags=re.S)
     without_code = re.sub(r"`[^`]*`", " ", re.sub(r"^    .*$", " ", without_blocks, flags=re.M))
     return re.sub(r"“[^”]*”|\"[^\"]*\"", " ", without_code)
 

@@ -8,7 +8,7 @@ from timm.data.imagenet_info import ImageNetInfo
 
 
 def imagenet_1k() -> tuple[str, ...]:
-    """Return the 1,000 classes of the challenge."""
+    """Return the 1,000 classes of the ImageNet challenge (ILSVRC)."""
     return _names("imagenet-1k")
 
 
@@ -28,7 +28,7 @@ def imagenet_21k_miil() -> tuple[str, ...]:
 
 
 def imagenet_22k() -> tuple[str, ...]:
-    """Return the 21,841 classes of the autumn of 2011."""
+    """Return the 21,841 classes of the Fall 2011 release."""
     return _names("imagenet-22k")
 
 

@@ -212,7 +212,7 @@ def _with_installed_code(plan: Plan, registry: Registry, store: Store, path: Pat
     differing += [weights.name for weights in plan.weights if weights.identity not in ours]
     if differing:
         raise IntegrityError(
-            f"{path} was trained with a different {plan.model.name} than the installed one",
+            f"{path} was trained with a different {plan.model.name} from the installed one",
             why=f"they differ in: {', '.join(differing)}; environment.json lists the versions it was trained with",
             fix=f"zoo run {plan.recipe.name}",
         )
