@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from typing import Any
@@ -14,13 +15,20 @@ def child(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     """Start a process that runs a function of zoo_programs."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["zoo_core.engine.training.run", "zoo_core.cli.commands.run", "zoo_core.api"])
-    process = server.Process(target=work, args=arguments, daemon=True)
+    process = server.Process(target=_interruptible, args=(work, *arguments), daemon=True)
     process.start()
     return process
+
+
+def _interruptible(work: Callable[..., None], *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
+    work(*arguments)
 
 
 def finished(process: ForkServerProcess, *, within: float) -> int:
     """Wait for a process to end, and return its exit code; fail if it hangs."""
     process.join(within)
-    assert process.exitcode is not None, f"it did not finish within {within} s"
+    if process.exitcode is None:
+        process.kill()  # a hung process would slow every later test down
+        raise AssertionError(f"it did not finish within {within} s")
     return process.exitcode

@@ -6,9 +6,12 @@ import doctest
 import re
 from pathlib import Path
 
+import pytest
+
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "python.md"
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_python_page_print_what_it_says(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.M | re.S)
     assert len(blocks) >= 10

@@ -44,6 +44,7 @@ def test_there_are_commands_and_snippets() -> None:
     assert SNIPPETS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", dict.fromkeys(COMMANDS))
 def test_every_printed_command_works(command: str, zoo: Zoo, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
@@ -53,6 +54,7 @@ def test_every_printed_command_works(command: str, zoo: Zoo, folder: Path, monke
     assert said.code == 0, said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_every_printed_snippet_runs(snippet: str, folder: Path) -> None:
     subprocess.run([sys.executable, "-c", snippet], cwd=folder, check=True, timeout=300)

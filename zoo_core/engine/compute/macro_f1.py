@@ -8,7 +8,7 @@ from zoo_core.engine.compute.losses import class_logits
 
 
 def macro_f1(logits: Tensor, labels: Tensor) -> float:
-    """Return the unweighted mean of the F1 scores of all classes that are labelled or predicted, between 0 and 1."""
+    """Return the unweighted mean of the F1 scores of all classes that are labeled or predicted, between 0 and 1."""
     per_class = class_logits(logits)
     predictions, classes = per_class.argmax(dim=1), per_class.shape[1]
     correct = labels[predictions == labels].bincount(minlength=classes)
