@@ -46,7 +46,7 @@ def err() -> Console:
 
 def console_on(file: TextIO) -> Console:
     """Return a Rich console that neither interprets text nor ends the process when a pipe closes."""
-    from rich.console import Console
+    from rich.console import Console  # Rich is slow to import, and pipes and --json do without
 
     class PipeTolerantConsole(Console):
         """Leaves a closed pipe to the caller: Rich would end the process."""

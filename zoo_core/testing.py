@@ -192,7 +192,7 @@ CHECKS: Mapping[str, Callable[[Registry, str], Iterator[Check]]] = MappingProxyT
 
 
 def _entry_module(distribution: Distribution) -> Iterator[Check]:
-    from zoo_core.results import Check
+    from zoo_core.results import Check  # plugins' tests import this module, and need it only if they check
 
     reports = [examine_all([distribution], IMPORT_TIMEOUT)[0] for _ in range(TRIES)]
     problems = [problem.cause for report in reports for problem in report.problems]
@@ -208,7 +208,7 @@ def _entry_module(distribution: Distribution) -> Iterator[Check]:
 
 def _offline(name: str, checks: Iterator[Check]) -> Iterator[Check]:
     """Run checks without the network, and add one: that they did not ask for it."""
-    from zoo_core.results import Check
+    from zoo_core.results import Check  # as above
 
     with _no_network() as asked:
         done = list(checks)

@@ -246,3 +246,19 @@ def test_the_top_level_contains_only_the_documented_modules() -> None:
     top = {line.partition("/")[0] for line in listed.stdout.splitlines()}
     named = {"pyproject.toml", "zoo_core", "plugins", "registry.toml", "tests", "docs", "README.md"}
     assert {name for name in top if not name.startswith(".")} <= named | {"LICENSE", "CHANGELOG.md"}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_every_lazy_import_has_its_reason_on_the_line(name: str) -> None:
+    """Outside the engine, lazy imports of the engine, the API and torch need none: torch is the reason."""
+    path = CORE.parent.joinpath(*name.split("."))
+    lines = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text().splitlines()
+    functions = [node for node in ast.walk(MODULES[name]) if isinstance(node, ast.FunctionDef)]
+    for node in (inner for function in functions for inner in ast.walk(function)):
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        fenced = str(module).startswith(("zoo_core.engine", "zoo_core.api", "torch")) and "engine" not in name
+        assert fenced or any("#" in lines[at - 1] for at in (node.lineno, node.end_lineno or 0)), (
+            f"{name}:{node.lineno}"
+        )

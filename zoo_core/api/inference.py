@@ -191,7 +191,7 @@ def explain(
     from zoo_core.engine.explain.activations import explain as explanation_of
     from zoo_core.engine.explain.render import require_suffix, write_page
     from zoo_core.engine.models.summary import layers_in
-    from zoo_core.images.decode import read_image
+    from zoo_core.images.decode import read_image  # Pillow is imported here, not before
 
     image, out = Path(image), require_suffix(Path(out))
     if image.is_dir():

@@ -49,8 +49,8 @@ def _escaped(cell: str) -> str:
 
 
 def _print_fitted(headers: Sequence[str], rows: list[list[str]], title: str, right: Sequence[str]) -> None:
-    from rich.table import Table
-    from rich.text import Text
+    from rich.table import Table  # Rich is slow to import, and pipes and --json do without
+    from rich.text import Text  # as above
 
     table = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
     for header in headers:

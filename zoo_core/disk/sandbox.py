@@ -50,7 +50,7 @@ def limit_memory(size: int) -> None:
     """Limit this process to `size` bytes of data, where the system supports it."""
     if find_spec("resource") is None:
         return
-    import resource
+    import resource  # missing on Windows
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = size if hard == resource.RLIM_INFINITY else min(size, hard)
@@ -61,7 +61,7 @@ def limit_cpu_and_output(seconds: float, written: int) -> None:
     """Limit this process's CPU time (seconds) and file sizes (bytes) and disable core files, where supported."""
     if find_spec("resource") is None:
         return
-    import resource
+    import resource  # missing on Windows
 
     limits = {resource.RLIMIT_CPU: int(seconds), resource.RLIMIT_FSIZE: written, resource.RLIMIT_CORE: 0}
     for kind, limit in limits.items():

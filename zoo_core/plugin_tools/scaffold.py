@@ -70,7 +70,7 @@ def _checked(name: str) -> str:
 
 def _rendered(name: str, kind: Kind) -> Iterator[tuple[str, bytes]]:
     """Yield every file's path and content."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only `zoo plugins new` needs it
 
     loader = FileSystemLoader([TEMPLATES / "every", TEMPLATES / kind])
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)

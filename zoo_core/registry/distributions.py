@@ -98,7 +98,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _satisfies_pep440(core: str, requirement: str) -> bool:
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import InvalidRequirement, Requirement  # slow to import, and rarely needed
 
     try:
         parsed = Requirement(requirement)

@@ -115,7 +115,7 @@ class _Download:
 
     def run(self) -> None:
         """Download and verify all of it."""
-        import httpx
+        import httpx  # slow to import, and only downloads need it
 
         try:
             timeout = httpx.Timeout(self.retry.read, connect=self.retry.connect)
@@ -148,7 +148,7 @@ class _Download:
 
     def _get_rest(self, client: httpx.Client) -> None:
         """Request the missing bytes, and receive them."""
-        import httpx
+        import httpx  # slow to import, and only downloads need it
 
         if self.partial.count == self.source.size:
             return

@@ -23,7 +23,7 @@ def ask_hub(file: HubFile, retry: RetryPolicy) -> File:
         NetworkError: the Hub did not answer, or has no such file.
         IntegrityError: its answer has no valid commit, size and SHA-256.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # slow to import, and only the Hub needs it
 
     path = f"{file.repo}/{file.filename}"
     with _client_errors(path):
@@ -49,7 +49,7 @@ def downloaded_from_hub(source: Source, scratch: Path, on_bytes: OnBytes, retry:
 
 
 def _request(source: Source) -> Request:
-    from huggingface_hub import hf_hub_url
+    from huggingface_hub import hf_hub_url  # slow to import, and only the Hub needs it
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but not in __all__
 
     repository, _, filename = source.uri.removeprefix("hub:").partition("#")

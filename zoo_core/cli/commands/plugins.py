@@ -60,7 +60,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Import every plugin in a separate process and report its state; exit code 8 if one is broken."""
-    from zoo_core.plugin_tools.doctor import diagnose
+    from zoo_core.plugin_tools.doctor import diagnose  # only this command starts subprocesses
 
     diagnoses = diagnose(timeout)
     if json:
@@ -103,7 +103,7 @@ def enable(name: DistributionName) -> None:
 @app.command()
 def check(name: DistributionName, json: Json = False) -> None:
     """Check everything that an installed plugin provides, offline; exit code 9 if a check fails."""
-    from zoo_core.testing import checks_of
+    from zoo_core.testing import checks_of  # torch is imported here, not before
 
     show_checks(list(checks_of(name)), json=json)
 

@@ -32,7 +32,7 @@ def predict(
     known = registry(context)
     from zoo_core.api.inference import predict_each  # torch is imported here, not before
     from zoo_core.api.models import load
-    from zoo_core.images.issues import counted
+    from zoo_core.images.issues import counted  # Pillow is imported here, not before
 
     predictor = load(target, weights=weights, device=device, precision=precision, progress=True, registry=known)
     eprint(f"Using {predictor.origin}")
@@ -49,7 +49,7 @@ def predict(
 def _sources(arguments: list[str]) -> tuple[list[ImageSource], list[DataError | UsageError]]:
     """List the images of all arguments; one without images is reported, and the others are still used."""
     from zoo_core.engine.evaluation.sources import image_sources
-    from zoo_core.images.decode import MAX_BYTES, decode_image
+    from zoo_core.images.decode import MAX_BYTES, decode_image  # Pillow is imported here, not before
 
     sources: list[ImageSource] = []
     failed: list[DataError | UsageError] = []

@@ -20,7 +20,7 @@ def need_tensorboard() -> None:
 @contextmanager
 def on_board(run: RunDir, on_event: OnEvent) -> Iterator[OnEvent]:
     """Inside, the metrics of each epoch are also written as scalars into the run's directory."""
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter  # an optional dependency
 
     def write(event: Event) -> None:
         if isinstance(event, EpochResult):
