@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from typing import Any
+
+import zoo_programs
 
 KILLED = -9  # the exit code of a killed process
 
@@ -15,14 +16,9 @@ def child(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     """Start a process that runs a function of zoo_programs."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["zoo_core.engine.training.run", "zoo_core.cli.commands.run", "zoo_core.api"])
-    process = server.Process(target=_interruptible, args=(work, *arguments), daemon=True)
+    process = server.Process(target=zoo_programs.interruptible, args=(work, *arguments), daemon=True)
     process.start()
     return process
-
-
-def _interruptible(work: Callable[..., None], *arguments: Any) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
-    work(*arguments)
 
 
 def finished(process: ForkServerProcess, *, within: float) -> int:

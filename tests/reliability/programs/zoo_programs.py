@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from zoo_core.cli import main
 from zoo_core.disk.sandbox import limit_memory
 from zoo_core.registry.discovery import new_manager
 from zoo_core.registry.registry import load_registry
 from zoo_core.runs.checkpoints import Checkpoints
+
+
+def interruptible(work: Callable[..., None], *arguments: Any) -> None:
+    """Run one of the programs below. A background job of a shell starts with SIGINT ignored, and its children too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    work(*arguments)
 
 
 def quiet(log: str) -> None:
