@@ -46,7 +46,8 @@ Head = Literal["keep", "fresh"]  # load the head that weights have, or leave it 
 class FrozenModel(BaseModel):
     """Base class of all cards and settings: immutable, and unknown keys are an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # validators are built when a class is first used: most commands use few of them
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def resolve(reference: str) -> Any:  # noqa: ANN401 - what a reference names can be anything

@@ -19,7 +19,6 @@ from zoo_core.cards.fields import resolve
 from zoo_core.cards.models import ModelCard, WeightsCard
 from zoo_core.cards.trainers import TrainerCard
 from zoo_core.errors import IntegrityError, Problem, UnknownName, UsageError
-from zoo_core.images.folder import scan
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.recipe import Recipe
 from zoo_core.recipes.reference import ModelReference
@@ -150,7 +149,7 @@ class Registry:
         """Look up everything that a recipe names."""
         card = _look_up("model", self.models, recipe.model)
         model = card.variant(recipe.model_options)  # a plan names its weights; other imported weights do not matter
-        dataset = _look_up("dataset", self.datasets, recipe.dataset) if data is None else scan(data).dataset
+        dataset = _look_up("dataset", self.datasets, recipe.dataset) if data is None else _scanned(data)
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         if dataset.task != "single-label":
             raise UsageError(f"{dataset.name} is a {dataset.task} dataset", why=f"{dataset.task} is not supported yet")
@@ -256,6 +255,12 @@ class _Loader:
             f"it defines the {plural.removesuffix('s')} {name!r}, but that name belongs to {self.owners[plural, name]}"
         )
         return Problem(str(path), cause, f"rename {name!r} in {path}")
+
+
+def _scanned(folder: Path) -> DatasetCard:
+    from zoo_core.images.folder import scan  # imported here because few commands list a folder
+
+    return scan(folder).dataset
 
 
 def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:
