@@ -107,7 +107,9 @@ def create_model(
         return _model_of_run(Path(name), head, num_classes, registry, store)
     card = registry.model(str(name)).variant(options or {})
     selection = _select(card, weights, head, num_classes)
-    model = build_model(card, num_classes=num_classes or selection.num_classes, options=options)
+    model = build_model(
+        card, num_classes=num_classes or selection.num_classes, options={**selection.options, **(options or {})}
+    )
     load_weights(model, selection, store)
     return remove_head(model, card) if num_classes == 0 else model
 
@@ -171,7 +173,7 @@ def _model_of_run(
         raise UsageError(f"the head of {path} has {len(trained.classes)} classes, not {num_classes}")
     if head is None:
         logger.warning("%s: the head is randomly initialized (the run has %s classes)", path, len(trained.classes))
-    options = RunDir.open(path).plan().recipe.model_options
+    options = RunDir.open(path).plan().model_options
     model = build_model(card, num_classes=num_classes or len(trained.classes), options=options)
     tensors = {name: tensor for name, tensor in trained.model.state_dict().items() if not is_in_head(name, card)}
     fit_tensors(model, tensors, str(path), optional=card.head)

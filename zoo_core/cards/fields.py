@@ -40,6 +40,9 @@ Task = Literal["single-label", "multi-label"]  # classes per image: exactly one,
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
+Resize = Literal["squash", "crop", "pad"]  # how an image is made square; see `ImageInput`
+
+
 Head = Literal["keep", "fresh"]  # load the head that weights have, or leave it at random
 
 

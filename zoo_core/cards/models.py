@@ -13,6 +13,7 @@ from zoo_core.cards.fields import (
     Head,
     Name,
     Reference,
+    Resize,
     Split,
     Unit,
     resolve,
@@ -31,7 +32,7 @@ class ImageInput(FrozenModel):
 
     size: PositiveInt = Field(description="width and height of the model's input, in pixels")
     channels: Literal[1, 3] = 3
-    resize: Literal["squash", "crop", "pad"] = Field(
+    resize: Resize = Field(
         default="squash",
         description="squash: both sides to `size`; crop: shorter side, then center crop; pad: longer side, margins",
     )
@@ -68,6 +69,9 @@ class WeightsCard(FrozenModel):
     file: File | HubFile
     convert: Reference | None = Field(
         default=None, description="convert(model, tensors) -> tensors with the current parameter names of the model"
+    )
+    options: Mapping[str, str | int | float | bool] = Field(
+        default={}, description="keyword arguments for the model's builder that these weights need"
     )
     input: ImageInput | None = Field(default=None, description="None: the model's")
     classes: tuple[str, ...] | Reference | None = Field(
@@ -207,6 +211,11 @@ class WeightsSelection:
     def name(self) -> str:
         """The name of the weights on the card; "none" for random initialization."""
         return self.cards[-1].name if self.cards else "none"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments that the builder needs for these weights."""
+        return {name: value for card in self.cards for name, value in card.options.items()}
 
     @property
     def input(self) -> ImageInput:

@@ -13,7 +13,21 @@ from zoo_core.cards.fields import (
 )
 
 RecipeField = Literal[
-    "epochs", "batch_size", "optimizer", "schedule", "augment", "loss", "metrics", "precision", "seed"
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "schedule",
+    "warmup",
+    "layer_decay",
+    "clip_norm",
+    "accumulate",
+    "ema",
+    "augment",
+    "balance",
+    "loss",
+    "metrics",
+    "precision",
+    "seed",
 ]
 
 

@@ -42,8 +42,14 @@ class Plan(FrozenModel):
 
     @property
     def input(self) -> ImageInput:
-        """The preprocessing that belongs to the weights to start from, otherwise the model's."""
-        return self.selection.input
+        """The preprocessing: that of the weights to start from, otherwise the model's, with the recipe's `resize`."""
+        spec, resize = self.selection.input, self.recipe.resize
+        return spec if resize is None else spec.model_copy(update={"resize": resize})
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """Keyword arguments for the model's builder: those that the weights need, and the recipe's."""
+        return {**self.selection.options, **self.recipe.model_options}
 
     def with_examples(self, examples: Mapping[Split, int]) -> Plan:
         """Return the plan with these numbers of images in each split of its edition."""

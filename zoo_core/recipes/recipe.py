@@ -7,21 +7,24 @@ from typing import Any, Literal
 
 from pydantic import (
     Field,
+    NonNegativeInt,
     model_validator,
 )
 
-from zoo_core.cards.fields import FrozenModel, Head, Name
+from zoo_core.cards.fields import FrozenModel, Head, Name, Resize, Unit
 from zoo_core.recipes.reference import RecipeReference
 from zoo_core.recipes.settings import (
     Adam,
     Augmentation,
     Count,
     CrossEntropy,
+    Factor,
     Loss,
     Metric,
     Optimizer,
     PrecisionName,
     Seed,
+    SplitSettings,
 )
 
 
@@ -42,6 +45,15 @@ class Recipe(FrozenModel):
     head: Head = Field(
         default="fresh", description="fresh: a new head for the data's classes; keep: the head that the weights have"
     )
+    head_units: NonNegativeInt | None = Field(
+        default=None,
+        description="replace the model's head: 0 by one linear layer, more by a hidden layer of this many units and a "
+        "linear layer; None: the model's own head",
+    )
+    resize: Resize | None = Field(
+        default=None, description="how images are made square: squash, crop or pad; None: as the weights were trained"
+    )
+    split: SplitSettings = Field(default=SplitSettings(), description="how a folder of images is split")
     augment: tuple[Augmentation, ...] = Field(default=(), description="augmentations of training images, in order")
     epochs: Count = Field(description="passes over the training images")
     batch_size: Count = Field(description="images per step, summed over all processes")
@@ -49,11 +61,38 @@ class Recipe(FrozenModel):
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="learning rate schedule, stepped per batch; cosine decays to 0 at the last step"
     )
+    warmup: Unit = Field(
+        default=0.0, description="share of all steps in which the learning rate rises linearly, before the schedule"
+    )
+    layer_decay: Unit = Field(
+        default=1.0,
+        description="learning rate of each block of layers as a multiple of the next block's, up to the head",
+    )
+    clip_norm: Factor | None = Field(default=None, description="largest norm of the gradient; None: any")
+    accumulate: Count = Field(
+        default=1, description="forward passes per step: the batch is computed in this many parts"
+    )
+    ema: Unit | None = Field(
+        default=None,
+        description="decay per step of the average of the weights that is kept; None: the weights themselves",
+    )
+    balance: Unit = Field(
+        default=0.0, description="class weights in the loss: 0 is none, 1 is fully inverse to the class frequencies"
+    )
     loss: Loss = Field(default=CrossEntropy(), description="loss and its settings; a name alone takes the defaults")
     metrics: tuple[Metric, ...] = Field(
         default=(),
         description="more metrics, by name: each is measured on the validation images after every epoch, and recorded "
         "as validation_NAME",
+    )
+    keep: Literal["last", "best"] = Field(
+        default="last", description="the epoch whose weights the run keeps; best is measured by `monitor`"
+    )
+    monitor: str = Field(
+        default="validation_accuracy", description="metric that `keep` and `patience` compare epochs by"
+    )
+    patience: Count | None = Field(
+        default=None, description="stop after this many epochs without a better `monitor`; None: train all epochs"
     )
     precision: PrecisionName = Field(
         default="auto", description="auto: bfloat16 where the processor supports it natively; float32: full precision"

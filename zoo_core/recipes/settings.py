@@ -36,6 +36,22 @@ PrecisionName = Literal["auto", "float32", "bfloat16"]
 NO_NAME: Any = {"custom_error_type": "no_name", "custom_error_message": "needs a name"}
 
 
+class SplitSettings(FrozenModel):
+    """How a folder of images is split into training and validation images; folders with `train/` are split already."""
+
+    fraction: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="share of each class that is held out for validation; None: one image in five, by hash alone",
+    )
+    group: str | None = Field(
+        default=None,
+        description="regular expression; images in whose paths it matches the same text stay on one side of the split",
+    )
+    allow_leakage: bool = Field(
+        default=False, description="train even if the same image is in more than one split; accuracy is then inflated"
+    )
+
+
 class Adam(FrozenModel):
     """Adam, with PyTorch's betas and epsilon."""
 

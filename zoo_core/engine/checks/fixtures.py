@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,7 @@ from zoo_core.cards.datasets import DatasetCard, Edition
 from zoo_core.cards.models import ImageInput, ModelCard
 from zoo_core.cards.trainers import TrainerCard
 from zoo_core.engine.data.splits import open_splits
-from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.build import build_model, build_planned
 from zoo_core.engine.models.weights import load_weights
 from zoo_core.engine.training.trainer import Job
 from zoo_core.events import drive, ignore_event
@@ -112,7 +112,7 @@ def tiny_job(
 
     `changes` are fields of the recipe.
     """
-    return noise_job(TINY, _seeded_model(TINY), trainer, settings, store, {**SMALL, **changes})
+    return noise_job(TINY, _seeded(partial(build_model, TINY)), trainer, settings, store, {**SMALL, **changes})
 
 
 def few_images_job(plan: Plan, store: Store) -> Job:
@@ -122,7 +122,7 @@ def few_images_job(plan: Plan, store: Store) -> Job:
         NetworkError: weights or data are not on this machine, and the store is offline.
     """
     images = drive(open_splits(plan, store), ignore_event).splits
-    model = _seeded_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
+    model = _seeded(partial(build_planned, plan))
     load_weights(model, plan.selection, store)
     validation = ImageSubset(images["validation"]) if "validation" in images else None
     return Job(model, ImageSubset(images["train"]), validation, plan, store, torch.device("cpu"), due=always_due)
@@ -153,13 +153,11 @@ def noise_job(
     return Job(model, images, images, plan, store, torch.device("cpu"), due=always_due)
 
 
-def _seeded_model(
-    card: ModelCard, *, num_classes: int | None = None, options: Mapping[str, Any] | None = None
-) -> nn.Module:
+def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
     """Build a model with the same random parameters each time; the first parameter is frozen."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_model(card, num_classes=num_classes, options=options)
+        model = build()
     next(model.parameters()).requires_grad_(False)
     return model
 

@@ -21,7 +21,7 @@ from zoo_core.engine.compute.precision import FLOAT32, Precision
 from zoo_core.engine.data.batches import inference_batch_size, prefetch_map
 from zoo_core.engine.data.preprocessing import normalize_transform, preprocessing, resize_transform
 from zoo_core.engine.evaluation.sources import ImageSource
-from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.build import build_model, build_planned
 from zoo_core.engine.models.inference import FOLD_FROM, optimize_for_inference
 from zoo_core.engine.models.weights import fit_tensors, load_tensors, load_weights, pin_weights
 from zoo_core.errors import DataError, IntegrityError, PluginError, UnknownName, UsageError
@@ -98,7 +98,7 @@ class Predictor:
             raise PluginError(
                 f"weights {selection.name!r} of {card.name} name no classes", fix=f"zoo check {card.name}"
             )
-        model = build_model(card, num_classes=selection.num_classes)
+        model = build_model(card, num_classes=selection.num_classes, options=selection.options)
         load_weights(model, selection, store, on_event=on_event)
         origin = f"{card.name} with weights {selection.name}"
         return cls(model, selection.input, selection.classes, origin, card)
@@ -118,7 +118,7 @@ class Predictor:
         recorded = run.plan()
         content = run.read_weights()
         plan = _with_installed_code(recorded, registry, store, path)
-        model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
+        model = build_planned(plan)
         tensors = load_weights(model, plan.selection, store, on_event=on_event)
         tensors |= load_tensors(content, str(run.weights))
         fit_tensors(model, tensors, str(run.weights))

@@ -13,6 +13,7 @@ from torch import nn
 from zoo_core.cards.fields import resolve
 from zoo_core.cards.models import ModelCard
 from zoo_core.errors import PluginError, UsageError, did_you_mean
+from zoo_core.recipes.plan import Plan
 
 
 def build_model(
@@ -40,6 +41,40 @@ def build_model(
     if not isinstance(model, nn.Module):
         raise PluginError(f"the builder of {card.name} returned a {type(model).__name__}", why="not an nn.Module")
     return model.eval()
+
+
+def build_planned(plan: Plan) -> nn.Module:
+    """Build the model of a plan with random parameters: for its classes, with its options and its head.
+
+    Raises:
+        UsageError: the recipe asks for another head, and the card names none or the features have no fixed width.
+    """
+    model = build_model(plan.model, num_classes=len(plan.classes), options=plan.model_options)
+    if plan.recipe.head_units is not None:
+        _require_head(plan.model)
+        head = new_head(model.get_submodule(str(plan.model.head)), plan.recipe.head_units, len(plan.classes))
+        model.set_submodule(str(plan.model.head), head)
+    return model
+
+
+def new_head(old: nn.Module, units: int, num_classes: int) -> nn.Module:
+    """Return a random head that takes the same features as `old`: linear, or with a hidden layer of `units`.
+
+    Raises:
+        UsageError: `old` does not begin with a linear layer.
+    """
+    first = next((layer for layer in old.modules() if not list(layer.children())), None)
+    if not isinstance(first, nn.Linear):
+        kind = type(first).__name__
+        raise UsageError("this model's head cannot be replaced", why=f"it begins with {kind}, not with a linear layer")
+    if units == 0:
+        return nn.Linear(first.in_features, num_classes)
+    return nn.Sequential(nn.Linear(first.in_features, units), nn.ReLU(), nn.Linear(units, num_classes))
+
+
+def _require_head(card: ModelCard) -> None:
+    if card.head is None:
+        raise UsageError(f"{card.name} has no head to replace", why="its card names none")
 
 
 def remove_head(model: nn.Module, card: ModelCard) -> nn.Module:

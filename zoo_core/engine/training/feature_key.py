@@ -24,7 +24,7 @@ def feature_key(backbone: nn.Module, images: ImageSet, job: Job) -> str:
     package = model.builder.partition(":")[0].partition(".")[0]
     depends_on = {
         "weights": state_hash(backbone),
-        "backbone": [model.builder, dict(model.fixed), dict(job.plan.recipe.model_options)],
+        "backbone": [model.builder, dict(model.fixed), job.plan.model_options],
         "code": {name: package_version(name) for name in LIBRARIES},
         "plugin": [owner_of(package), source_hash(package)],
         "input": job.plan.input.model_dump(mode="json"),

@@ -19,7 +19,7 @@ from zoo_core.engine.data.batches import labels_of
 from zoo_core.engine.data.splits import Splits, open_splits
 from zoo_core.engine.evaluation.evaluate import evaluate
 from zoo_core.engine.explain.mistakes import worst_predictions
-from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.build import build_planned
 from zoo_core.engine.models.weights import load_weights, pin_weights, save_tensors
 from zoo_core.engine.training.checkpointing import CheckpointManager
 from zoo_core.engine.training.interrupts import deferred_signals
@@ -156,7 +156,7 @@ def _prepare(
 ) -> tuple[Job, dict[str, Tensor]]:
     """Build the model and download its weights, before anything is written."""
     seed_torch(plan.recipe.seed, "build")
-    model = build_model(plan.model, num_classes=len(plan.classes), options=plan.recipe.model_options)
+    model = build_planned(plan)
     base = load_weights(model, plan.selection, store, on_event=on_event)
     return Job(model, images["train"], images.get("validation"), plan, store, device, world), base
 
