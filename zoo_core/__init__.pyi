@@ -28,6 +28,7 @@ from .engine.compute.macro_f1 import macro_f1 as macro_f1
 from .engine.compute.seeding import seed_torch as seed_torch
 from .engine.data.augmentation import augmentation as augmentation
 from .engine.evaluation.predictor import Predictor as Predictor
+from .engine.models.unpickle import unpickle_weights as unpickle_weights
 from .engine.training.examples import EvaluatedExamples as EvaluatedExamples, Examples as Examples
 from .engine.training.frozen_features import FrozenFeaturesTrainer as FrozenFeaturesTrainer
 from .engine.training.loop import TrainingLoop as TrainingLoop

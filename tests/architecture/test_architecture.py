@@ -221,6 +221,7 @@ def test_the_public_names_are_frozen() -> None:
         load_registry predict run transforms
         EvaluatedExamples Event Examples TrainingLoop class_logits cross_entropy
         augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
+        unpickle_weights
     """
     assert set(zoo_core.__all__) >= set(frozen.split())
 

@@ -12,6 +12,7 @@ from zoo_core.registry.contents import PluginContents
 # Distributions of this project: their names belong to them, and messages may suggest to install them.
 OUR_DISTRIBUTIONS = (
     "zoo-core",
+    "zoo-efficientnet-lite",
     "zoo-fashion-cnn",
     "zoo-horses-cnn",
     "zoo-horses-inception",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -62,13 +63,20 @@ def _agree(folded: nn.Module, model: nn.Module, spec: ImageInput) -> bool:
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:
-    """Fold, in place, every `bn…` into the sibling `conv…` with the same suffix, as in ResNets and Inceptions."""
+    """Fold every `bn…` into its `conv…`, in place.
+
+    They have the same suffix, as in ResNets and Inceptions, or else follow each other, as `conv_dw` and `bn1` do in
+    EfficientNets.
+    """
     for parent in list(model.modules()):
-        for name, conv in list(parent.named_children()):
-            bn = getattr(parent, name.replace("conv", "bn", 1), None) if name.startswith("conv") else None
-            if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
+        names = [name for name, _ in parent.named_children()]
+        for name, following in pairwise([*names, ""]):
+            same = name.replace("conv", "bn", 1)
+            partner = same if same in names else following
+            conv, bn = getattr(parent, name), getattr(parent, partner, None)
+            if name.startswith("conv") and isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(conv, bn))
-                setattr(parent, name.replace("conv", "bn", 1), _rest_of(bn))
+                setattr(parent, partner, _rest_of(bn))
     return model
 
 

@@ -27,6 +27,8 @@ SECONDS = 300.0  # for one file
 BASE_MEMORY = 2 * 2**30  # bytes, in addition to four times the file's size
 PROGRAM = "from zoo_core.engine.models.unpickle import convert; convert(*sys.argv[1:])"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")  # keys under which trainers store the tensors
+ZIP = b"PK\x03\x04"  # how files of torch.save begin, and those from before PyTorch 1.6
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # protocol 2 and the magic number 0x1950a86a20f9469cfc6c
 PREFIXES = ("module.", "_orig_mod.")  # which DataParallel and torch.compile prepend to names
 FORBIDDEN = ("os.", "subprocess.", "socket.", "pty.", "shutil.", "ctypes.dlopen", "urllib.", "ftplib.", "webbrowser.")
 ALLOWED = ("os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir")  # needed to write the result
@@ -42,11 +44,32 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         head = file.read(9)
     if path.suffix == ".safetensors" or head[8:] == b"{":
         return load_tensors(path.read_bytes(), printable(path.name))
+    return load_tensors(_in_sandbox(path), path.name)
+
+
+def unpickle_weights(path: Path) -> Iterator[bytes]:
+    """Yield the tensors of a file that `torch.save` wrote as a safetensors file, under the same names.
+
+    It is for `Source(reader="zoo_core:unpickle_weights")`: cards can name a .pth file, and the Store keeps what it
+    contains. The file is read in the sandbox, if it begins as such files do. The same file gives the same bytes.
+
+    Raises:
+        IntegrityError: it contains something else, is damaged, or exceeds the limits of the sandbox.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(LEGACY))
+    if not head.startswith((LEGACY, ZIP)):  # a process is not started for every file of a folder
+        raise IntegrityError(f"{printable(path.name)} contains no weights", why="torch.save did not write it")
+    yield _in_sandbox(path)
+
+
+def _in_sandbox(path: Path) -> bytes:
+    """Convert a file in a child process, and return the safetensors file that it wrote."""
     with TemporaryDirectory(prefix="zoo-") as folder:
         target, report = Path(folder, "tensors"), Path(folder, "report")
         code = run_child(PROGRAM, [str(path.absolute()), str(target), str(report)], seconds=SECONDS)
         if code == 0 and target.is_file():
-            return load_tensors(target.read_bytes(), path.name)
+            return target.read_bytes()
         raise IntegrityError(
             f"{printable(str(path))} contains no readable weights",
             why=_reason(report) or describe_exit(code, SECONDS),
