@@ -21,6 +21,8 @@ from zoo_core.cards.fields import (
 from zoo_core.cards.files import File, HubFile
 from zoo_core.errors import UsageError
 
+PUBLISHED = ("pretrained", "trained")  # the publisher's choice among a card's weights
+
 
 class ImageInput(FrozenModel):
     """A model's preprocessing.
@@ -92,10 +94,10 @@ class WeightsCard(FrozenModel):
         return file.is_source_of(pinned.file) and self == pinned.model_copy(update={"file": file})
 
     @property
-    def identity(self) -> tuple[str, str, str | None, str, ImageInput | None]:
-        """What identifies weights: name, part, backbone, content and preprocessing, but not code or text."""
+    def identity(self) -> tuple[str, str, str | None, str, ImageInput | None, tuple[tuple[str, Any], ...]]:
+        """What identifies weights: name, part, backbone, content, preprocessing and options, but not code or text."""
         content = self.file.sha256 if isinstance(self.file, File) else f"{self.file.repo}/{self.file.filename}"
-        return self.name, self.covers, self.backbone, content, self.input
+        return self.name, self.covers, self.backbone, content, self.input, tuple(sorted(self.options.items()))
 
     @model_validator(mode="after")
     def _a_head_names_its_backbone(self) -> Self:
@@ -173,7 +175,7 @@ class ModelCard(FrozenModel):
         """
         if weights in (None, "none"):
             return WeightsSelection(self, (), head)
-        published = weights in ("pretrained", "trained")
+        published = weights in PUBLISHED
         parts = [("backbone", "all")] if head == "fresh" else [("all", "head"), ("backbone",)]
         candidates = [w for part in parts for w in self.weights if w.covers in part] if published else []
         candidates = candidates or [w for w in self.weights if w.name == weights]

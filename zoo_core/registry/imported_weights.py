@@ -37,6 +37,7 @@ class ImportedWeightsRecord(FrozenModel):
     size: PositiveInt  # bytes of the safetensors file
     sha256: Sha256
     input: ImageInput | None = None  # None: the model's
+    options: Mapping[str, str | int | float | bool] = {}  # for the model's builder
     license: str
     origin: str  # the name of the file that was imported
     origin_sha256: Sha256
@@ -113,6 +114,7 @@ def _card(path: Path) -> WeightsCard:
         classes=record.classes,
         file=File(sources=(source,), size=record.size, sha256=record.sha256),
         input=record.input,
+        options=record.options,
         license=record.license,
         provenance=f"imported from {record.origin}, SHA-256 {record.origin_sha256}",
     )

@@ -32,6 +32,7 @@ from zoo_core.registry.imported_weights import ImportedWeights, with_imported
 from zoo_core.registry.model_index import ModelIndex
 from zoo_core.registry.name_claims import OUR_DISTRIBUTIONS, settle_names
 from zoo_core.registry.pydantic_errors import to_usage_error
+from zoo_core.registry.recorded_plan import with_recorded_split, with_recorded_weights
 from zoo_core.registry.registry_file import (
     RegistryFile,
     override,
@@ -128,11 +129,12 @@ class Registry:
             IntegrityError: the installed cards differ from the plan's; the differences are listed.
         """
         again = self._planned(plan.recipe, plan.device, plan.data)
+        again = with_recorded_weights(again, plan, self.imported_weights)
         if len(again.weights) == len(plan.weights) and all(
             map(WeightsCard.matches_pinned, again.weights, plan.weights)
         ):
             again = again.model_copy(update={"weights": plan.weights})  # the bytes that the run began with
-        again = _with_recorded_split(again, plan)
+        again = with_recorded_split(again, plan)
         then, now = plan.identity, again.identity
         now["settings"] = {
             key: now["settings"][key] for key in now["settings"] if key in then["settings"]
@@ -297,10 +299,3 @@ def _settings(recipe: Recipe, trainer: TrainerCard) -> dict[str, Any]:
         where = f"recipe {recipe.name!r} (trainer {trainer.name!r})"
         raise to_usage_error(error, where, model, prefix="settings.", fix=f"zoo show {trainer.name}") from error
     return settings
-
-
-def _with_recorded_split(plan: Plan, recorded: Plan) -> Plan:
-    """Take over the recorded split of class folders: listing them counts the images, only reading them splits them."""
-    listed, examples = plan.edition.examples, recorded.edition.examples
-    unsplit = plan.data is not None and set(listed) == {"train"}
-    return plan.with_examples(examples) if unsplit and sum(examples.values()) == listed["train"] else plan

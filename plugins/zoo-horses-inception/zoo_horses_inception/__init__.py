@@ -23,6 +23,15 @@ BACKBONE = WeightsCard(
     provenance="Google's inception-2015-12-05, trained on ImageNet, without its classifier",
 )
 
+# The same file in the network it was trained in: with the pooling of Google's graph in place of timm's.
+GOOGLE_BACKBONE = BACKBONE.model_copy(
+    update={
+        "name": "inception-2015",
+        "options": {"pooling": "google"},
+        "provenance": "Google's inception-2015-12-05 with the pooling of its graph, trained on ImageNet; no classifier",
+    }
+)
+
 HEAD_SIZE, HEAD_SHA256 = 4_200_764, "bc9184b117bb5974edd63806e3f9e692398524292da1782244d36a8973407bec"
 HEAD = WeightsCard(
     name="horses-or-humans",
@@ -64,6 +73,6 @@ def zoo_models() -> list[ModelCard]:
             head="fc",
             parameters=23_885_794,
             trainable_parameters=2_100_226,
-            weights=(BACKBONE, HEAD),
+            weights=(GOOGLE_BACKBONE, BACKBONE, HEAD),
         )
     ]

@@ -8,15 +8,18 @@ import torch
 from timm.data.config import resolve_model_data_config
 
 from zoo_core import ImageInput, ModelCard
-from zoo_horses_inception.model import DEFAULT, horses_inception, new_backbone
+from zoo_horses_inception.model import DEFAULT, Pooling, horses_inception, new_backbone
 
 
-def adapt(card: ModelCard, *, backbone: str = DEFAULT) -> ModelCard:
-    """Return the card for this backbone: timm's preprocessing, its parameter counts, and no weights."""
+def adapt(card: ModelCard, *, backbone: str = DEFAULT, pooling: Pooling = "timm") -> ModelCard:
+    """Return the card for this backbone: timm's preprocessing, its parameter counts, and no weights.
+
+    `pooling` changes nothing on the card.
+    """
     if backbone == DEFAULT:
         return card
     with torch.device("meta"):
-        model = horses_inception(card.num_classes, backbone=backbone)
+        model = horses_inception(card.num_classes, backbone=backbone, pooling=pooling)
         config = resolve_model_data_config(new_backbone(backbone))  # type: ignore[no-untyped-call]
     return card.model_copy(
         update={

@@ -97,7 +97,7 @@ def check_weights(card: ModelCard, store: Store) -> Iterator[Check]:
 
 
 def _fit_weights(selection: WeightsSelection, store: Store) -> str:
-    load_weights(build_model(selection.model), selection, store)
+    load_weights(build_model(selection.model, options=selection.options), selection, store)
     return "they fit"
 
 

@@ -92,6 +92,7 @@ def import_weights(
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         input=input or (metadata.input if metadata else None),
+        options=metadata.options if metadata else {},
         license=license,
         origin=printable(source.name),
         origin_sha256=hash_of(source),
@@ -107,7 +108,8 @@ def match(card: ModelCard, given: Mapping[str, Tensor], metadata: WeightsMetadat
         DataError: a tensor is missing, has another shape, is unknown, or contains NaN or infinity.
     """
     with torch.device("meta"):
-        expected = build_model(card, num_classes=len(metadata.classes) if metadata else None).state_dict()
+        classes, options = (len(metadata.classes), metadata.options) if metadata else (None, {})
+        expected = build_model(card, num_classes=classes, options=options).state_dict()
     extra = {name for name in given if name.startswith(AUXILIARY) and name not in expected}
     tensors = {name: tensor for name, tensor in given.items() if name not in extra}
     left_out = ["the auxiliary classifier"] if extra else []

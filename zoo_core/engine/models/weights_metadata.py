@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ class WeightsMetadata(FrozenModel):
     input: ImageInput
     covers: Literal["all", "head"]
     backbone: Name | None = None  # the backbone weights below a head
+    options: Mapping[str, str | int | float | bool] = {}  # for the model's builder
     run_sha256: Sha256  # of the weights that the run saved
 
     def as_header(self) -> dict[str, str]:
