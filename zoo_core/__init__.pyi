@@ -31,6 +31,7 @@ from .engine.evaluation.predictor import Predictor as Predictor
 from .engine.models.unpickle import unpickle_weights as unpickle_weights
 from .engine.training.examples import EvaluatedExamples as EvaluatedExamples, Examples as Examples
 from .engine.training.frozen_features import FrozenFeaturesTrainer as FrozenFeaturesTrainer
+from .engine.training.logistic_head import LogisticHeadTrainer as LogisticHeadTrainer
 from .engine.training.loop import TrainingLoop as TrainingLoop
 from .engine.training.optimizers import (
     make_optimizer as make_optimizer,
@@ -72,7 +73,11 @@ from .images.image_sets import (
 from .predictions import PredictionTable as PredictionTable
 from .recipes.plan import Plan as Plan
 from .recipes.recipe import Recipe as Recipe
-from .registry.builtin import FrozenFeaturesSettings as FrozenFeaturesSettings, SupervisedSettings as SupervisedSettings
+from .registry.builtin import (
+    FrozenFeaturesSettings as FrozenFeaturesSettings,
+    LogisticHeadSettings as LogisticHeadSettings,
+    SupervisedSettings as SupervisedSettings,
+)
 from .registry.registry import Registry as Registry, list_models as list_models, load_registry as load_registry
 from .results import (
     Comparison as Comparison,

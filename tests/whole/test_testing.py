@@ -73,7 +73,7 @@ def test_a_valid_model_passes(name: str, pond: Registry) -> None:
     check_model(name, registry=pond)
 
 
-@pytest.mark.parametrize("name", ["supervised", "frozen-features", "patient"])
+@pytest.mark.parametrize("name", ["supervised", "frozen-features", "logistic-head", "patient"])
 def test_a_valid_trainer_passes(name: str, pond: Registry) -> None:
     check_trainer(name, registry=pond)
 

@@ -45,6 +45,10 @@ class TrainerCard(FrozenModel):
     trainer: Reference = Field(description="a class whose instances have `fit(job, resume)`: see `zoo_core.Trainer`")
     settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
     needs_head: bool = Field(default=False, description="whether models without a head are refused")
+    needs_weights: bool = Field(
+        default=False,
+        description="whether a model with random weights is refused unless the setting `allow_random` is true",
+    )
     uses: tuple[RecipeField, ...] = Field(
         default=ALL_BUT_LOSS,
         description="recipe fields that it uses; a recipe that sets another one is refused. The default leaves out "

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 from zoo_core.cards.components import Component
 from zoo_core.cards.fields import FrozenModel
 from zoo_core.cards.trainers import RECIPE_FIELDS, TrainerCard
 from zoo_core.hookspecs import hookimpl
+
+ALLOW_RANDOM = "train a head on a frozen backbone with random weights, which is refused otherwise"
 
 
 class SupervisedSettings(FrozenModel):
@@ -28,6 +32,26 @@ class SupervisedSettings(FrozenModel):
 class FrozenFeaturesSettings(FrozenModel):
     """Settings of the `frozen-features` trainer."""
 
+    allow_random: bool = Field(default=False, description=ALLOW_RANDOM)
+    feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
+
+
+STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -7, -1))  # 100 to 0.001, two for each decade
+
+
+class LogisticHeadSettings(FrozenModel):
+    """Settings of the `logistic-head` trainer."""
+
+    folds: Annotated[int, Field(ge=2)] = Field(
+        default=5, description="parts of the training images that the strength is chosen by, each held out in turn"
+    )
+    strengths: Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], Field(min_length=1)] = Field(
+        default=STRENGTHS, description="strengths of the L2 penalty to choose from: 1 / (C N), with scikit-learn's C"
+    )
+    criterion: Literal["loss", "accuracy"] = Field(
+        default="loss", description="what the strengths are compared by, on held-out training images"
+    )
+    allow_random: bool = Field(default=False, description=ALLOW_RANDOM)
     feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
 
 
@@ -48,9 +72,19 @@ def zoo_trainers() -> list[TrainerCard]:
             trainer="zoo_core:FrozenFeaturesTrainer",
             settings="zoo_core:FrozenFeaturesSettings",
             needs_head=True,
+            needs_weights=True,
             uses=tuple(
                 field for field in RECIPE_FIELDS if field != "augment"
             ),  # every image goes through the backbone once
+        ),
+        TrainerCard(
+            name="logistic-head",
+            summary="Fits a linear head on cached features by logistic regression, its strength by cross-validation",
+            trainer="zoo_core:LogisticHeadTrainer",
+            settings="zoo_core:LogisticHeadSettings",
+            needs_head=True,
+            needs_weights=True,
+            uses=("balance", "metrics", "precision", "seed"),
         ),
     ]
 

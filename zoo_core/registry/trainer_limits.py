@@ -9,13 +9,13 @@ from zoo_core.recipes.recipe import Recipe
 
 
 def refuse_unsupported(trainer: TrainerCard, model: ModelCard, recipe: Recipe, *, changed_from: Recipe) -> None:
-    """Raise if the trainer needs a head that the model lacks, or if a field that it does not use is set.
+    """Raise if the trainer needs a head or weights that the model lacks, or if a field that it does not use is set.
 
     A field is set if it differs from its default. `epochs` and `batch_size` have none; they are set if they differ from
     the original recipe, `changed_from`.
 
     Raises:
-        UsageError: the model has no head, or names every such field.
+        UsageError: the model has no head, starts from random weights, or the error names every such field.
     """
     if trainer.needs_head and model.head is None:
         raise UsageError(
@@ -23,6 +23,7 @@ def refuse_unsupported(trainer: TrainerCard, model: ModelCard, recipe: Recipe, *
             why=f"its card does not name one, and the trainer {trainer.name} trains only the head",
             fix=f"zoo run {recipe.name} --set trainer=supervised",
         )
+    _refuse_random(trainer, model, recipe)
     unused = [name for name in RECIPE_FIELDS if name not in trainer.uses and _is_set(name, recipe, changed_from)]
     if unused:
         raise UsageError(
@@ -30,6 +31,17 @@ def refuse_unsupported(trainer: TrainerCard, model: ModelCard, recipe: Recipe, *
             why=f"recipe {recipe.name!r} sets it, and the run would ignore it",
             fix=f"zoo run {recipe.name} --set trainer=supervised",
         )
+
+
+def _refuse_random(trainer: TrainerCard, model: ModelCard, recipe: Recipe) -> None:
+    if not trainer.needs_weights or recipe.weights is not None or recipe.settings.get("allow_random"):
+        return
+    pretrained = any(weights.covers != "head" for weights in model.weights)
+    raise UsageError(
+        f"{model.name} starts from random weights, and the trainer {trainer.name} does not train its backbone",
+        why="a head on random features learns little; --set settings.allow_random=true trains it anyway",
+        fix=f"zoo run {recipe.name} " + ("--weights pretrained" if pretrained else "--set trainer=supervised"),
+    )
 
 
 def _is_set(name: RecipeField, recipe: Recipe, changed_from: Recipe) -> bool:

@@ -49,6 +49,22 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     return F.cross_entropy(logits.float(), labels)
 
 
+def class_weights(labels: Tensor, classes: int, balance: float) -> Tensor:
+    """Return a weight for each class, (classes,) float32: (1 / frequency) ** balance, with a mean of 1 over the images.
+
+    With `balance` 0 all weights are 1; with 1 every class that has images contributes equally to the loss. A class
+    without images gets the weight that a single image would give it, which no image uses.
+
+    Args:
+        labels: (N,) int64, of the training images; N is at least 1.
+        classes: how many classes there are.
+        balance: between 0 and 1.
+    """
+    counts = labels.bincount(minlength=classes).double()
+    weights = (len(labels) / counts.clamp(min=1)) ** balance
+    return (weights * len(labels) / (weights * counts).sum()).float()
+
+
 def class_logits(logits: Tensor) -> Tensor:
     """Return one float32 logit per class, (N, classes), for logits (N, K).
 

@@ -85,6 +85,12 @@ def zoo_recipes() -> list[Recipe]:
     common = {"model": "pond-net", "dataset": "pond", "epochs": 2, "batch_size": 8}
     return [
         Recipe(name="pond", summary="Pond animals", **common),
-        Recipe(name="pond-features", summary="Only the head learns", trainer="frozen-features", **common),
+        Recipe(
+            name="pond-features",
+            summary="Only the head learns",
+            trainer="frozen-features",
+            settings={"allow_random": True},
+            **common,
+        ),
         Recipe(name="pond-patient", summary="With its own trainer", trainer="patient", **common),
     ]
