@@ -34,7 +34,7 @@ def metric_kind(name: str, declared: Mapping[str, MetricKind] | None = None) -> 
     return (declared or {}).get(name) or METRIC_KINDS.get(name.removeprefix(split), "number")
 
 
-def wilson(correct: float, total: int) -> tuple[float, float]:
+def wilson(correct: int, total: int) -> tuple[float, float]:
     """Return the 95 % confidence interval of a share of `total` independent images, as fractions of 1.
 
     The score interval of E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (1927);

@@ -148,7 +148,7 @@ def test_durations(seconds: float, text: str) -> None:
     [(10, 20, 0.2993, 0.7007), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (0, 0, 0.0, 1.0)],
 )
 def test_wilson(correct: int, total: int, low: float, high: float) -> None:
-    """Compared with R's prop.test(correct = FALSE)."""
+    """The values of SciPy's binomtest(correct, total).proportion_ci(method="wilson")."""
     assert wilson(correct, total) == pytest.approx((low, high), abs=5e-5)
 
 
@@ -166,6 +166,15 @@ def test_old_runs_have_every_column(zoo: Zoo, tmp_path: Path) -> None:
     header = zoo("runs", folder).out.splitlines()[0].split()
     assert header == [one.name for one in table_columns(list(found.values()))]
     assert {"interval", "lr", "seed", "epoch", "duration", "split", "data"} <= set(header)
+
+
+def test_the_kept_epoch_and_the_intervals_are_those_of_the_run(pond: Registry, tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, pond.plan("pond"), {})
+    result = {"status": "finished", "metrics": {"validation_accuracy": 0.75}, "kept": {"epoch": 3, "trained": 7}}
+    result |= {"splits": {"validation": {"images": 8}}, "intervals": {"validation_accuracy": [0.4, 0.9]}}
+    (run.path / "result.json").write_text(json.dumps({"schema": 1, **result}))
+    found = RunSummary.of(run)
+    assert (found.epoch, found.images, found.low, found.high) == (3, 8, 0.4, 0.9)
 
 
 def test_summaries_are_records_and_documents() -> None:

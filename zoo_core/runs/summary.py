@@ -15,7 +15,6 @@ from zoo_core.recipes.plan import Plan
 from zoo_core.runs.directory import RunDir
 
 ACCURACIES = ("test_accuracy", "validation_accuracy", "train_accuracy")  # the first of these that a run has is listed
-KEPT = ("kept_epoch", "best_epoch", "epoch")  # of result.json; older runs kept their last epoch and do not say so
 
 
 @dataclass(frozen=True)
@@ -124,13 +123,15 @@ def _planned(plan: Plan) -> dict[str, Any]:
 
 
 def _measured(run: RunDir, plan: Plan, epochs: int) -> dict[str, Any]:
+    """Return the kept epoch, the metrics, and the accuracy with its interval; older runs kept their last epoch."""
     result, metrics = run.read_json("result.json"), final_metrics(run)
-    kept = next((int(result[key]) for key in KEPT if result.get(key) is not None), epochs or None)
-    measured = {"metrics": metrics, "epoch": kept}
+    measured = {"metrics": metrics, "epoch": result.get("kept", {}).get("epoch", epochs or None)}
     name = next((name for name in ACCURACIES if name in metrics), None)
     if name is None:
         return measured
     split, accuracy = name.removesuffix("_accuracy"), metrics[name]
-    images = dict(plan.edition.examples).get(split)  # type: ignore[call-overload]
-    low, high = wilson(accuracy * images, images) if images and split != "train" else (None, None)
+    counted = {str(split): count for split, count in plan.edition.examples.items()}
+    images = result.get("splits", {}).get(split, {}).get("images", counted.get(split))
+    interval = wilson(round(accuracy * images), images) if images and split != "train" else (None, None)
+    low, high = result.get("intervals", {}).get(name, interval)
     return {**measured, "accuracy": accuracy, "split": split, "images": images, "low": low, "high": high}
