@@ -85,5 +85,7 @@ from .results import (
     Prediction as Prediction,
     RunResult as RunResult,
 )
+from .runs.history import list_runs as list_runs
+from .runs.summary import RunSummary as RunSummary
 from .store.readers import gunzip as gunzip, rezip as rezip
 from .store.store import Store as Store

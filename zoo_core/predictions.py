@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from functools import cached_property
 from typing import Any, Self
 
 from zoo_core.cards.fields import Task
+from zoo_core.disk.csv_cells import csv_cell, csv_text
 from zoo_core.events import Predictions
 
 BINS = 10  # equal intervals of confidence, for calibration
-FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # a spreadsheet would evaluate a cell that begins like this, without the "'"
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,11 @@ class PredictionTable(Predictions):
         if not classes or any(len(row) != len(header) for row in rows):
             raise ValueError("it is not a table of predictions")
         try:
-            labels, predicted = (tuple(index[_text(row[column])] for row in rows) for column in (1, 2))
+            labels, predicted = (tuple(index[csv_text(row[column])] for row in rows) for column in (1, 2))
         except KeyError as error:
             raise ValueError(f"{error} is not one of its classes") from error
         probabilities = tuple(tuple(map(float, row[3:])) for row in rows)
-        return cls(tuple(_text(row[0]) for row in rows), labels, probabilities, classes, predicted, task)
+        return cls(tuple(csv_text(row[0]) for row in rows), labels, probabilities, classes, predicted, task)
 
     def to_csv(self) -> bytes:
         """Return the table as CSV: image, label, prediction, then one column p(class) for each class.
@@ -83,10 +82,10 @@ class PredictionTable(Predictions):
         A text that a spreadsheet would evaluate as a formula is written with an apostrophe before it.
         """
         header = ["image", "label", "prediction", *(f"p({name})" for name in self.classes)]
-        lines = [",".join(map(_cell, header))]
+        lines = [",".join(map(csv_cell, header))]
         for name, label, predicted, row in self._rows():
             texts = (name, self.classes[label], self.classes[predicted])
-            lines.append(",".join([*map(_cell, texts), *(f"{probability:.6f}" for probability in row)]))
+            lines.append(",".join([*map(csv_cell, texts), *(f"{probability:.6f}" for probability in row)]))
         return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -149,17 +148,6 @@ class PredictionTable(Predictions):
 
     def _rows(self) -> Iterator[tuple[str, int, int, tuple[float, ...]]]:
         return zip(self.names, self.labels, self.predicted, self.probabilities, strict=True)
-
-
-def _cell(text: str) -> str:
-    """Return a text as a CSV cell. Python 3.11's csv module leaves "\\r" unquoted, and then cannot read it back."""
-    guarded = f"'{text}" if FORMULA.match(text) else text
-    return '"' + guarded.replace('"', '""') + '"' if re.search(r'[,"\r\n]', guarded) else guarded
-
-
-def _text(cell: str) -> str:
-    """Undo `_cell`."""
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def _ratio(part: int, total: int) -> float | None:

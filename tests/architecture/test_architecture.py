@@ -220,6 +220,7 @@ def test_the_public_names_are_frozen() -> None:
         UsageError FrozenModel WeightsCard ZipImages ZooError create_model hookimpl list_models load_dataset
         load_registry predict run transforms
         EvaluatedExamples Event Examples TrainingLoop class_logits cross_entropy
+        RunSummary list_runs
         augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
         unpickle_weights
     """

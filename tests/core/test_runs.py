@@ -13,12 +13,11 @@ import pytest
 import torch
 
 from tests.conftest import Zoo
-from zoo_core import DataError, EpochResult, IntegrityError, Registry
+from zoo_core import DataError, EpochResult, IntegrityError, Registry, RunSummary
 from zoo_core.recipes.reference import RecipeReference, ReferenceMetric
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.history import (
     ENVIRONMENT,
-    Summary,
     compare_metrics,
     differences,
     environment_diff,
@@ -37,7 +36,7 @@ def made(pond: Registry, root: Path, accuracy: float, *, machine: str = "here", 
 def test_runs_are_listed_once_each_with_the_newest_last(pond: Registry, tmp_path: Path) -> None:
     first, second = made(pond, tmp_path, 0.5), made(pond, tmp_path, 0.6)
     assert [run.path for run in find_runs(tmp_path)] == [first.path, second.path]
-    assert Summary.of(first).metrics["train_accuracy"] == 0.5
+    assert RunSummary.of(first).metrics["train_accuracy"] == 0.5
     with pytest.raises(DataError, match="is not a folder"):
         find_runs(tmp_path / "none")
 
@@ -87,7 +86,7 @@ def test_reproduce_and_runs_on_the_command_line(zoo: Zoo, with_pond: Registry) -
     second = json.loads(reproduced.out)["run"]
     fields = [row["field"] for row in json.loads(zoo("runs", first, second, "--json").out)]
     assert fields == ["environment.command"] or fields == []
-    assert zoo("runs", first).code == 2
+    assert zoo("runs", "--compare", first).code == 2
     assert zoo("report", first).out.strip().endswith("report.html")
 
 
@@ -151,8 +150,8 @@ def test_a_list_shows_kills_pipes_and_escapes_safely(zoo: Zoo, pond: Registry, t
     said = zoo("runs")
     assert said.code == 0
     header, *rows = (line.split() for line in said.out.splitlines())
-    assert header == ["name", "status", "model", "data", "epochs", "metric", "time"]
-    assert rows[0][1:] == ["killed", "pond-net", "pond.drawn", "1/2", "7.0", "s"]
+    assert " ".join(header) == "run status data model recipe trainer weights lr seed epoch duration"
+    assert " ".join(rows[0][1:]) == "killed pond.drawn pond-net pond supervised none 0.001 0 1/2 7.0 s"
     assert rows[1][1] == "damaged"
     assert "\x1b" not in said.out
 
@@ -176,7 +175,7 @@ def test_auto_leaves_a_run_alone_that_is_still_training(pond: Registry, tmp_path
 def test_a_damaged_run_is_listed_with_the_others(pond: Registry, tmp_path: Path) -> None:
     whole, damaged = (RunDir.create(tmp_path, pond.plan("pond"), {}) for _ in range(2))
     (damaged.path / "result.json").write_text("{")
-    assert [Summary.listed(run).status for run in (whole, damaged)] == ["interrupted", "damaged"]
+    assert [RunSummary.listed(run).status for run in (whole, damaged)] == ["interrupted", "damaged"]
     assert find_resumable("auto", tmp_path, None) == whole
 
 

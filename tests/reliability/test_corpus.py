@@ -24,8 +24,9 @@ from zoo_core.images.decode import decode_image
 from zoo_core.recipes.component_choice import ComponentChoice, OptimizerChoice
 from zoo_core.registry.registry_file import RegistryFile, read_registry
 from zoo_core.runs.directory import RunDir
-from zoo_core.runs.history import Summary, differences
+from zoo_core.runs.history import differences
 from zoo_core.runs.report import write_report
+from zoo_core.runs.summary import RunSummary
 from zoo_core.store.archives import extract
 
 CASES = corpus()
@@ -96,7 +97,7 @@ def through_run(finished: Path, pond: Registry) -> Callable[[Case, bytes, Path],
             content = json.dumps(merged).encode()
         (path / case.file).write_bytes(content)
         run = RunDir(path)
-        readers = [Summary.of, lambda run: list(differences(run, RunDir(finished)))]
+        readers = [RunSummary.of, lambda run: list(differences(run, RunDir(finished)))]
         if "script" in case.name or (not case.merged and case.file != "weights.safetensors"):
             readers.append(write_report)
         for read in readers:

@@ -105,6 +105,19 @@ def test_features_are_shared_too(tmp_path: Path) -> None:
         assert two == pytest.approx(one, abs=1e-5)
 
 
+def test_two_ranks_write_one_named_run_and_refuse_its_name_afterwards(tmp_path: Path) -> None:
+    script = tmp_path / "pond.py"
+    script.write_text(POND.replace("epochs=3", "epochs=1, name='pair', tags=['two'], resume=os.environ['RESUME']"))
+    path = os.pathsep.join([str(ROOT / "tests" / "fakes" / "zoo-pond"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "ZOO_CACHE": str(tmp_path / "cache"), "RESUME": "auto"}
+    for code in (0, 1):
+        done = subprocess.run([*torchrun(), str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+    assert "runs/pond-features/pair exists" in done.stderr
+    assert [path.name for path in (tmp_path / "runs" / "pond-features").iterdir() if not path.is_symlink()] == ["pair"]
+    assert json.loads((tmp_path / "runs/pond-features/pair/run.json").read_text())["tags"] == ["two"]
+
+
 def test_killed_ranks_resume_bit_for_bit(tmp_path: Path) -> None:
     """Both are killed inside the first epoch; resumed, they give the result of an uninterrupted pair."""
     common = ("-m", "zoo_core", "run", "fashion-cnn", "--epochs", "1", "--checkpoint-every", "0", "--resume", "auto")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from zoo_core.registry.registry import Registry, load_registry
 from zoo_core.results import RunResult
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.history import find_resumable, require_same_recipe
+from zoo_core.runs.labels import UNLABELED, RunLabels
+from zoo_core.runs.location import folder_name, require_unused
 from zoo_core.store.store import Store
 
 
@@ -36,6 +38,9 @@ def run(
     device: str = "auto",
     out: Path | str = "runs",
     resume: Path | str | None = None,
+    name: str | None = None,
+    tags: Iterable[str] = (),
+    note: str | None = None,
     checkpoint_every: float | None = None,
     tensorboard: bool = False,
     on_event: OnEvent | None = None,
@@ -57,8 +62,11 @@ def run(
         overrides: any field by its dotted key: {"optimizer.weight_decay": 1e-4}.
         data: a folder of images to train on in place of the recipe's dataset: class folders, or train/ and validation/.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
-        out: the folder of runs.
-        resume: the path of an unfinished run, or "auto": the newest, if there is one.
+        out: the folder of runs; a run is filed in a folder named after its recipe or, with `data`, after the data.
+        resume: the path of an unfinished run, or "auto": the newest of this recipe and data, if there is one.
+        name: of the run's directory, such as "pets-v1"; None: the UTC time.
+        tags: words to find the run by in `list_runs`; each without a comma.
+        note: what there is to say about the run.
         checkpoint_every: seconds between checkpoints; None: 60, or longer where saving is slow.
         tensorboard: also write the metrics for TensorBoard.
         on_event: called with each event: progress, the metrics of an epoch, a saved checkpoint.
@@ -68,12 +76,12 @@ def run(
 
     Raises:
         UnknownName: there is no such recipe, or field.
-        UsageError: the values do not fit together.
+        UsageError: the values do not fit together; or there is a run with this name.
         DataError: images or labels cannot be used.
         Diverged: the loss became NaN or infinite.
         NetworkError: weights or data are not cached and could not be downloaded.
     """
-    out = Path(out)
+    out, labels = Path(out), RunLabels.checked(name=name, tags=tags, note=note)
     plan, unfinished = planned(
         registry or load_registry(),
         recipe,
@@ -89,11 +97,13 @@ def run(
         data=data,
         out=out,
         resume=resume,
+        name=name,
     )
     return run_plan(
         plan,
         out=out,
         resume=unfinished,
+        labels=labels,
         checkpoint_every=checkpoint_every,
         tensorboard=tensorboard,
         on_event=on_event,
@@ -107,6 +117,7 @@ def run_plan(
     *,
     out: Path = Path("runs"),
     resume: RunDir | None = None,
+    labels: RunLabels = UNLABELED,
     checkpoint_every: float | None = None,
     tensorboard: bool = False,
     on_event: OnEvent | None = None,
@@ -117,6 +128,8 @@ def run_plan(
     from zoo_core.engine.compute.distributed import distributed_session
     from zoo_core.engine.training.run import execute
 
+    if labels.name and resume is None:
+        require_unused(out, folder_name(plan), labels.name)
     with distributed_session() as world, handled_events(on_event, progress) as handle:
         return execute(
             plan,
@@ -127,6 +140,7 @@ def run_plan(
             world=world,
             resume=resume,
             checkpoint_every=checkpoint_every,
+            labels=labels,
         )
 
 
@@ -137,6 +151,7 @@ def planned(
     *,
     out: Path,
     resume: Path | str | None,
+    name: str | None = None,
     device: str = "auto",
     data: Path | str | None = None,
     lr: float | None = None,
@@ -146,7 +161,7 @@ def planned(
     common = {"optimizer.lr": lr, **fields}
     changed = dict(overrides) | {key: value for key, value in common.items() if value is not None}
     folder = None if data is None else Path(data)
-    unfinished = find_resumable(str(resume), out, recipe) if resume is not None else None
+    unfinished = find_resumable(str(resume), out, recipe, data=folder, name=name) if resume is not None else None
     if unfinished is None:
         if recipe is None:
             why = "there is no unfinished run to resume" if resume else ""
@@ -154,8 +169,8 @@ def planned(
         _require_recipe(registry, recipe)
         return registry.plan(recipe, changed, device=device, data=folder), None
     if recipe or changed or data or device != "auto":
-        name = recipe or unfinished.plan().recipe.name
-        require_same_recipe(unfinished, registry.plan(name, changed, device=device, data=folder))
+        known = recipe or unfinished.plan().recipe.name
+        require_same_recipe(unfinished, registry.plan(known, changed, device=device, data=folder))
     return registry.plan_again(unfinished.plan()), unfinished
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "explain": "zoo_core.cli.commands.explain:explain",
     "report": "zoo_core.cli.commands.report:report",
     "runs": "zoo_core.cli.commands.runs:runs",
+    "tag": "zoo_core.cli.commands.tag:tag",
     "reproduce": "zoo_core.cli.commands.reproduce:reproduce",
     "pull": "zoo_core.cli.commands.pull:pull",
     "import-weights": "zoo_core.cli.commands.import_weights:import_weights",
@@ -40,6 +41,8 @@ ALIASES = {  # what other tools call them
     "classify": "predict",
     "download": "pull",
     "fetch": "pull",
+    "note": "tag",
+    "label": "tag",
     "models": "list",
     "info": "show",
 }

@@ -21,7 +21,16 @@ from zoo_core.terminal import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-UNBROKEN = ("kind", "name", "layer", "weights", "edition", "key")  # columns of what people copy into commands
+UNBROKEN = (
+    "kind",
+    "name",
+    "run",
+    "setting",
+    "layer",
+    "weights",
+    "edition",
+    "key",
+)  # columns of what people copy into commands
 
 
 def out() -> Console:

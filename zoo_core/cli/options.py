@@ -20,6 +20,12 @@ PrecisionOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1.")]
 WeightsOption = Annotated[str, typer.Option("--weights", help="A model's weights: pretrained, or a name on its card.")]
 
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the run's directory, such as pets-v1. [default: the UTC time]")
+]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", help="A word to find the run by; may be repeated.")]
+NoteOption = Annotated[str | None, typer.Option("--note", help="A remark about the run.")]
+
 
 def registry(context: typer.Context) -> Registry:
     """Load the registry with the user's files: ./zoo.toml, $ZOO_REGISTRY, --registry; report what was skipped."""

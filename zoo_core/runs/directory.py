@@ -23,7 +23,8 @@ from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.results import Comparison, Mistake
 from zoo_core.runs.files import PREDICTIONS, RunFiles
-from zoo_core.runs.location import create_run_folder, link_latest
+from zoo_core.runs.labels import UNLABELED, RunLabels
+from zoo_core.runs.location import create_run_folder, folder_name, link_latest
 
 LOCK = ".lock"
 LOCK_TIMEOUT = 1.0  # seconds: a process that only asks whether the run is locked holds the lock for a moment
@@ -37,17 +38,19 @@ class RunDir(RunFiles):
     writes: bool = True  # False: another process writes the same run
 
     @classmethod
-    def create(cls, root: Path, plan: Plan, environment: Mapping[str, Any]) -> RunDir:
-        """Create `root`/<recipe>/<UTC time>/, and link `latest`, next to it, to it.
+    def create(cls, root: Path, plan: Plan, environment: Mapping[str, Any], labels: RunLabels = UNLABELED) -> RunDir:
+        """Create `root`/<recipe or data>/<name or UTC time>/, and link `latest`, next to it and in `root`, to it.
 
         Raises:
             ResourceError: the folder cannot be created.
+            UsageError: another run has the name.
         """
-        run = cls(create_run_folder(root / plan.recipe.name))
+        run = cls(create_run_folder(root, folder_name(plan), labels.name))
+        run.write_labels(labels, started=datetime.now(UTC))
         run._write_json("plan.json", plan.model_dump(mode="json"))
         run._write_json("environment.json", environment)
         run.write_result("running", reason=_this_process())
-        link_latest(run.path)
+        link_latest(run.path, root)
         return run
 
     @classmethod
@@ -127,6 +130,16 @@ class RunDir(RunFiles):
             line = {"time": datetime.now(UTC).isoformat(), "checkpoint": checkpoint, "changed": changed}
             append_line(self.path / "resumes.jsonl", json.dumps(line))
             self.write_result("running", reason=_this_process())
+
+    def write_labels(self, labels: RunLabels, *, started: datetime | None = None) -> None:
+        """Write run.json: the tags, the note and when the run started (None: as it has been)."""
+        start = (started or self.started).isoformat()
+        self._write_json("run.json", {"started": start, "tags": labels.tags, "note": labels.note})
+
+    def add_labels(self, labels: RunLabels) -> None:
+        """Add tags to those that the run has, and replace its note if there is another."""
+        if self.writes:
+            self.write_labels(self.read_labels().edited(add=labels.tags, note=labels.note or None))
 
     def write_predictions(self, table: PredictionTable, name: str = PREDICTIONS) -> None:
         """Write predictions.csv: image, label, prediction, then one probability per class."""

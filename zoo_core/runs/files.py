@@ -7,7 +7,8 @@ import json
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from zoo_core.metrics import MetricKind
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.runs.checkpoints import Checkpoints
+from zoo_core.runs.labels import RunLabels
 from zoo_core.runs.legacy import upgrade
 
 PREDICTIONS, TEST_PREDICTIONS = "predictions.csv", "test-predictions.csv"  # of the validation and the test images
+STAMP = "%Y%m%dT%H%M%SZ"  # the name of a run that was not given one: the UTC time
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -30,6 +33,7 @@ class RunFiles:
     """The files of one run, for reading.
 
     plan.json         everything that defines the run
+    run.json          when it started, its tags and its note
     environment.json  versions, machine, device
     metrics.jsonl     one line per finished epoch
     predictions.csv   label, prediction and probabilities of the validation images
@@ -95,6 +99,29 @@ class RunFiles:
                 f"{self.path / 'plan.json'} cannot be read",
                 why=f"{error.error_count()} of its fields are invalid in this version of zoo",
             ) from error
+
+    @property
+    def started(self) -> datetime:
+        """When the run started, in UTC. Older runs are named after it; otherwise it is when plan.json was written."""
+        with suppress(DataError, LookupError, TypeError, ValueError, OverflowError):
+            return datetime.fromisoformat(self.read_json("run.json")["started"]).astimezone(UTC)
+        with suppress(ValueError):
+            return datetime.strptime(self.path.resolve().name[:16], STAMP).replace(tzinfo=UTC)
+        with suppress(OSError):
+            return datetime.fromtimestamp((self.path / "plan.json").lstat().st_mtime, UTC)
+        return datetime.fromtimestamp(0, UTC)
+
+    def read_labels(self) -> RunLabels:
+        """Return the name, the tags and the note.
+
+        Raises:
+            DataError: run.json is damaged.
+        """
+        try:
+            labels = RunLabels.from_document(self.read_json("run.json"))
+        except TypeError as error:
+            raise DataError(f"{self.path / 'run.json'} is damaged", why=str(error)) from error
+        return replace(labels, name=self.path.resolve().name)
 
     def read_weights(self) -> bytes:
         """Return the content of weights.safetensors.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +15,14 @@ from zoo_core.metrics import MetricKind, metric_kind
 from zoo_core.recipes.plan import Plan
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.flatten import flatten
+from zoo_core.runs.summary import RunSummary, well_formed
 
 TOLERANCES: Mapping[MetricKind, float] = {"fraction": 0.005, "loss": 0.02, "number": 0.02}  # if the environments differ
+DEPTH = 3  # folders between the root and a run: a recipe's name may contain a slash
 ENVIRONMENT = (  # fields of environment.json that a result may depend on, in the last bit or more
     *("python", "platform", "cpu", "cpu_capability", "cpus", "packages", "plugins"),
     *("device", "gpu", "threads", "precision", "world_size"),
 )
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One line of a list of runs."""
-
-    run: RunDir
-    status: str  # as result.json has it, "interrupted" if it was killed, "damaged" if it cannot be read
-    reason: str = ""
-    model: str = ""
-    data: str = ""  # the dataset and its edition, or a folder
-    epochs: tuple[int, int] = (0, 0)  # finished and planned
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    kinds: Mapping[str, MetricKind] = field(default_factory=dict)
-    seconds: float = 0.0  # all epochs together
-
-    @classmethod
-    def of(cls, run: RunDir) -> Summary:
-        """Read a run's summary; raises DataError where a file of it is damaged."""
-        with _well_formed(run):
-            plan, epochs, (status, reason) = run.plan(), run.read_metrics(), run.outcome()
-            return cls(
-                run,
-                status,
-                reason,
-                model=plan.recipe.model,
-                data=str(plan.data or f"{plan.dataset.name}.{plan.edition.name}"),
-                epochs=(len(epochs), plan.recipe.epochs),
-                metrics=_final_metrics(run),
-                kinds=run.read_metric_kinds(),
-                seconds=sum(float(epoch.get("seconds", 0.0)) for epoch in epochs),
-            )
-
-    @classmethod
-    def listed(cls, run: RunDir) -> Summary:
-        """Read a run's summary for a list; a run that cannot be read is "damaged"."""
-        try:
-            return cls.of(run)
-        except DataError as error:
-            return cls(run, "damaged", reason=error.what)
 
 
 @dataclass(frozen=True)
@@ -77,8 +41,17 @@ class ReproducedMetric:
         return self.again is not None and abs(self.first - self.again) <= self.tolerance
 
 
+def list_runs(folder: Path | str = "runs") -> list[RunSummary]:
+    """Return a summary of each run in a folder, the newest last; a run that cannot be read has the status "damaged".
+
+    Raises:
+        DataError: the folder does not exist.
+    """
+    return [RunSummary.listed(run) for run in find_runs(Path(folder))]
+
+
 def find_runs(root: Path) -> list[RunDir]:
-    """Return the runs in a folder, the newest last.
+    """Return the runs in a folder and the folders in it, the newest last. Links such as `latest` are not followed.
 
     Raises:
         DataError: the folder does not exist.
@@ -86,29 +59,60 @@ def find_runs(root: Path) -> list[RunDir]:
     if not root.is_dir():
         why = "runs are saved in ./runs, unless --out names another folder"
         raise DataError(f"{root} is not a folder", why=why, fix="zoo run RECIPE")
-    plans = [*root.glob("*/*/plan.json"), *root.glob("*/*/*/plan.json")]  # a recipe's name may contain a slash
-    folders = [path.parent for path in plans if not path.parent.is_symlink()]
-    return [RunDir(path) for path in sorted(folders, key=lambda path: (path.name, path.parent.name))]
+    runs = [RunDir(path) for path in _run_folders(root, DEPTH)]
+    return sorted(runs, key=lambda run: (run.started, run.path.name, run.path.parent))
 
 
-def find_resumable(path_or_auto: str, root: Path, recipe: str | None) -> RunDir | None:
+def find_resumable(
+    path_or_auto: str, root: Path, recipe: str | None, *, data: Path | None = None, name: str | None = None
+) -> RunDir | None:
     """Return the run to resume: the one at the path, or for "auto" the newest in `root` that was interrupted or killed.
 
-    With a recipe, "auto" looks at runs of this recipe only; None: there is no such run. A run that failed is resumed
-    only by its path: the same plan would fail again.
+    With a recipe, data or a name, "auto" looks only at runs of this recipe on this data (None: the recipe's dataset)
+    with this name; None: there is no such run. A run that failed is resumed only by its path: the same plan would fail
+    again.
 
     Raises:
         DataError: the path is not a run.
-        UsageError: the run at the path has finished.
+        UsageError: the run at the path has finished, or has another name.
     """
     if path_or_auto != "auto":
-        run = RunDir.open(Path(path_or_auto))
-        if run.status == "finished":
-            raise UsageError(f"{path_or_auto} has finished already", fix=f"zoo report {path_or_auto}")
-        return RunDir(run.path.resolve())  # "latest" may link to another run before this one ends
-    runs = find_runs(root) if root.is_dir() else []
-    candidates = [run for run in runs if recipe in (None, run.path.parent.relative_to(root).as_posix())]
-    return next((run for run in reversed(candidates) if _was_interrupted(run)), None)
+        return _resumable_at(Path(path_or_auto), name)
+    for run in reversed(find_runs(root) if root.is_dir() else []):
+        if name in (None, run.path.name) and _was_interrupted(run) and _is_of(run.plan(), recipe, data):
+            return run
+    return None
+
+
+def _resumable_at(path: Path, name: str | None) -> RunDir:
+    run = RunDir(RunDir.open(path).path.resolve())  # "latest" may link to another run before this one ends
+    if run.status == "finished":
+        raise UsageError(f"{path} has finished already", fix=f"zoo report {shlex.quote(str(path))}")
+    if name not in (None, run.path.name):
+        fix = shlex.join(["zoo", "run", "--resume", str(path)])
+        raise UsageError(f"{path} cannot be renamed to {name}", why="a run that is resumed keeps its name", fix=fix)
+    return run
+
+
+def _is_of(plan: Plan, recipe: str | None, data: Path | None) -> bool:
+    if recipe is None and data is None:
+        return True
+    return recipe in (None, plan.recipe.name) and _same_place(plan.data, data)
+
+
+def _same_place(first: Path | None, second: Path | None) -> bool:
+    return first == second or (first is not None and second is not None and first.resolve() == second.resolve())
+
+
+def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
+    with suppress(PermissionError):
+        for path in sorted(folder.iterdir()):
+            if path.is_symlink() or not path.is_dir():
+                continue
+            if lexists(path / "plan.json"):
+                yield path
+            elif depth:
+                yield from _run_folders(path, depth - 1)
 
 
 def require_same_recipe(run: RunDir, plan: Plan) -> None:
@@ -117,10 +121,12 @@ def require_same_recipe(run: RunDir, plan: Plan) -> None:
     Raises:
         UsageError: the recipes differ; every difference is listed.
     """
-    sides = [
-        {**each.recipe.model_dump(mode="json"), "data": each.data, "device": each.device} for each in (run.plan(), plan)
-    ]
-    lines = [f"  {name}: {theirs} in the run, {ours} now" for name, theirs, ours in _unequal(*sides)]
+    theirs = run.plan()
+    if _same_place(theirs.data, plan.data):
+        plan = plan.model_copy(update={"data": theirs.data})
+    both = (theirs, plan)
+    sides = [{**each.recipe.model_dump(mode="json"), "data": each.data, "device": each.device} for each in both]
+    lines = [f"  {name}: {then} in the run, {now} now" for name, then, now in _unequal(*sides)]
     if lines:
         why, fix = "\n".join(lines), f"zoo run --resume {run.path}"
         raise UsageError(f"{run.path} was started with a different recipe", why=why, fix=fix)
@@ -133,7 +139,7 @@ def differences(*runs: RunDir) -> Iterator[tuple[Any, ...]]:
     """
     documents = []
     for run in runs:
-        with _well_formed(run):
+        with well_formed(run):
             documents.append({name: run.read_json(f"{name}.json") for name in ("plan", "environment", "result")})
     return _unequal(*documents)
 
@@ -151,7 +157,7 @@ def environment_diff(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[
 def compare_metrics(first: RunDir, again: RunDir) -> list[ReproducedMetric]:
     """Compare the metrics of a run with those of a run that repeats its plan."""
     exact = _same_environment(first, again)
-    repeated, original = Summary.of(again), Summary.of(first)
+    repeated, original = RunSummary.of(again), RunSummary.of(first)
     kinds = {name: metric_kind(name, original.kinds) for name in original.metrics}
     return [
         ReproducedMetric(
@@ -163,23 +169,19 @@ def compare_metrics(first: RunDir, again: RunDir) -> list[ReproducedMetric]:
 
 def recorded_differences(first: RunDir, again: RunDir) -> dict[str, tuple[Any, Any]]:
     """Return what differs between the environments that two runs recorded; see `environment_diff`."""
-    with _well_formed(first):
+    with well_formed(first):
         return environment_diff(first.read_json("environment.json"), again.read_json("environment.json"))
 
 
 def _same_environment(first: RunDir, again: RunDir) -> bool:
     """Whether two runs must agree bit for bit: every field is recorded, and all are equal."""
-    with _well_formed(first):
+    with well_formed(first):
         complete = all(name in run.read_json("environment.json") for run in (first, again) for name in ENVIRONMENT)
         return complete and not recorded_differences(first, again) and not first.environment_changed
 
 
 def _was_interrupted(run: RunDir) -> bool:
-    return Summary.listed(run).status == "interrupted" and not run.is_locked
-
-
-def _final_metrics(run: RunDir) -> dict[str, float]:
-    return {str(name): float(value) for name, value in run.read_json("result.json").get("metrics", {}).items()}
+    return RunSummary.listed(run).status == "interrupted" and not run.is_locked
 
 
 def _unequal(*documents: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
@@ -188,12 +190,3 @@ def _unequal(*documents: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         values = [side.get(name) for side in sides]
         if any(value != values[0] for value in values[1:]):
             yield name, *values
-
-
-@contextmanager
-def _well_formed(run: RunDir) -> Iterator[None]:
-    """Turn the exceptions that malformed files cause into a DataError."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
-        raise DataError(f"{run.path} is not a valid run directory", why=f"{error}") from error

@@ -74,7 +74,9 @@ def _heading(run: RunDir, plan: Plan) -> dict[str, str]:
         title = f"{plan.model.name} on {plan.data.name}"
         summary = f"{len(plan.classes):,} classes from {plan.data}"
     status, reason = run.outcome()
+    labels = run.read_labels()
     heading = {"title": title, "summary": summary, "status": status, "reason": reason}
+    heading |= {"name": labels.name, "tags": ", ".join(labels.tags), "note": " ".join(labels.note.split())}
     return {name: printable(text) for name, text in heading.items()}
 
 

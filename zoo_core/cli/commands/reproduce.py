@@ -9,25 +9,29 @@ from typing import Annotated
 import typer
 
 from zoo_core.cli.console import eprint, is_first_rank, print_json, print_table
-from zoo_core.cli.options import Json, registry
+from zoo_core.cli.options import Json, NameOption, NoteOption, TagOption, registry
 from zoo_core.errors import CheckFailed
 from zoo_core.metrics import MetricKind
 from zoo_core.results import format_measured, format_metric, words
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.history import ReproducedMetric, compare_metrics, recorded_differences
+from zoo_core.runs.labels import RunLabels
 
 
 def reproduce(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="The path of a run.")],
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
+    name: NameOption = None,
+    tag: TagOption = None,
+    note: NoteOption = None,
     json: Json = False,
 ) -> None:
     """Re-run an experiment and compare its metrics with the original."""
     from zoo_core.api.training import run_plan
 
-    first = RunDir.open(run)
-    result = run_plan(registry(context).plan_again(first.plan()), out=out, progress=True)
+    first, labels = RunDir.open(run), RunLabels.checked(name=name, tags=tag or (), note=note)
+    result = run_plan(registry(context).plan_again(first.plan()), out=out, labels=labels, progress=True)
     if not is_first_rank():
         return
     again = RunDir.open(result.directory)

@@ -12,11 +12,12 @@ import typer
 
 from zoo_core.cards.fields import Head
 from zoo_core.cli.console import eprint, is_first_rank, print_json, print_table
-from zoo_core.cli.options import DeviceOption, Json, recipe_names, registry
+from zoo_core.cli.options import DeviceOption, Json, NameOption, NoteOption, TagOption, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.settings import PrecisionName
 from zoo_core.results import RunResult, format_measured, format_metric, format_reference, words
+from zoo_core.runs.labels import RunLabels
 
 
 def run(
@@ -43,8 +44,12 @@ def run(
     device: DeviceOption = "auto",
     out: Annotated[Path, typer.Option(help="The folder of runs.")] = Path("runs"),
     resume: Annotated[
-        str | None, typer.Option(help="Resume an unfinished run: its path, or auto (the newest, if any).")
+        str | None,
+        typer.Option(help="Resume an unfinished run: its path, or auto (the newest on the same data, if any)."),
     ] = None,
+    name: NameOption = None,
+    tag: TagOption = None,
+    note: NoteOption = None,
     checkpoint_every: Annotated[
         float | None,
         typer.Option(min=0, help="Seconds between checkpoints. [default: 60, or longer if saving is slow]"),
@@ -58,6 +63,7 @@ def run(
 ) -> None:
     """Train a model from a recipe."""
     overrides = parse_overrides(set_ or []) | ({"edition": edition} if edition is not None else {})
+    labels = RunLabels.checked(name=name, tags=tag or (), note=note)
     known = registry(context)
     from zoo_core.api.training import planned, run_plan
 
@@ -76,11 +82,18 @@ def run(
         data=data,
         out=out,
         resume=resume,
+        name=name,
     )
     if dry_run:
         return _print_plan(plan, device)
     result = run_plan(
-        plan, out=out, resume=unfinished, checkpoint_every=checkpoint_every, tensorboard=tensorboard, progress=True
+        plan,
+        out=out,
+        resume=unfinished,
+        labels=labels,
+        checkpoint_every=checkpoint_every,
+        tensorboard=tensorboard,
+        progress=True,
     )
     if not is_first_rank():
         return None

@@ -21,6 +21,7 @@ from zoo_core.events import EpochResult, OnEvent, Resumed, TrainState
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.environment import environment
 from zoo_core.runs.history import environment_diff
+from zoo_core.runs.labels import RunLabels
 
 INTERRUPTED = (KeyboardInterrupt, SystemExit)
 
@@ -33,9 +34,9 @@ class ResumePoint:
     epochs: tuple[EpochResult, ...] = ()
 
 
-def create_run_dir(job: Job, out: Path) -> RunDir:
+def create_run_dir(job: Job, out: Path, labels: RunLabels) -> RunDir:
     """Create the run's directory; the other ranks learn where it is, and write nothing."""
-    created = RunDir.create(out, job.plan, _run_environment(job)) if job.world.is_first else None
+    created = RunDir.create(out, job.plan, _run_environment(job), labels) if job.world.is_first else None
     path = job.world.broadcast(created.path if created else Path())
     return created or RunDir(path, writes=False)
 

@@ -39,6 +39,7 @@ from zoo_core.registry.plugin_errors import attributed_to_plugins
 from zoo_core.results import Evaluation, RunResult, compare
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.files import TEST_PREDICTIONS
+from zoo_core.runs.labels import UNLABELED, RunLabels
 from zoo_core.runs.report import write_report
 from zoo_core.store.store import Store
 
@@ -53,6 +54,7 @@ def execute(
     world: World = SINGLE_PROCESS,
     resume: RunDir | None = None,
     checkpoint_every: float | None = None,
+    labels: RunLabels = UNLABELED,
 ) -> RunResult:
     """Train as a plan says, and save the results in a new directory below `out`, or in the unfinished run `resume`.
 
@@ -65,6 +67,7 @@ def execute(
         world: the processes that share the work; only the first one writes.
         resume: an unfinished run of this plan; it resumes from its newest intact checkpoint.
         checkpoint_every: seconds between two checkpoints; None: a minute, or longer where saving takes long.
+        labels: the run's name, tags and note; a run that is resumed keeps its name, and gets the tags as well.
 
     Raises:
         UsageError: the plan is refused, before anything is written; or another run is in progress in this process.
@@ -77,7 +80,7 @@ def execute(
         device = pick_device(device_of(plan.device))
         data = drive(open_splits(plan, store, on_event, world), on_event)
         job, base = _prepare(data.plan, data.splits, store, device, on_event, world)
-        training = _Training(job, data.splits, base, data.issues, on_event, checkpoint_every)
+        training = _Training(job, data.splits, base, data.issues, on_event, checkpoint_every, labels)
         return training.start(out, tensorboard) if resume is None else training.resume(resume, tensorboard)
 
 
@@ -91,12 +94,13 @@ class _Training:
     issues: tuple[DataIssue, ...]
     on_event: OnEvent
     checkpoint_every: float | None
+    labels: RunLabels
 
     def start(self, out: Path, tensorboard: bool) -> RunResult:
         """Run up to the first event, then create a directory and run in it."""
         due = _Deferred()
         events = started(trainer_events(replace(self.job, due=due), None))
-        run = create_run_dir(self.job, out)
+        run = create_run_dir(self.job, out, self.labels)
         with run.locked():
             return self._run(run, lambda: events, due, (), tensorboard)
 
@@ -105,6 +109,8 @@ class _Training:
         run, due = RunDir(unfinished.path, writes=self.job.world.is_first), _Deferred()
         with run.locked():
             point = load_resume_point(run, self.job, self.on_event)
+            if self.labels != UNLABELED:
+                run.add_labels(self.labels)
             job = replace(self.job, due=due)
             return self._run(run, lambda: trainer_events(job, point.state), due, point.epochs, tensorboard)
 
