@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,10 @@ from zoo_core.disk.documents import dump_document
 from zoo_core.errors import DataError, ResourceError, UsageError
 from zoo_core.events import EpochResult
 from zoo_core.images.issues import DataIssue
+from zoo_core.metrics import SplitCounts, intervals
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
-from zoo_core.results import Comparison, Mistake
+from zoo_core.results import Comparison, KeptEpoch, Mistake
 from zoo_core.runs.files import PREDICTIONS, RunFiles
 from zoo_core.runs.location import create_run_folder, link_latest
 
@@ -121,6 +122,8 @@ class RunDir(RunFiles):
         if self.writes:
             self.checkpoints.sweep()
             self.checkpoints.forget_after(checkpoint)
+            self.best.sweep()
+            self.best.forget_after(checkpoint)  # those epochs are trained again
             for leftover in self.path.glob(".*.part"):  # we hold the lock: no other process is writing it
                 remove(leftover)
             self._write("metrics.jsonl", metrics)
@@ -163,12 +166,22 @@ class RunDir(RunFiles):
         reason: str = "",
         metrics: Mapping[str, float] | None = None,
         comparisons: Sequence[Comparison] = (),
+        kept: KeptEpoch | None = None,
+        splits: Mapping[str, SplitCounts] | None = None,
     ) -> None:
         """Write result.json."""
-        reference = [comparison.as_json() for comparison in comparisons]
-        self._write_json(
-            "result.json", {"status": status, "reason": reason, "metrics": metrics or {}, "reference": reference}
-        )
+        fields = {
+            "status": status,
+            "reason": reason,
+            "metrics": metrics or {},
+            "reference": [comparison.as_json() for comparison in comparisons],
+        }
+        if metrics and splits:
+            fields |= {
+                "intervals": intervals(metrics, splits),
+                "splits": {split: counts.as_json() for split, counts in splits.items()},
+            }
+        self._write_json("result.json", fields | ({"kept": asdict(kept)} if kept else {}))
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self._write(name, dump_document(value))

@@ -61,5 +61,5 @@ def _compare(card: TrainerCard, new_job: NewJob, changes: Mapping[str, Any], bas
 def _result(card: TrainerCard, job: Job) -> object:
     """Return the result of training: its metrics and the model's parameters."""
     events = resolve(card.trainer)().fit(job, None)
-    metrics = [dict(event.metrics) for event in events if isinstance(event, EpochResult)]
+    metrics = [(dict(event.metrics), dict(event.kinds)) for event in events if isinstance(event, EpochResult)]
     return metrics, state_hash(job.model)

@@ -17,6 +17,8 @@ from zoo_core.engine.models.inference import optimize_for_inference
 from zoo_core.engine.models.weights import load_tensors, save_tensors
 from zoo_core.engine.training.examples import Examples
 from zoo_core.engine.training.feature_key import feature_key
+from zoo_core.engine.training.metrics import measured_names
+from zoo_core.engine.training.monitor import Monitor
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import ResourceError
 from zoo_core.events import Event, Progress, TrainState
@@ -49,6 +51,8 @@ class FrozenFeaturesTrainer:
 
     def fit(self, job: Job, resume: TrainState | None = None) -> Iterator[Event]:
         """Train the head of the job's model in place; the backbone does not change, including its buffers."""
+        names = ["train_accuracy", *(["validation_accuracy"] if job.validation is not None else [])]
+        Monitor.of(job.plan.recipe).require(measured_names(job.plan.recipe, names))
         with split_head(job.model, job.plan.model) as (backbone, head):
             # optimized for inference at most once, and only if the features are not cached
             network = cache(lambda: optimize_for_inference(backbone.to(job.device), job.plan.input, job.precision))
@@ -57,8 +61,8 @@ class FrozenFeaturesTrainer:
             if job.validation is not None:
                 validation = yield from self._features(backbone, network, job.validation, job, "validation")
                 measures["validation_accuracy"] = validation
-            precision = replace(job.precision, dtype=torch.float32)  # a head is too small to gain from bfloat16
-            yield from replace(job.loop(head), precision=precision).train(train, measures, resume)
+        precision = replace(job.precision, dtype=torch.float32)  # a head is too small to gain from bfloat16
+        yield from replace(job.loop(head), precision=precision).train(train, measures, resume)
 
     def _features(
         self, backbone: nn.Module, network: Callable[[], nn.Module], images: ImageSet, job: Job, what: str
