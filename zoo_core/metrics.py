@@ -131,3 +131,12 @@ def intervals(metrics: Mapping[str, float], splits: Mapping[str, SplitCounts]) -
         for name, value in metrics.items()
         if is_accuracy(name) and measured_split(name) in splits and measured_split(name) != "train"
     }
+
+
+def majority_of(metric: str, splits: Mapping[str, SplitCounts]) -> float | None:
+    """Return the accuracy of always predicting the most frequent class of the images that a metric is measured on.
+
+    None: the metric is not an accuracy, or of no known split.
+    """
+    counts = splits.get(measured_split(metric))
+    return counts.majority if counts is not None and is_accuracy(metric) else None

@@ -231,7 +231,7 @@ class Mistake:
 
 def words(metric: str) -> str:
     """Return a metric's name as people read it."""
-    return metric.replace("_", " ")
+    return metric.replace("_", " ").replace("macro f1", "macro F1")
 
 
 def format_reference(name: str, reference: ReferenceMetric, kinds: Mapping[str, MetricKind] | None = None) -> str:
