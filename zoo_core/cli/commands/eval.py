@@ -54,11 +54,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """Print accuracy and loss, a row for each class, and the confusion matrix."""
     measured = f"accuracy {percent(evaluation.accuracy)} of {evaluation.images:,}   loss {evaluation.loss:.4g}"
     print(f"{measured}   computed in {evaluation.precision}")
-    chance, balanced = evaluation.predictions.majority, percent(evaluation.balanced_accuracy)
-    print(
-        f"95 % interval {format_interval(evaluation.accuracy_interval)}   majority class {percent(chance)}", end="   "
-    )
-    print(f"balanced accuracy {balanced}   macro F1 {percent(evaluation.macro_f1)}\n")
+    chance, interval = percent(evaluation.predictions.majority), format_interval(evaluation.accuracy_interval)
+    balanced, f1 = percent(evaluation.balanced_accuracy), percent(evaluation.macro_f1)
+    print(f"95 % interval {interval}   majority class {chance}   balanced accuracy {balanced}   macro F1 {f1}\n")
     rows = [(c.name, f"{c.images:,}", _or_dash(c.precision), _or_dash(c.recall)) for c in evaluation.classes]
     print_table(("class", "images", "precision", "recall"), rows, right=["images", "precision", "recall"])
     names = [c.name for c in evaluation.classes]
