@@ -63,12 +63,9 @@ class KeptEpoch:
 
     def describe(self, metrics: Mapping[str, float], kinds: Mapping[str, MetricKind] | None = None) -> str:
         """Return it in words; "" if it is the last of all epochs."""
-        if self.by:
-            measured = f"{words(self.by)} {format_measured(self.by, metrics.get(self.by), kinds)}"
-            said = f"best epoch {self.epoch} of {self.trained}: {measured}"
-        else:
-            said = ""
-        return "; ".join(filter(None, (said, self.stopped)))
+        measured = f"{words(self.by)} {format_measured(self.by, metrics.get(self.by), kinds)}"
+        best = f"best epoch {self.epoch} of {self.trained}: {measured}" if self.by else ""
+        return "; ".join(filter(None, (best, self.stopped)))
 
 
 @dataclass(frozen=True)
@@ -149,6 +146,7 @@ class RunResult:
     kinds: Mapping[str, MetricKind] = field(default_factory=dict)  # of metrics that `zoo_core.metrics` does not know
     kept: KeptEpoch | None = None  # the epoch of `metrics` and of the weights; None: no epoch was trained
     splits: Mapping[str, SplitCounts] = field(default_factory=dict)  # the images of each split
+    seconds: float = 0.0  # wall time, with downloads and features; of a resumed run, since its last resume
 
     def __repr__(self) -> str:
         metrics = ", ".join(
@@ -171,6 +169,7 @@ class RunResult:
             "intervals": self.intervals,
             "splits": {split: counts.as_json() for split, counts in self.splits.items()},
             "kept": asdict(self.kept) if self.kept else None,
+            "seconds": self.seconds,
             "reference": [comparison.as_json() for comparison in self.comparisons],
             "passed": self.passed,
             "history": [dict(epoch) for epoch in self.history],

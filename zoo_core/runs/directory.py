@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +19,9 @@ from zoo_core.disk.documents import dump_document
 from zoo_core.errors import DataError, ResourceError, UsageError
 from zoo_core.events import EpochResult
 from zoo_core.images.issues import DataIssue
-from zoo_core.metrics import SplitCounts, intervals
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
-from zoo_core.results import Comparison, KeptEpoch, Mistake
+from zoo_core.results import Comparison, Mistake, RunResult
 from zoo_core.runs.files import PREDICTIONS, RunFiles
 from zoo_core.runs.location import create_run_folder, link_latest
 
@@ -166,22 +165,19 @@ class RunDir(RunFiles):
         reason: str = "",
         metrics: Mapping[str, float] | None = None,
         comparisons: Sequence[Comparison] = (),
-        kept: KeptEpoch | None = None,
-        splits: Mapping[str, SplitCounts] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write result.json."""
-        fields = {
-            "status": status,
-            "reason": reason,
-            "metrics": metrics or {},
-            "reference": [comparison.as_json() for comparison in comparisons],
-        }
-        if metrics and splits:
-            fields |= {
-                "intervals": intervals(metrics, splits),
-                "splits": {split: counts.as_json() for split, counts in splits.items()},
-            }
-        self._write_json("result.json", fields | ({"kept": asdict(kept)} if kept else {}))
+        """Write result.json; `more` are further fields."""
+        reference = [comparison.as_json() for comparison in comparisons]
+        fields = {"status": status, "reason": reason, "metrics": metrics or {}, "reference": reference}
+        self._write_json("result.json", {**fields, **(more or {})})
+
+    def write_finished(self, result: RunResult) -> None:
+        """Write result.json of a finished run."""
+        fields = result.to_dict()
+        more = {name: fields[name] for name in ("intervals", "splits", "kept", "seconds")}
+        reason = result.kept.stopped if result.kept else ""
+        self.write_result("finished", reason=reason, metrics=result.metrics, comparisons=result.comparisons, more=more)
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self._write(name, dump_document(value))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -66,13 +67,14 @@ def execute(
     """
     if tensorboard:
         need_tensorboard()
+    began = perf_counter()
     with single_run(), _attributed(plan):
         plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
         device = pick_device(device_of(plan.device))
         data = drive(open_splits(plan, store, on_event, world), on_event)
         job, base = _prepare(data.plan, data.splits, store, device, on_event, world)
         best = BestWeights.of(job, base)
-        training = _Training(job, data.splits, base, best, data.issues, on_event, checkpoint_every)
+        training = _Training(job, data.splits, base, best, data.issues, on_event, checkpoint_every, began)
         return training.start(out, tensorboard) if resume is None else training.resume(resume, tensorboard)
 
 
@@ -87,6 +89,7 @@ class _Training:
     issues: tuple[DataIssue, ...]
     on_event: OnEvent
     checkpoint_every: float | None
+    began: float  # by perf_counter
 
     def start(self, out: Path, tensorboard: bool) -> RunResult:
         """Run up to the first event, then create a directory and run in it."""
@@ -119,15 +122,9 @@ class _Training:
             epochs = _train(self.best, run, new_events, due, observer, list(finished), self.checkpoint_every)
             self.best.load(run, epochs)
             result = finish(job, self.images, run, epochs, self.best.monitor, on_event)
+            result = replace(result, seconds=perf_counter() - self.began)
             run.write_weights(save_tensors(changed_tensors(job.model, self.base)))
-            run.write_result(
-                "finished",
-                reason=result.kept.stopped if result.kept else "",
-                metrics=result.metrics,
-                comparisons=result.comparisons,
-                kept=result.kept,
-                splits=result.splits,
-            )
+            run.write_finished(result)
         if run.writes:
             run.checkpoints.clear()
             run.best.clear()
