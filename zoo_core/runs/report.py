@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def _measurements(run: RunDir) -> dict[str, Any]:
     return {
         "comparisons": [_comparison(entry, kinds) for entry in result.get("reference", ())],
         "metrics": [_metric(name, value, splits, kinds) for name, value in metrics.items()],
-        "kept": kept.describe(metrics, kinds) if kept else "",
+        "kept": replace(kept, stopped="").describe(metrics, kinds) if kept else "",  # the status says why it stopped
         "curves": list(_curves(epochs, kinds, best)),
         "splits": splits,
         "training_seconds": sum(epoch.get("seconds", 0.0) for epoch in epochs),
