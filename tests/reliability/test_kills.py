@@ -226,9 +226,8 @@ def test_repeated_kills_inside_one_epoch(tmp_path: Path, ledger: Ledger, uninter
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_a_run_survives_a_kill_at_every_failpoint(tmp_path: Path, ledger: Ledger, keep: str) -> None:
     """The pond run saves after every step: this covers every write of a run, from plan.json to the report."""
-    fields = (
-        {"epochs": 6, "keep": "best", "patience": 1} if keep == "best" else {}
-    )  # the third is best, the fourth last
+    best = {"epochs": 6, "keep": "best", "patience": 1}  # the third epoch is best, and the fourth is the last
+    fields = best if keep == "best" else {}
     straight = tmp_path / "straight"
     variables = {**THREADS, "ZOO_CACHE": str(tmp_path / "cache"), **UNHARMED}
     assert finished(child(zoo_programs.pond, variables, str(straight), str(tmp_path / "log"), fields), within=120) == 0
@@ -250,8 +249,7 @@ def test_a_run_survives_a_kill_at_every_failpoint(tmp_path: Path, ledger: Ledger
         assert finished_runs  # two, if the kill came after the end: then there was nothing to resume
         different += any(outcome(run) != expected for run in finished_runs)
         shutil.rmtree(out)
-    ledger.record(
-        f"kill points of a whole run that keeps the {keep} epoch", tried=tried, resumes_not_bit_identical=different
-    )
+    what = "kill points of a whole run" + (" that keeps its best epoch" if fields else "")
+    ledger.record(what, tried=tried, resumes_not_bit_identical=different)
     assert different == 0
     assert tried >= size(5, 100)
