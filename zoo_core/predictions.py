@@ -13,6 +13,7 @@ from typing import Any, Self
 from zoo_core.cards.fields import Task
 from zoo_core.disk.csv_cells import csv_cell, csv_text
 from zoo_core.events import Predictions
+from zoo_core.metrics import Interval, balanced_accuracy, macro_f1, wilson
 
 BINS = 10  # equal intervals of confidence, for calibration
 
@@ -108,7 +109,36 @@ class PredictionTable(Predictions):
     @cached_property
     def accuracy(self) -> float:
         """The fraction of images whose label is predicted."""
-        return sum(map(int.__eq__, self.labels, self.predicted)) / max(1, len(self))
+        return self._correct.total() / max(1, len(self))
+
+    @property
+    def accuracy_interval(self) -> Interval:
+        """The 95 % Wilson interval of the accuracy."""
+        return wilson(self._correct.total(), len(self))
+
+    @cached_property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that have images: what accuracy is if all classes are equally frequent."""
+        indices = range(len(self.classes))
+        labels = Counter(self.labels)
+        return balanced_accuracy([self._correct[k] for k in indices], [labels[k] for k in indices])
+
+    @cached_property
+    def macro_f1(self) -> float:
+        """The mean F1 score of all classes that are labeled or predicted."""
+        indices = range(len(self.classes))
+        counts = (self._correct, Counter(self.labels), Counter(self.predicted))
+        return macro_f1(*([count[k] for k in indices] for count in counts))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the whole set by name, without its split; which ones depends on the task."""
+        return {"accuracy": self.accuracy, "balanced_accuracy": self.balanced_accuracy, "macro_f1": self.macro_f1}
+
+    @cached_property
+    def majority(self) -> float:
+        """The accuracy of always predicting the most frequent label."""
+        return max(Counter(self.labels).values(), default=0) / max(1, len(self))
 
     @cached_property
     def confusion(self) -> tuple[tuple[int, ...], ...]:
@@ -120,8 +150,7 @@ class PredictionTable(Predictions):
     @cached_property
     def class_results(self) -> tuple[ClassResult, ...]:
         """Precision and recall of each class, in label order."""
-        labels, predicted = Counter(self.labels), Counter(self.predicted)
-        correct = Counter(label for label, answer in zip(self.labels, self.predicted, strict=True) if label == answer)
+        labels, predicted, correct = Counter(self.labels), Counter(self.predicted), self._correct
         return tuple(
             ClassResult(name, labels[k], _ratio(correct[k], predicted[k]), _ratio(correct[k], labels[k]))
             for k, name in enumerate(self.classes)
@@ -145,6 +174,11 @@ class PredictionTable(Predictions):
     def calibration_error(self) -> float:
         """The expected calibration error: the mean distance of confidence and accuracy over the images."""
         return sum(abs(bin_.confidence - bin_.accuracy) * bin_.images for bin_ in self.calibration) / max(1, len(self))
+
+    @cached_property
+    def _correct(self) -> Counter[int]:
+        """The correctly predicted images, by label."""
+        return Counter(label for label, answer in zip(self.labels, self.predicted, strict=True) if label == answer)
 
     def _rows(self) -> Iterator[tuple[str, int, int, tuple[float, ...]]]:
         return zip(self.names, self.labels, self.predicted, self.probabilities, strict=True)

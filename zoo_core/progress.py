@@ -16,6 +16,7 @@ from zoo_core.events import AuditNote, EpochResult, Event, OnEvent, Progress as 
 from zoo_core.results import format_metric, words
 from zoo_core.terminal import eprint, err, human_bytes, is_first_rank, is_watched, print_safely
 
+IN_TABLE = ("validation_balanced_accuracy", "validation_macro_f1")
 LINE_EVERY = 5.0  # seconds between lines, where there are no bars
 RATE_AFTER = 3.0  # seconds: earlier, the first bytes or batches say nothing about the rate
 
@@ -167,6 +168,7 @@ def resumed_lines(event: Resumed) -> list[str]:
 
 
 def epoch_line(result: EpochResult) -> str:
-    """Return an epoch in one line."""
-    metrics = [f"{words(name)} {format_metric(name, value, result.kinds)}" for name, value in result.metrics.items()]
+    """Return an epoch in one line, without what only the table after the last epoch shows."""
+    shown = {name: value for name, value in result.metrics.items() if name not in IN_TABLE or name in result.kinds}
+    metrics = [f"{words(name)} {format_metric(name, value, result.kinds)}" for name, value in shown.items()]
     return "   ".join([f"epoch {result.epoch}/{result.epochs}", *metrics, f"{result.seconds:.1f} s"])

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo_core.metrics import MetricKind, metric_kind
+from zoo_core.metrics import Interval, MetricKind, SplitCounts, intervals, metric_kind
 from zoo_core.predictions import ClassResult, PredictionTable
 from zoo_core.recipes.reference import RecipeReference, ReferenceMetric
 
@@ -53,6 +53,22 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class KeptEpoch:
+    """The epoch whose weights a run keeps."""
+
+    epoch: int  # from 1
+    trained: int  # how many epochs were trained
+    by: str = ""  # the metric that it is the best by; "": it is the last
+    stopped: str = ""  # why training stopped before all epochs of the recipe
+
+    def describe(self, metrics: Mapping[str, float], kinds: Mapping[str, MetricKind] | None = None) -> str:
+        """Return it in words; "" if it is the last of all epochs."""
+        measured = f"{words(self.by)} {format_measured(self.by, metrics.get(self.by), kinds)}"
+        best = f"best epoch {self.epoch} of {self.trained}: {measured}" if self.by else ""
+        return "; ".join(filter(None, (best, self.stopped)))
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The loss and the predictions of a model on a set of labeled images."""
 
@@ -77,6 +93,21 @@ class Evaluation:
         return self.predictions.accuracy
 
     @property
+    def accuracy_interval(self) -> Interval:
+        """The 95 % Wilson interval of the accuracy."""
+        return self.predictions.accuracy_interval
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that have images, a fraction of 1."""
+        return self.predictions.balanced_accuracy
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 score of all classes that are labeled or predicted, a fraction of 1."""
+        return self.predictions.macro_f1
+
+    @property
     def classes(self) -> tuple[ClassResult, ...]:
         """Precision and recall of each class."""
         return self.predictions.class_results
@@ -94,6 +125,10 @@ class Evaluation:
             "images": self.images,
             "loss": self.loss,
             "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "majority": self.predictions.majority,
             "precision": self.precision,
             "classes": [asdict(result) for result in self.classes],
             "confusion": self.confusion,
@@ -109,6 +144,9 @@ class RunResult:
     comparisons: tuple[Comparison, ...] = ()
     history: tuple[Mapping[str, float], ...] = ()  # the metrics of each epoch, with its number under "epoch"
     kinds: Mapping[str, MetricKind] = field(default_factory=dict)  # of metrics that `zoo_core.metrics` does not know
+    kept: KeptEpoch | None = None  # the epoch of `metrics` and of the weights; None: no epoch was trained
+    splits: Mapping[str, SplitCounts] = field(default_factory=dict)  # the images of each split
+    seconds: float = 0.0  # wall time, with downloads and features; of a resumed run, since its last resume
 
     def __repr__(self) -> str:
         metrics = ", ".join(
@@ -128,10 +166,19 @@ class RunResult:
         return {
             "run": str(self.directory),
             "metrics": dict(self.metrics),
+            "intervals": self.intervals,
+            "splits": {split: counts.as_json() for split, counts in self.splits.items()},
+            "kept": asdict(self.kept) if self.kept else None,
+            "seconds": self.seconds,
             "reference": [comparison.as_json() for comparison in self.comparisons],
             "passed": self.passed,
             "history": [dict(epoch) for epoch in self.history],
         }
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % Wilson interval of each accuracy on images that were not trained on, by metric."""
+        return intervals(self.metrics, self.splits)
 
     @property
     def passed(self) -> bool:
@@ -183,7 +230,7 @@ class Mistake:
 
 def words(metric: str) -> str:
     """Return a metric's name as people read it."""
-    return metric.replace("_", " ")
+    return metric.replace("_", " ").replace("macro f1", "macro F1")
 
 
 def format_reference(name: str, reference: ReferenceMetric, kinds: Mapping[str, MetricKind] | None = None) -> str:
@@ -192,6 +239,11 @@ def format_reference(name: str, reference: ReferenceMetric, kinds: Mapping[str, 
         return f"≥ {format_metric(name, reference.at_least, kinds)}"
     assert reference.value is not None
     return f"about {format_metric(name, reference.value, kinds)}"
+
+
+def format_interval(interval: Interval | None) -> str:
+    """Return an interval of a fraction in percent; "" for None."""
+    return "" if interval is None else f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f} %"
 
 
 def format_measured(name: str, value: float | None, kinds: Mapping[str, MetricKind] | None = None) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,11 +152,26 @@ def test_bad_input_is_reported_on_stderr(zoo: Zoo, arguments: tuple[str, ...], c
 def test_a_run_ends_with_a_table_and_says_where_it_is_saved(zoo: Zoo) -> None:
     said = zoo("run", "pond", "--epochs", "1", "--seed", "7")
     assert said.code == 0
-    assert lines(said.out)[0].split() == ["measured"]
+    assert lines(said.out)[0].split("  ")[-3:] == ["measured", "95 % interval", "majority class"]
+    accuracy = next(line.split("  ") for line in lines(said.out) if line.startswith("test accuracy"))
+    assert re.fullmatch(r"[\d.]+ – [\d.]+ %", accuracy[-2].strip())
+    assert accuracy[-1].strip() == "33.33 %"
     assert [line.split("  ")[0] for line in lines(said.out)[1:3]] == ["loss", "train accuracy"]
     assert "epoch 1/1   loss" in said.err
     assert "Results saved to runs/pond/" in said.err
     assert json.loads(Path("runs/pond/latest/plan.json").read_text())["recipe"]["seed"] == 7
+
+
+def test_a_run_that_keeps_the_best_epoch_names_it(zoo: Zoo) -> None:
+    said = zoo("run", "pond", "--epochs", "9", "--set", "keep=best", "--set", "patience=1")
+    first = lines(said.out)[0]
+    assert re.fullmatch(
+        r"best epoch (\d) of \d: validation accuracy [\d.]+ %; "
+        r"stopped after epoch \d of 9: no better validation accuracy for 1 epoch",
+        first,
+    )
+    document = json.loads(Path("runs/pond/latest/result.json").read_text())
+    assert f"best epoch {document['kept']['epoch']} of {document['kept']['trained']}" in first
 
 
 def test_a_run_as_json_is_one_document(zoo: Zoo) -> None:
@@ -367,7 +383,9 @@ def test_ctrl_c_ends_with_130_and_leaves_a_readable_run(tmp_path: Path) -> None:
 def test_eval_prints_accuracy_classes_and_confusion(zoo: Zoo, run: Path) -> None:
     said = zoo("eval", run, "--split", "validation")
     assert said.code == 0
-    first, _, header, *rows = lines(said.out)
+    first, second, _, header, *rows = lines(said.out)
+    for what in ("95 % interval", "majority class 33.33 %", "balanced accuracy", "macro F1"):
+        assert what in second
     assert first.startswith("accuracy ")
     assert first.split("   ")[0].endswith("of 24")
     assert header.split() == ["class", "images", "precision", "recall"]
@@ -382,6 +400,9 @@ def test_eval_as_json_agrees_with_the_runs_own_measurement(zoo: Zoo, run: Path) 
     measured = json.loads((run / "result.json").read_text())["metrics"]
     assert document["accuracy"] == pytest.approx(measured["test_accuracy"])
     assert document["loss"] == pytest.approx(measured["test_loss"], rel=1e-5)
+    assert document["balanced_accuracy"] == pytest.approx(measured["test_balanced_accuracy"])
+    low, high = document["accuracy_interval"]
+    assert low <= document["accuracy"] <= high
     assert sum(map(sum, document["confusion"])) == document["n"] == 12
     for number, one in enumerate(document["classes"]):
         assert one["recall"] == pytest.approx(document["confusion"][number][number] / 4)

@@ -14,8 +14,9 @@ import pytest
 from zoo_core import DataError, Predictions, PredictionTable, Registry
 from zoo_core.errors import printable
 from zoo_core.events import EpochResult
+from zoo_core.metrics import SplitCounts
 from zoo_core.recipes.reference import ReferenceMetric
-from zoo_core.results import Comparison, Mistake, compare
+from zoo_core.results import Comparison, KeptEpoch, Mistake, RunResult, compare
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.report import render, write_report
 
@@ -204,3 +205,65 @@ def test_terminal_escapes_of_a_foreign_run_are_not_shown(run: RunDir) -> None:
     (run.path / "result.json").write_text(json.dumps({"schema": 1, "status": "failed", "reason": "\x1b]0;PWNED\x07"}))
     (run.path / "environment.json").write_text(json.dumps({"schema": 1, "python": "\x1b[31m"}))
     assert "\x1b" not in render(run)
+
+
+def result_of(run: RunDir, *, kept: KeptEpoch | None = None) -> RunResult:
+    counts = {"ducks": 70, "frogs": 20, "newts": 10}
+    splits = {split: SplitCounts(100, counts) for split in ("train", "validation")}
+    metrics = {"loss": 0.5, "validation_accuracy": 0.9, "train_accuracy": 0.95}
+    return RunResult(run.path, metrics, kept=kept, splits=splits, seconds=90.25)
+
+
+def test_accuracies_have_intervals_and_a_baseline(run: RunDir) -> None:
+    run.write_finished(result_of(run))
+    text = text_of(render(run))
+    assert "validation accuracy 90.00 % 82.6 – 94.5 % 70.00 %" in text
+    assert "train accuracy 95.00 % 70.00 %" in text
+    assert "always predicting the most frequent class would reach 50.00 %" in text  # of predictions.csv
+    assert "(95 % interval 9.5 – 90.5 %)" in text
+    assert "Balanced accuracy 50.00 %, macro F1 33.33 %" in text
+    assert "wall time 90.2 s; 3.0 s for all epochs" in text
+
+
+def test_images_are_counted_by_class(run: RunDir) -> None:
+    run.write_finished(result_of(run))
+    text = text_of(render(run))
+    assert "ducks 70 70 frogs 20 20 newts 10 10" in text
+    assert "train 48 ducks: 70" in text
+
+
+def test_the_kept_epoch_is_named_and_marked(run: RunDir) -> None:
+    run.write_finished(result_of(run, kept=KeptEpoch(1, 2, "validation_accuracy", "stopped after epoch 2 of 9")))
+    page = render(run)
+    text = text_of(page)
+    assert "finished: stopped after epoch 2 of 9" in text
+    assert "best epoch 1 of 2: validation accuracy 90.00 %" in text
+    assert "Metrics of the best epoch" in text
+    (curve,) = re.findall(r'<svg[^>]* id="loss".*?</svg>', page, flags=re.S)
+    assert "best epoch: 1" in curve
+    run.write_finished(result_of(run, kept=KeptEpoch(2, 2)))
+    assert "best epoch" not in render(run)
+
+
+def test_losses_share_a_chart(run: RunDir) -> None:
+    (run.path / "metrics.jsonl").unlink()
+    metrics = {"loss": 0.5, "validation_loss": 0.6, "validation_accuracy": 0.5, "validation_macro_f1": 0.4}
+    run.record(EpochResult(1, 1, metrics, 1.0))
+    page = render(run)
+    (curve,) = re.findall(r'<svg[^>]* id="loss".*?</svg>', page, flags=re.S)
+    assert ">validation loss<" in curve
+    assert page.count("<svg") == 5  # losses, accuracy, means over classes, confusion, calibration
+
+
+def test_hyper_parameters_are_listed(pond: Registry, tmp_path: Path) -> None:
+    changes = {"balance": 0.5, "augment": [{"name": "rotation", "degrees": 10}]}
+    page = render(RunDir.create(tmp_path, pond.plan("pond", changes), {}))
+    shown, _, folded = page.partition("<details>")
+    assert "balance 0.5" in text_of(shown)
+    assert "augment rotation degrees=10" in text_of(shown)
+    assert "optimizer adam lr=0.001" in text_of(shown)
+    assert "layer_decay 1.0" in text_of(folded)
+
+
+def test_a_pair_of_classes_that_is_confused_is_listed_for_few_classes_too(run: RunDir) -> None:
+    assert "Most confused classes true predicted images frogs ducks 1" in text_of(render(run))

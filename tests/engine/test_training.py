@@ -217,6 +217,9 @@ def test_supervised_measures_clean_and_augmented_validation_images(pond: Registr
         "train_accuracy",
         "validation_accuracy",
         "validation_accuracy_augmented",
+        "validation_loss",
+        "validation_balanced_accuracy",
+        "validation_macro_f1",
     ]
     assert last.predictions is not None
     assert len(last.predictions.labels) == 24

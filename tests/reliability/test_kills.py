@@ -223,27 +223,33 @@ def test_repeated_kills_inside_one_epoch(tmp_path: Path, ledger: Ledger, uninter
     assert (victim.lost, victim.damaged, different) == (0, 0, False)
 
 
-def test_a_run_survives_a_kill_at_every_failpoint(tmp_path: Path, ledger: Ledger) -> None:
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_a_run_survives_a_kill_at_every_failpoint(tmp_path: Path, ledger: Ledger, keep: str) -> None:
     """The pond run saves after every step: this covers every write of a run, from plan.json to the report."""
+    best = {"epochs": 6, "keep": "best", "patience": 1}  # the third epoch is best, and the fourth is the last
+    fields = best if keep == "best" else {}
     straight = tmp_path / "straight"
     variables = {**THREADS, "ZOO_CACHE": str(tmp_path / "cache"), **UNHARMED}
-    assert finished(child(zoo_programs.pond, variables, str(straight), str(tmp_path / "log")), within=120) == 0
+    assert finished(child(zoo_programs.pond, variables, str(straight), str(tmp_path / "log"), fields), within=120) == 0
     expected = outcome(next(path.parent for path in straight.glob("pond/2*/plan.json")))
     tried = different = 0
     seen: set[str] = set()
     for number in count(1, size(41, 1)):
         out, log = tmp_path / str(number), tmp_path / f"{number}.log"
         killing = {**variables, "ZOO_FAILPOINT": f"*:{number}:kill"}
-        if finished(child(zoo_programs.pond, killing, str(out), str(log)), within=120) == 0:
+        if finished(child(zoo_programs.pond, killing, str(out), str(log), fields), within=120) == 0:
             break
         tried, seen = tried + 1, seen | hit(log)
-        assert finished(child(zoo_programs.pond, variables, str(out), str(log)), within=120) == 0, log.read_text()
+        assert finished(child(zoo_programs.pond, variables, str(out), str(log), fields), within=120) == 0, (
+            log.read_text()
+        )
         finished_runs = [
             path.parent for path in out.glob("pond/2*/plan.json") if RunDir(path.parent).status == "finished"
         ]
         assert finished_runs  # two, if the kill came after the end: then there was nothing to resume
         different += any(outcome(run) != expected for run in finished_runs)
         shutil.rmtree(out)
-    ledger.record("kill points of a whole run", tried=tried, resumes_not_bit_identical=different)
+    what = "kill points of a whole run" + (" that keeps its best epoch" if fields else "")
+    ledger.record(what, tried=tried, resumes_not_bit_identical=different)
     assert different == 0
     assert tried >= size(5, 100)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,9 @@ result = zoo.run("pond-features", registry=registry, epochs=3, overrides={"preci
 with open(f"result-{os.environ.get('RANK', 'alone')}.json", "w") as file:
     json.dump({"run": str(result.directory), "history": [dict(one) for one in result.history]}, file)
 """
+
+BEST = POND.replace("overrides={", 'overrides={"keep": "best", "patience": 1, ').replace("pond-features", "pond")
+BEST = BEST.replace("epochs=3", "epochs=9").replace("json.dump({", 'json.dump({"kept": result.kept.epoch, ')
 
 
 def torchrun(*arguments: str) -> list[str]:
@@ -167,3 +171,18 @@ def _wait_until(met: Any, seconds: float = 120) -> None:
 def _process_of(rank: int, launcher: int) -> int:
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     return next(int(pid) for pid in children if f"\0RANK={rank}\0" in f"\0{Path(f'/proc/{pid}/environ').read_text()}")
+
+
+def test_both_ranks_end_with_the_best_epoch_and_stop_at_the_same_one(tmp_path: Path) -> None:
+    script = tmp_path / "pond.py"
+    script.write_text(BEST)
+    path = os.pathsep.join([str(ROOT / "tests" / "fakes" / "zoo-pond"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "ZOO_CACHE": str(tmp_path / "cache")}
+    subprocess.run([*torchrun(), str(script)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    first, second = (json.loads((tmp_path / f"result-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert len(first["history"]) == first["kept"] + 1 < 9
+    document = json.loads(Path(tmp_path, first["run"], "result.json").read_text())
+    assert document["metrics"]["validation_accuracy"] == first["history"][first["kept"] - 1]["validation_accuracy"]
+    saved = load_file(Path(tmp_path, first["run"], "weights.safetensors"))
+    assert saved.keys() >= {"fc.weight", "bn.running_mean"}

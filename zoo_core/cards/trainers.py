@@ -34,7 +34,7 @@ RecipeField = Literal[
 RECIPE_FIELDS: tuple[RecipeField, ...] = get_args(RecipeField)
 
 
-ALL_BUT_LOSS: tuple[RecipeField, ...] = tuple(field for field in RECIPE_FIELDS if field != "loss")
+WITH_OWN_LOSS: tuple[RecipeField, ...] = tuple(field for field in RECIPE_FIELDS if field not in ("loss", "balance"))
 
 
 class TrainerCard(FrozenModel):
@@ -50,7 +50,7 @@ class TrainerCard(FrozenModel):
         description="whether a model with random weights is refused unless the setting `allow_random` is true",
     )
     uses: tuple[RecipeField, ...] = Field(
-        default=ALL_BUT_LOSS,
+        default=WITH_OWN_LOSS,
         description="recipe fields that it uses; a recipe that sets another one is refused. The default leaves out "
-        "`loss`, because most trainers in plugins compute a loss themselves",
+        "`loss` and `balance`, because most trainers in plugins compute a loss themselves",
     )

@@ -77,7 +77,9 @@ class Recipe(FrozenModel):
         description="decay per step of the average of the weights that is kept; None: the weights themselves",
     )
     balance: Unit = Field(
-        default=0.0, description="class weights in the loss: 0 is none, 1 is fully inverse to the class frequencies"
+        default=0.0,
+        description="class weights in cross-entropy, for uneven classes: (1 / frequency) ** balance, scaled to a mean "
+        "of 1 over the training images; 0: none, 1: fully inverse to the class frequencies",
     )
     loss: Loss = Field(default=CrossEntropy(), description="loss and its settings; a name alone takes the defaults")
     metrics: tuple[Metric, ...] = Field(
@@ -92,7 +94,8 @@ class Recipe(FrozenModel):
         default="validation_accuracy", description="metric that `keep` and `patience` compare epochs by"
     )
     patience: Count | None = Field(
-        default=None, description="stop after this many epochs without a better `monitor`; None: train all epochs"
+        default=None,
+        description="stop after this many epochs in a row without a better `monitor`; None: train all epochs",
     )
     precision: PrecisionName = Field(
         default="auto", description="auto: bfloat16 where the processor supports it natively; float32: full precision"

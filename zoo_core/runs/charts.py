@@ -30,21 +30,25 @@ STYLE = {
 }
 
 
-def curves(title: str, lines: Mapping[str, Sequence[float]], *, percent: bool = False) -> Markup:
-    """Draw one line per metric, from epoch 1 on."""
+def curves(
+    title: str, lines: Mapping[str, Sequence[float]], *, percent: bool = False, best: int | None = None
+) -> Markup:
+    """Draw one line per metric, from epoch 1 on, and mark the epoch that is kept as the best."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure, axes = _canvas(title)
         epochs = max(map(len, lines.values()), default=1)
         for name, values in lines.items():
             shown = [100 * value if percent else value for value in values]
             axes.plot(range(1, len(values) + 1), shown, marker="o", ms=3, label=name)
+        if best is not None:
+            axes.axvline(best, color=INK, lw=1, ls=":", label=f"best epoch: {best}", zorder=0)
         axes.set_xlabel("epoch")
         if percent:
             axes.set_ylim(top=min(101, axes.get_ylim()[1]))
         if epochs == 1:
             axes.set(xlim=(0, 2), xticks=[1])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True)) if epochs > 1 else None
-        if len(lines) > 1:
+        if len(lines) > 1 or best is not None:
             axes.legend(frameon=False, fontsize=9)
         return _svg(figure, title)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -45,6 +45,7 @@ class Checkpoints:
     """A folder of checkpoints. The newest is the last by name, whatever the clock says."""
 
     folder: Path
+    most: int | None = MOST  # how many are kept; None: all, until `retain` deletes some
 
     def save(self, epoch: int, step: int, files: Mapping[str, bytes]) -> Path:
         """Write a checkpoint of `step` steps after `epoch` epochs, verify it, and then delete older ones.
@@ -55,12 +56,13 @@ class Checkpoints:
         """
         path = self.folder / f"{epoch:06d}-{step:09d}"
         with suppress(IntegrityError):
-            return self._read(path).path  # evaluation takes long and changes nothing: this state is saved already
+            return self.read(path.name).path  # evaluation takes long and changes nothing: this state is saved already
         entries = {name: FileEntry(size=len(c), sha256=sha256(c).hexdigest()) for name, c in files.items()}
         manifest = dump_document(Manifest(files=entries).model_dump(mode="json"))
         write_folder(path, {**files, MANIFEST: manifest})
-        self._read(path)
-        for old in [name for name in self.names() if name < path.name][: -(MOST - 1)]:
+        self.read(path.name)
+        older = [name for name in self.names() if name < path.name]
+        for old in older[: 1 - self.most] if self.most else ():
             remove_folder(self.folder / old)
         return path
 
@@ -68,15 +70,29 @@ class Checkpoints:
         """Return the names of all checkpoints, including damaged ones, with the newest last."""
         return sorted(path.name for path in self.folder.glob("*") if NAME.fullmatch(path.name))
 
-    def newest(self) -> tuple[LoadedCheckpoint | None, tuple[IntegrityError, ...]]:
-        """Return the newest intact checkpoint, if any, and the errors of newer ones, which are damaged."""
+    def newest(
+        self, check: Callable[[LoadedCheckpoint], None] = lambda checkpoint: None
+    ) -> tuple[LoadedCheckpoint | None, tuple[IntegrityError, ...]]:
+        """Return the newest intact checkpoint, if any, and the errors of newer ones, which are damaged.
+
+        `check` may refuse an intact one with an IntegrityError.
+        """
         damaged: list[IntegrityError] = []
         for name in reversed(self.names()):
             try:
-                return self._read(self.folder / name), tuple(damaged)
+                checkpoint = self.read(name)
+                check(checkpoint)
             except IntegrityError as error:
                 damaged.append(error)
+            else:
+                return checkpoint, tuple(damaged)
         return None, tuple(damaged)
+
+    def retain(self, names: Collection[str]) -> None:
+        """Delete all checkpoints but these."""
+        for name in self.names():
+            if name not in names:
+                remove_folder(self.folder / name)
 
     def forget_after(self, name: str) -> None:
         """Delete the checkpoints after `name`, which are damaged."""
@@ -95,7 +111,9 @@ class Checkpoints:
         for leftover in self.folder.glob(".*.part"):
             remove(leftover)
 
-    def _read(self, path: Path) -> LoadedCheckpoint:
+    def read(self, name: str) -> LoadedCheckpoint:
+        """Return one checkpoint, verified. Raises IntegrityError if it is damaged or missing."""
+        path = self.folder / name
         try:
             manifest = Manifest.model_validate(load_document((path / MANIFEST).read_bytes())[1])
             return LoadedCheckpoint(path, dict(_verified(path, manifest)))

@@ -21,7 +21,7 @@ from zoo_core.events import EpochResult
 from zoo_core.images.issues import DataIssue
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
-from zoo_core.results import Comparison, Mistake
+from zoo_core.results import Comparison, Mistake, RunResult
 from zoo_core.runs.files import PREDICTIONS, RunFiles
 from zoo_core.runs.labels import UNLABELED, RunLabels
 from zoo_core.runs.location import create_run_folder, folder_name, link_latest
@@ -124,6 +124,8 @@ class RunDir(RunFiles):
         if self.writes:
             self.checkpoints.sweep()
             self.checkpoints.forget_after(checkpoint)
+            self.best.sweep()
+            self.best.forget_after(checkpoint)  # those epochs are trained again
             for leftover in self.path.glob(".*.part"):  # we hold the lock: no other process is writing it
                 remove(leftover)
             self._write("metrics.jsonl", metrics)
@@ -176,12 +178,19 @@ class RunDir(RunFiles):
         reason: str = "",
         metrics: Mapping[str, float] | None = None,
         comparisons: Sequence[Comparison] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write result.json."""
+        """Write result.json; `more` are further fields."""
         reference = [comparison.as_json() for comparison in comparisons]
-        self._write_json(
-            "result.json", {"status": status, "reason": reason, "metrics": metrics or {}, "reference": reference}
-        )
+        fields = {"status": status, "reason": reason, "metrics": metrics or {}, "reference": reference}
+        self._write_json("result.json", {**fields, **(more or {})})
+
+    def write_finished(self, result: RunResult) -> None:
+        """Write result.json of a finished run."""
+        fields = result.to_dict()
+        more = {name: fields[name] for name in ("intervals", "splits", "kept", "seconds")}
+        reason = result.kept.stopped if result.kept else ""
+        self.write_result("finished", reason=reason, metrics=result.metrics, comparisons=result.comparisons, more=more)
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self._write(name, dump_document(value))

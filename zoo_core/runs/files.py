@@ -41,6 +41,7 @@ class RunFiles:
     mistakes/         PNG files of the worst predictions and their Grad-CAM, listed in mistakes.json
     audit.json        issues found in the user's image folder, if any
     weights.safetensors   the tensors that this run trained; plan.json names those of a frozen backbone
+    best/             the best epoch so far, if the recipe keeps it; deleted when the run has finished
     checkpoints/      training states for `zoo run --resume`; deleted when the run has finished
     resumes.jsonl     one line per resume: from which checkpoint, and what differs from the original environment
     result.json       status, final metrics, and the published metrics compared with them
@@ -53,6 +54,11 @@ class RunFiles:
     def checkpoints(self) -> Checkpoints:
         """The saved training states."""
         return Checkpoints(self.path / "checkpoints")
+
+    @property
+    def best(self) -> Checkpoints:
+        """The best epoch, and those that were best at a saved training state."""
+        return Checkpoints(self.path / "best", most=None)
 
     @property
     def weights(self) -> Path:

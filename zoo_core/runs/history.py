@@ -141,6 +141,7 @@ def differences(*runs: RunDir) -> Iterator[tuple[Any, ...]]:
     for run in runs:
         with well_formed(run):
             documents.append({name: run.read_json(f"{name}.json") for name in ("plan", "environment", "result")})
+            documents[-1]["result"].pop("seconds", None)  # never the same twice
     return _unequal(*documents)
 
 

@@ -5,24 +5,30 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from zoo_core.errors import DataError, printable
-from zoo_core.metrics import MetricKind, metric_kind
+from zoo_core.metrics import MetricKind, SplitCounts, intervals, majority_of, metric_kind
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.recipe import Recipe
 from zoo_core.recipes.reference import ReferenceMetric
-from zoo_core.results import format_measured, format_metric, format_reference, words
+from zoo_core.results import KeptEpoch, format_interval, format_measured, format_metric, format_reference, words
 from zoo_core.runs import charts
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.files import PREDICTIONS, TEST_PREDICTIONS
 from zoo_core.runs.flatten import flatten
+from zoo_core.terminal import percent
 
 MOST_CONFUSED = 10  # pairs of classes that are listed
-MANY_CLASSES = 12  # with more, a confusion matrix has no counts, and the most confused pairs are listed
+MANY_CLASSES = 12  # with more, a confusion matrix is drawn over the whole width and has no counts
+OVER_CLASSES = ("validation_balanced_accuracy", "validation_macro_f1")
+NOT_SETTINGS = ("name", "summary", "model", "dataset", "reference", "settings")  # of a recipe
+ALWAYS_SHOWN = ("optimizer", "schedule", "augment", "loss", "weights", "seed")
 
 
 def write_report(run: RunDir) -> Path:
@@ -59,6 +65,7 @@ def _page(run: RunDir) -> str:
         **_evaluation(run),
         path=shlex.quote(printable(str(run.path))),
         plan=plan,
+        settings=list(_settings(plan)),
         section=plan.recipe.reference.section if plan.recipe.reference else "",
         mistakes=list(_mistakes(run)),
         issues=list(_issues(run)),
@@ -80,15 +87,62 @@ def _heading(run: RunDir, plan: Plan) -> dict[str, str]:
     return {name: printable(text) for name, text in heading.items()}
 
 
+def _settings(plan: Plan) -> Iterator[tuple[str, str, bool]]:
+    """Yield each hyper-parameter, its value, and whether it is worth seeing: most fields have their default."""
+    values = plan.recipe.model_dump(mode="json", exclude=set(NOT_SETTINGS))
+    for name, value in values.items():
+        field = Recipe.model_fields[name]
+        changed = field.is_required() or getattr(plan.recipe, name) != field.get_default()
+        yield name, printable(_text(value)), changed or name in ALWAYS_SHOWN
+    for name, value in plan.settings.items():
+        yield f"settings.{name}", printable(_text(value)), True
+
+
+def _text(value: object) -> str:
+    """Return a field's value in one line: "adam lr=0.001" for an optimizer."""
+    if isinstance(value, dict):
+        inner = (f"{key}={_text(inner)}" for key, inner in value.items() if key != "name" and inner is not None)
+        return " ".join([*filter(None, [value.get("name")]), *inner])
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_text, value)) or "–"
+    return "–" if value is None else str(value)
+
+
 def _measurements(run: RunDir) -> dict[str, Any]:
-    result, kinds = run.read_json("result.json"), run.read_metric_kinds()
+    result, kinds, epochs = run.read_json("result.json"), run.read_metric_kinds(), run.read_metrics()
+    metrics, splits = result.get("metrics", {}), read_splits(result)
+    kept = KeptEpoch(**result["kept"]) if result.get("kept") else None
+    best = kept.epoch if kept and kept.by else None
     return {
         "comparisons": [_comparison(entry, kinds) for entry in result.get("reference", ())],
-        "metrics": [
-            (words(name), format_metric(name, value, kinds)) for name, value in result.get("metrics", {}).items()
-        ],
-        "curves": list(_curves(run.read_metrics(), kinds)),
+        "metrics": [_metric(name, value, splits, kinds) for name, value in metrics.items()],
+        "kept": replace(kept, stopped="").describe(metrics, kinds) if kept else "",  # the status says why it stopped
+        "curves": list(_curves(epochs, kinds, best)),
+        "splits": splits,
+        "training_seconds": sum(epoch.get("seconds", 0.0) for epoch in epochs),
+        "seconds": result.get("seconds"),
+        "resumed": run.read("resumes.jsonl") is not None,
     }
+
+
+def read_splits(result: Mapping[str, Any]) -> dict[str, SplitCounts]:
+    """Return the images of each split from the fields of result.json; older runs have none."""
+    return {
+        name: SplitCounts(counts["images"], counts["classes"], counts["majority"] is None)
+        for name, counts in result.get("splits", {}).items()
+    }
+
+
+def _metric(
+    name: str, value: float, splits: Mapping[str, SplitCounts], kinds: Mapping[str, MetricKind]
+) -> tuple[str, str, str, str]:
+    majority = majority_of(name, splits)
+    return (
+        words(name),
+        format_metric(name, value, kinds),
+        format_interval(intervals({name: value}, splits).get(name)),
+        "" if majority is None else percent(majority),
+    )
 
 
 def _comparison(entry: Mapping[str, Any], kinds: Mapping[str, MetricKind]) -> tuple[str, str, str, str]:
@@ -102,19 +156,24 @@ def _comparison(entry: Mapping[str, Any], kinds: Mapping[str, MetricKind]) -> tu
     )
 
 
-def _curves(epochs: list[dict[str, float]], kinds: Mapping[str, MetricKind]) -> Iterator[str]:
+def _curves(epochs: list[dict[str, float]], kinds: Mapping[str, MetricKind], best: int | None) -> Iterator[str]:
+    """Yield a chart of the losses, one of the fractions, and one of each other number."""
     names = [name for name in (epochs[0] if epochs else ()) if name not in ("epoch", "seconds")]
-    fractions = {words(name): [epoch[name] for epoch in epochs] for name in names if _is_fraction(name, kinds)}
-    for name in names:
-        if not _is_fraction(name, kinds):
-            yield charts.curves(words(name), {name: [epoch[name] for epoch in epochs]})
+    lines = {name: [epoch[name] for epoch in epochs] for name in names}
+    of_kind = {name: metric_kind(name, kinds) for name in names}
+    losses = {words(name): lines[name] for name in names if of_kind[name] == "loss"}
+    over_classes = {words(name): lines[name] for name in names if name in OVER_CLASSES}
+    others = [name for name in names if of_kind[name] == "fraction" and name not in OVER_CLASSES]
+    fractions = {words(name): lines[name] for name in others}
+    if losses:
+        yield charts.curves("loss" if len(losses) > 1 else next(iter(losses)), losses, best=best)
+    for name in (name for name in names if of_kind[name] == "number"):
+        yield charts.curves(words(name), {name: lines[name]}, best=best)
     if fractions:
         title = "metrics" if len(fractions) > 1 else next(iter(fractions))
-        yield charts.curves(f"{title}, %", fractions, percent=True)
-
-
-def _is_fraction(name: str, kinds: Mapping[str, MetricKind]) -> bool:
-    return metric_kind(name, kinds) == "fraction"
+        yield charts.curves(f"{title}, %", fractions, percent=True, best=best)
+    if over_classes:
+        yield charts.curves("means over classes, %", over_classes, percent=True, best=best)
 
 
 def _evaluation(run: RunDir) -> dict[str, Any]:
@@ -124,7 +183,8 @@ def _evaluation(run: RunDir) -> dict[str, Any]:
         "split": split,
         "table": table,
         "many_classes": many,
-        "most_confused": table.most_confused(MOST_CONFUSED) if table and many else [],
+        "most_confused": table.most_confused(MOST_CONFUSED) if table else [],
+        "interval": format_interval(table.accuracy_interval) if table else "",
         "confusion": charts.confusion(table.confusion, table.classes, counted=not many) if table else "",
         "calibration": charts.calibration(table.calibration) if table else "",
     }

@@ -43,8 +43,8 @@ def small(arguments: list[str], variables: dict[str, str], size: int, log: str) 
     zoo(arguments, variables, log)
 
 
-def pond(variables: dict[str, str], out: str, log: str) -> None:
-    """Train or resume a recipe of the pond, and save after every step."""
+def pond(variables: dict[str, str], out: str, log: str, fields: dict[str, Any] | None = None) -> None:
+    """Train or resume a recipe of the pond, with other fields, and save after every step."""
     import zoo_pond
 
     from zoo_core.engine.training.run import execute
@@ -55,7 +55,7 @@ def pond(variables: dict[str, str], out: str, log: str) -> None:
     os.environ.update(variables)
     manager = new_manager()
     manager.register(zoo_pond, name="zoo-pond 1.2.3")
-    plan = load_registry(manager=manager).plan("pond")
+    plan = load_registry(manager=manager).plan("pond", fields or {})
     execute(
         plan, store=Store.default(), out=Path(out), resume=find_resumable("auto", Path(out), "pond"), checkpoint_every=0
     )

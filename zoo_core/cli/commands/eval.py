@@ -10,7 +10,7 @@ import typer
 from zoo_core.cards.fields import Split
 from zoo_core.cli.console import eprint, is_first_rank, percent, print_json, print_table
 from zoo_core.cli.options import DeviceOption, Json, PrecisionOption, WeightsOption, all_names, registry
-from zoo_core.results import Evaluation
+from zoo_core.results import Evaluation, format_interval
 
 
 def eval_(
@@ -53,7 +53,10 @@ def _as_json(evaluation: Evaluation) -> dict[str, object]:
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print accuracy and loss, a row for each class, and the confusion matrix."""
     measured = f"accuracy {percent(evaluation.accuracy)} of {evaluation.images:,}   loss {evaluation.loss:.4g}"
-    print(f"{measured}   computed in {evaluation.precision}\n")
+    print(f"{measured}   computed in {evaluation.precision}")
+    chance, interval = percent(evaluation.predictions.majority), format_interval(evaluation.accuracy_interval)
+    balanced, f1 = percent(evaluation.balanced_accuracy), percent(evaluation.macro_f1)
+    print(f"95 % interval {interval}   majority class {chance}   balanced accuracy {balanced}   macro F1 {f1}\n")
     rows = [(c.name, f"{c.images:,}", _or_dash(c.precision), _or_dash(c.recall)) for c in evaluation.classes]
     print_table(("class", "images", "precision", "recall"), rows, right=["images", "precision", "recall"])
     names = [c.name for c in evaluation.classes]

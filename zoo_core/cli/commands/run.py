@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from zoo_core.cards.fields import Head
-from zoo_core.cli.console import eprint, is_first_rank, print_json, print_table
+from zoo_core.cli.console import eprint, is_first_rank, percent, print_json, print_table
 from zoo_core.cli.options import DeviceOption, Json, NameOption, NoteOption, TagOption, recipe_names, registry
 from zoo_core.errors import CheckFailed, UsageError
+from zoo_core.metrics import majority_of
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.settings import PrecisionName
-from zoo_core.results import RunResult, format_measured, format_metric, format_reference, words
+from zoo_core.results import RunResult, format_interval, format_measured, format_metric, format_reference, words
 from zoo_core.runs.labels import RunLabels
 
 
@@ -143,31 +144,43 @@ def _as_json(result: RunResult) -> dict[str, Any]:
 
 
 def print_result(plan: Plan, result: RunResult) -> None:
-    """Print the published metrics of each epoch next to ours, then published | measured | match."""
+    """Print the published metrics of each epoch next to ours, which epoch is kept, and then all metrics in a table."""
     _print_log(plan, result)
+    kept = result.kept.describe(result.metrics, result.kinds) if result.kept else ""
+    print(f"{kept}\n") if kept else None
+    columns = ["measured", "95 % interval", "majority class"]
     if result.comparisons:
-        print_table(("", "published", "measured", "match"), _compared(result), right=["published", "measured"])
+        print_table(("", "published", *columns, "match"), _compared(result), right=["published", *columns])
     else:
-        measured = [(words(name), format_metric(name, value, result.kinds)) for name, value in result.metrics.items()]
-        print_table(("", "measured"), measured, right=["measured"])
+        rows = [(words(name), *_measured(result, name, value)) for name, value in result.metrics.items()]
+        print_table(("", *columns), rows, right=columns)
     directory = shlex.quote(str(result.directory))
     eprint(f"\nResults saved to {result.directory} (open report.html)\nTry: zoo predict {directory} IMAGE")
 
 
-def _compared(result: RunResult) -> list[tuple[str, str, str, str]]:
+def _measured(result: RunResult, name: str, value: float | None) -> tuple[str, str, str]:
+    """Return a metric, its interval, and for an accuracy what always predicting the most frequent class would reach."""
+    majority = majority_of(name, result.splits)
+    return (
+        format_measured(name, value, result.kinds),
+        format_interval(result.intervals.get(name)),
+        "" if majority is None else percent(majority),
+    )
+
+
+def _compared(result: RunResult) -> list[tuple[str, ...]]:
     rows = [
         (
             words(comparison.metric),
             format_reference(comparison.metric, comparison.reference, result.kinds),
-            format_measured(comparison.metric, comparison.measured, result.kinds),
+            *_measured(result, comparison.metric, comparison.measured),
             comparison.verdict,
         )
         for comparison in result.comparisons
     ]
     known = {comparison.metric for comparison in result.comparisons}
-    return rows + [
-        (words(n), "", format_metric(n, v, result.kinds), "") for n, v in result.metrics.items() if n not in known
-    ]
+    others = {name: value for name, value in result.metrics.items() if name not in known}
+    return rows + [(words(name), "", *_measured(result, name, value), "") for name, value in others.items()]
 
 
 def _print_log(plan: Plan, result: RunResult) -> None:

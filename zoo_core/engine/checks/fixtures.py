@@ -179,6 +179,5 @@ def _noise_card(classes: tuple[str, ...]) -> DatasetCard:
 def _noise(spec: ImageInput, classes: tuple[str, ...]) -> ArrayImages:
     shape = (IMAGES, spec.size, spec.size) + ((3,) if spec.channels == 3 else ())
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    labels = np.arange(IMAGES) % len(classes)
-    labels[-1] = 0  # class weights change nothing where all classes are equally frequent
-    return ArrayImages(pixels, labels, classes)
+    last = len(classes) - 1  # twice as frequent as the others, so that class weights matter
+    return ArrayImages(pixels, np.minimum(np.arange(IMAGES) % (last + 2), last), classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -43,9 +44,11 @@ OTHER_RESULT = "another result, or a refusal"
 
 def recipe_field_checks(card: TrainerCard, new_job: NewJob, where: str) -> Iterator[Check]:
     """Change every field that the trainer's card says it uses, one at a time."""
-    base, recipe = _result(card, new_job({})), new_job({}).plan.recipe.model_dump(mode="json")
+    job = new_job({})
+    recipe, base = job.plan.recipe.model_dump(mode="json"), _result(card, job)
+    without_effect = ("balance",) if _is_even(job) else ()
     for field in RECIPE_FIELDS:
-        if field in card.uses:
+        if field in card.uses and field not in without_effect:
             change = next(value for value in CHANGES[field] if value != recipe[field])
             compare = partial(_compare, card, new_job, {field: change}, base)
             yield tried(card.name, f"with another {field}{where}", OTHER_RESULT, compare)
@@ -58,8 +61,13 @@ def _compare(card: TrainerCard, new_job: NewJob, changes: Mapping[str, Any], bas
         return OTHER_RESULT
 
 
+def _is_even(job: Job) -> bool:
+    """Return whether all classes of the training images are equally frequent: then class weights are all 1."""
+    return len(set(Counter(job.train.label(index) for index in range(len(job.train))).values())) == 1
+
+
 def _result(card: TrainerCard, job: Job) -> object:
     """Return the result of training: its metrics and the model's parameters."""
     events = resolve(card.trainer)().fit(job, None)
-    metrics = [dict(event.metrics) for event in events if isinstance(event, EpochResult)]
+    metrics = [(dict(event.metrics), dict(event.kinds)) for event in events if isinstance(event, EpochResult)]
     return metrics, state_hash(job.model)

@@ -10,21 +10,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo_core.cards.fields import resolve
-from zoo_core.errors import PluginError
+from zoo_core.errors import PluginError, UsageError
 from zoo_core.recipes.component_choice import ComponentChoice
 from zoo_core.recipes.settings import CrossEntropy
 
 Loss = Callable[..., Tensor]  # loss(logits, *targets) -> the mean over the batch, a scalar
 
 
-def make_loss(settings: CrossEntropy | ComponentChoice) -> Loss:
+def make_loss(settings: CrossEntropy | ComponentChoice, weight: Tensor | None = None) -> Loss:
     """Return the loss of a recipe: loss(logits, labels) -> the mean over the batch.
 
+    Args:
+        settings: the recipe's `loss`.
+        weight: (classes,) class weights, as `class_weights` returns them; None: all 1.
+
     Raises:
+        UsageError: there are class weights for a plugin's loss, which does not take any.
         PluginError: from the returned function, if a plugin's loss does not return a scalar tensor.
     """
     if isinstance(settings, CrossEntropy):
-        return partial(cross_entropy, label_smoothing=settings.label_smoothing)
+        return partial(cross_entropy, label_smoothing=settings.label_smoothing, weight=weight)
+    if weight is not None:
+        raise unweighted(f"the loss {settings.name}")
     build = resolve(settings.component.build)
     return partial(_checked, build(**settings.settings), settings.name)
 
@@ -37,16 +44,10 @@ def _checked(loss: Loss, name: str, logits: Tensor, labels: Tensor) -> Tensor:
     return value.reshape(())
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean loss of logits (N, K) for labels (N,): binary cross-entropy with K = 1, else cross-entropy.
-
-    Binary cross-entropy on logits equals a sigmoid followed by BCELoss, and does not overflow.
-    """
-    if label_smoothing:
-        return F.cross_entropy(class_logits(logits), labels, label_smoothing=label_smoothing)
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float())
-    return F.cross_entropy(logits.float(), labels)
+def unweighted(loss: str) -> UsageError:
+    """Return the error for class weights in a loss that does not take them."""
+    why = "balance weights the classes in cross-entropy alone"
+    return UsageError(f"{loss} cannot be balanced", why=why, fix="zoo run RECIPE --set balance=0")
 
 
 def class_weights(labels: Tensor, classes: int, balance: float) -> Tensor:
@@ -63,6 +64,25 @@ def class_weights(labels: Tensor, classes: int, balance: float) -> Tensor:
     counts = labels.bincount(minlength=classes).double()
     weights = (len(labels) / counts.clamp(min=1)) ** balance
     return (weights * len(labels) / (weights * counts).sum()).float()
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, weight: Tensor | None = None
+) -> Tensor:
+    """Return the mean loss of logits (N, K) for labels (N,): binary cross-entropy with K = 1, else cross-entropy.
+
+    Binary cross-entropy on logits equals a sigmoid followed by BCELoss, and does not overflow. With a `weight` for each
+    class, (classes,), the loss of each image is multiplied by the weight of its label. The sum is divided by N, not by
+    the batch's sum of weights as PyTorch does: so an epoch's loss does not depend on how it is cut into batches.
+    """
+    if weight is not None:
+        losses = F.cross_entropy(class_logits(logits), labels, label_smoothing=label_smoothing, reduction="none")
+        return (losses * weight.to(losses.device)[labels]).mean()
+    if label_smoothing:
+        return F.cross_entropy(class_logits(logits), labels, label_smoothing=label_smoothing)
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float())
+    return F.cross_entropy(logits.float(), labels)
 
 
 def class_logits(logits: Tensor) -> Tensor:

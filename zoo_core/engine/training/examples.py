@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zoo_core.engine.compute.losses import cross_entropy, probabilities
 from zoo_core.events import Predictions
+from zoo_core.metrics import balanced_accuracy, macro_f1
 
 
 class Examples(Protocol):
@@ -48,6 +49,21 @@ class EvaluatedExamples:
         """The fraction of examples that are classified correctly, exact: a count divided by a count."""
         correct = probabilities(self.logits).argmax(dim=1) == self.examples.labels
         return int(correct.sum().item()) / len(correct)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Loss, accuracy, balanced accuracy and macro-F1, by name."""
+        labels, answers = self.examples.labels, probabilities(self.logits).argmax(dim=1)
+        classes = max(2, self.logits.shape[1])
+        correct, labeled, predicted = (
+            chosen.bincount(minlength=classes).tolist() for chosen in (labels[answers == labels], labels, answers)
+        )
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "balanced_accuracy": balanced_accuracy(correct, labeled),
+            "macro_f1": macro_f1(correct, labeled, predicted),
+        }
 
     @property
     def predictions(self) -> Predictions:

@@ -10,6 +10,8 @@ import torch
 from zoo_core.engine.models.build import split_head
 from zoo_core.engine.training.examples import Examples
 from zoo_core.engine.training.features import FrozenBackbone
+from zoo_core.engine.training.metrics import measured_names
+from zoo_core.engine.training.monitor import Monitor
 from zoo_core.engine.training.trainer import Job
 from zoo_core.events import Event, TrainState
 from zoo_core.registry.builtin import FrozenFeaturesSettings
@@ -21,6 +23,8 @@ class FrozenFeaturesTrainer:
     def fit(self, job: Job, resume: TrainState | None = None) -> Iterator[Event]:
         """Train the head of the job's model in place; the backbone does not change, including its buffers."""
         settings = FrozenFeaturesSettings.model_validate(job.plan.settings)
+        names = ["train_accuracy", *(["validation_accuracy"] if job.validation is not None else [])]
+        Monitor.of(job.plan.recipe).require(measured_names(job.plan.recipe, names))
         with split_head(job.model, job.plan.model) as (backbone, head):
             source = FrozenBackbone(backbone, job, settings.feature_batch_size)
             train = yield from source.features(job.train, "training")

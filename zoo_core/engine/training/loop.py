@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo_core.engine.compute.batched import infer_batches
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
-from zoo_core.engine.compute.losses import Loss, make_loss
+from zoo_core.engine.compute.losses import Loss, class_weights, make_loss, unweighted
 from zoo_core.engine.compute.precision import Precision
 from zoo_core.engine.compute.seeding import epoch_order, seed_torch
 from zoo_core.engine.training.batch_norm import explained_batch_norm
@@ -117,7 +117,7 @@ class TrainingLoop:
             examples,
             measures or {},
             extra,
-            loss or make_loss(self.recipe.loss),
+            self._loss(loss, examples.labels),
             (examples.labels,) if targets is None else targets,
             merge_single=resume is None or MERGED in resume.values,
         )
@@ -151,7 +151,7 @@ class TrainingLoop:
         progress = yield from self._rest_of_epoch(state, epoch, progress)
         self.world.broadcast_buffers(self.model.buffers())  # running statistics differ between ranks
         metrics = {"loss": self.world.all_reduce_mean(progress.total / progress.step)}
-        predictions = None
+        predictions, details = None, dict[str, float]()
         for name, measured_on in state.measures.items():
             steps = self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
             measured = yield from self._interruptible(steps, state, epoch, progress)
@@ -159,9 +159,10 @@ class TrainingLoop:
             metrics[name] = measured.accuracy
             if name == VALIDATION:
                 predictions = measured.predictions
-                metrics |= state.extra.measure(measured)
+                details = {f"validation_{metric}": value for metric, value in measured.metrics.items()}
+                details |= state.extra.measure(measured)
         yield EpochResult(
-            epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions, state.extra.kinds
+            epoch + 1, self.recipe.epochs, metrics | details, perf_counter() - started, predictions, state.extra.kinds
         )
         yield self._checkpoint(state, epoch + 1, EpochProgress())
 
@@ -233,6 +234,15 @@ class TrainingLoop:
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             why = str(error).partition("\n")[0]
             raise IntegrityError("a checkpoint does not fit this run", why=why, fix="zoo run RECIPE") from error
+
+    def _loss(self, own: Loss | None, labels: Tensor) -> Loss:
+        """Return the loss to train with: the trainer's own, or the recipe's with the recipe's class weights."""
+        balance = self.recipe.balance
+        if own is not None:
+            if balance:
+                raise unweighted("the trainer's own loss")
+            return own
+        return make_loss(self.recipe.loss, class_weights(labels, 2, balance).to(self.device) if balance else None)
 
     def _finite(self, loss: float, epoch: int, step: int) -> float:
         if math.isfinite(loss):

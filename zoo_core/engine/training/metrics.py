@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,15 @@ from zoo_core.metrics import MetricKind
 from zoo_core.recipes.recipe import Recipe
 
 VALIDATION = "validation_accuracy"  # the measure whose examples the metrics are computed on
+
+
+def measured_names(recipe: Recipe, measures: Collection[str]) -> list[str]:
+    """Return the names of all metrics that a TrainingLoop records for these measures."""
+    names = ["loss", *measures]
+    if VALIDATION in measures:
+        names += [f"validation_{name}" for name in ("loss", "balanced_accuracy", "macro_f1")]
+        names += [recorded_name(choice.name) for choice in recipe.metrics]
+    return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 
+from zoo_core.engine.training.best_weights import BestWeights
 from zoo_core.engine.training.checkpointing import METRICS, from_files
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import UsageError, ZooError
 from zoo_core.events import EpochResult, OnEvent, Resumed, TrainState
+from zoo_core.runs.checkpoints import LoadedCheckpoint
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.environment import environment
 from zoo_core.runs.history import environment_diff
@@ -41,8 +43,10 @@ def create_run_dir(job: Job, out: Path, labels: RunLabels) -> RunDir:
     return created or RunDir(path, writes=False)
 
 
-def load_resume_point(run: RunDir, job: Job, on_event: OnEvent) -> ResumePoint:
+def load_resume_point(run: RunDir, job: Job, best: BestWeights, on_event: OnEvent) -> ResumePoint:
     """Return the state of the newest intact checkpoint, and restore metrics.jsonl to what it was at that point.
+
+    A checkpoint whose best epoch is not on disk, though the recipe keeps it, counts as damaged.
 
     The first rank reads, and broadcasts to the others.
 
@@ -53,14 +57,18 @@ def load_resume_point(run: RunDir, job: Job, on_event: OnEvent) -> ResumePoint:
     if run.writes and run.status == "finished":  # in the meantime
         raise UsageError(f"{run.path} has finished", why="another process resumed it")
     run.refuse_links()
-    checkpoint, damaged = run.checkpoints.newest() if run.writes else (None, ())
+
+    def check(checkpoint: LoadedCheckpoint) -> None:
+        best.require(run, _epochs(checkpoint.files, job))
+
+    checkpoint, damaged = run.checkpoints.newest(check) if run.writes else (None, ())
     files = job.world.broadcast(dict(checkpoint.files) if checkpoint else {})
     state = from_files(files) if files else None
     changed = environment_diff(run.read_json("environment.json"), _run_environment(job)) if run.writes else {}
     run.mark_resumed(checkpoint.path.name if checkpoint else "", files.get(METRICS, b""), changed)
     epoch, step = (state.epoch, state.step) if state else (0, 0)
     on_event(Resumed(run.path, epoch, step, tuple(map(str, damaged)), changed))
-    return ResumePoint(state, tuple(_epochs(files.get(METRICS, b""), job.plan.recipe.epochs)))
+    return ResumePoint(state, _epochs(files, job))
 
 
 @contextmanager
@@ -98,7 +106,10 @@ def _run_environment(job: Job) -> dict[str, Any]:
     }
 
 
-def _epochs(lines: bytes, epochs: int) -> Iterator[EpochResult]:
-    for line in map(json.loads, lines.splitlines()):
+def _epochs(files: Mapping[str, bytes], job: Job) -> tuple[EpochResult, ...]:
+    """Return the epochs that were finished at a checkpoint."""
+    results = []
+    for line in map(json.loads, files.get(METRICS, b"").splitlines()):
         number, seconds, kinds = int(line.pop("epoch")), line.pop("seconds"), line.pop("kinds", {})
-        yield EpochResult(number, epochs, line, seconds, kinds=kinds)
+        results.append(EpochResult(number, job.plan.recipe.epochs, line, seconds, kinds=kinds))
+    return tuple(results)

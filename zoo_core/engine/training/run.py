@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo_core.engine.compute.devices import pick_device
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of
 from zoo_core.engine.compute.memory import translate_oom
 from zoo_core.engine.compute.seeding import seed_torch
-from zoo_core.engine.data.batches import labels_of
 from zoo_core.engine.data.splits import Splits, open_splits
-from zoo_core.engine.evaluation.evaluate import evaluate
-from zoo_core.engine.explain.mistakes import worst_predictions
 from zoo_core.engine.models.build import build_planned
 from zoo_core.engine.models.weights import load_weights, pin_weights, save_tensors
+from zoo_core.engine.training.best_weights import BestWeights, changed_tensors
 from zoo_core.engine.training.checkpointing import CheckpointManager
+from zoo_core.engine.training.finish import finish
 from zoo_core.engine.training.interrupts import deferred_signals
 from zoo_core.engine.training.resume import create_run_dir, load_resume_point, record_failure
 from zoo_core.engine.training.single_run import single_run
 from zoo_core.engine.training.tensorboard import need_tensorboard, on_board
 from zoo_core.engine.training.trainer import Job
 from zoo_core.engine.training.trainer_events import started, trainer_events
-from zoo_core.errors import Diverged
-from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, Predictions, drive, ignore_event, never_due
-from zoo_core.images.image_sets import ImageSet
+from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, drive, ignore_event, never_due
 from zoo_core.images.issues import DataIssue
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
-from zoo_core.recipes.recipe import Recipe
 from zoo_core.registry.plugin_errors import attributed_to_plugins
-from zoo_core.results import Evaluation, RunResult, compare
+from zoo_core.results import RunResult
 from zoo_core.runs.directory import RunDir
-from zoo_core.runs.files import TEST_PREDICTIONS
 from zoo_core.runs.labels import UNLABELED, RunLabels
 from zoo_core.runs.report import write_report
 from zoo_core.store.store import Store
@@ -75,12 +70,14 @@ def execute(
     """
     if tensorboard:
         need_tensorboard()
+    began = perf_counter()
     with single_run(), _attributed(plan):
         plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
         device = pick_device(device_of(plan.device))
         data = drive(open_splits(plan, store, on_event, world), on_event)
         job, base = _prepare(data.plan, data.splits, store, device, on_event, world)
-        training = _Training(job, data.splits, base, data.issues, on_event, checkpoint_every, labels)
+        best = BestWeights.of(job, base)
+        training = _Training(job, data.splits, base, best, data.issues, on_event, checkpoint_every, labels, began)
         return training.start(out, tensorboard) if resume is None else training.resume(resume, tensorboard)
 
 
@@ -91,10 +88,12 @@ class _Training:
     job: Job
     images: Splits
     base: Mapping[str, Tensor]  # the weights the run starts from
+    best: BestWeights
     issues: tuple[DataIssue, ...]
     on_event: OnEvent
     checkpoint_every: float | None
     labels: RunLabels
+    began: float  # by perf_counter
 
     def start(self, out: Path, tensorboard: bool) -> RunResult:
         """Run up to the first event, then create a directory and run in it."""
@@ -108,7 +107,7 @@ class _Training:
         """Resume in the directory of an unfinished run."""
         run, due = RunDir(unfinished.path, writes=self.job.world.is_first), _Deferred()
         with run.locked():
-            point = load_resume_point(run, self.job, self.on_event)
+            point = load_resume_point(run, self.job, self.best, self.on_event)
             if self.labels != UNLABELED:
                 run.add_labels(self.labels)
             job = replace(self.job, due=due)
@@ -117,7 +116,7 @@ class _Training:
     def _run(
         self,
         run: RunDir,
-        new_events: Callable[[], Iterator[Event]],
+        new_events: Callable[[], Generator[Event, None, None]],
         due: _Deferred,
         finished: tuple[EpochResult, ...],
         tensorboard: bool,
@@ -126,19 +125,17 @@ class _Training:
         board = on_board(run, on_event) if tensorboard and run.writes else nullcontext(on_event)
         with record_failure(run), _attributed(plan), translate_oom(plan.recipe), board as observer:
             run.write_audit(self.issues)
-            epochs = _train(job, run, new_events(), due, observer, list(finished), self.checkpoint_every)
-            test = _test(job, self.images.get("test"), run, on_event)
-            metrics = _final_metrics(epochs, test, plan.recipe)
-            run.write_weights(save_tensors(_changed_tensors(job.model, self.base)))
-            _write_mistakes(job, self.images, epochs, test, run)
-            chance = _chance_levels(self.images) if plan.recipe.reference else {}
-            comparisons = compare(plan.recipe.reference, metrics, chance)
-            run.write_result("finished", metrics=metrics, comparisons=comparisons)
+            epochs = _train(self.best, run, new_events, due, observer, list(finished), self.checkpoint_every)
+            self.best.load(run, epochs)
+            result = finish(job, self.images, run, epochs, self.best.monitor, on_event)
+            result = replace(result, seconds=perf_counter() - self.began)
+            run.write_weights(save_tensors(changed_tensors(job.model, self.base)))
+            run.write_finished(result)
         if run.writes:
             run.checkpoints.clear()
+            run.best.clear()
             write_report(run)
-        history = tuple({"epoch": epoch.epoch, **epoch.metrics} for epoch in epochs)
-        return RunResult(run.path, metrics, comparisons, history, epochs[-1].kinds if epochs else {})
+        return result
 
 
 class _Deferred:
@@ -168,9 +165,9 @@ def _prepare(
 
 
 def _train(
-    job: Job,
+    best: BestWeights,
     run: RunDir,
-    events: Iterator[Event],
+    new_events: Callable[[], Generator[Event, None, None]],
     due: _Deferred,
     on_event: OnEvent,
     epochs: list[EpochResult],
@@ -180,80 +177,34 @@ def _train(
 
     `epochs` are those that were finished before the run was resumed.
     """
+    job, monitor = best.job, best.monitor
     with deferred_signals(second_ends=job.world.count == 1) as interrupt:
         manager = CheckpointManager(run, interrupt, interval=checkpoint_every, world=job.world)
         due.due = manager.due
-        for event in events:
-            on_event(event)
-            if isinstance(event, EpochResult):
-                epochs[-1:] = [replace(last, predictions=None) for last in epochs[-1:]]  # they are large
-                epochs.append(event)
-                run.record(event)
-                if event.predictions is not None:
-                    run.write_predictions(PredictionTable.of(event.predictions, job.plan.classes, job.plan.task))
-            elif isinstance(event, Checkpoint):
-                saved = manager.save(event.state)
-                on_event(saved) if saved else None
-            manager.end_if_interrupted(event)
+        with closing(new_events()) as events:
+            for event in events:
+                on_event(event)
+                if isinstance(event, EpochResult):
+                    epochs[-1:] = [replace(last, predictions=None) for last in epochs[-1:]]  # they are large
+                    epochs.append(event)
+                    _record(best, run, epochs)
+                    if monitor.patience is not None and job.world.broadcast(monitor.is_exhausted(epochs)):
+                        break
+                elif isinstance(event, Checkpoint):
+                    saved = manager.save(event.state)
+                    on_event(saved) if saved else None
+                    best.forget_worse(run, epochs) if saved else None
+                manager.end_if_interrupted(event)
         if interrupt.is_set:
             interrupt.end_run()
     return epochs
 
 
-def _test(job: Job, images: ImageSet | None, run: RunDir, on_event: OnEvent) -> Evaluation | None:
-    """Evaluate on the test images once, if there are any."""
-    if images is None:
-        return None
-    steps = evaluate(job.model, images, job.plan.input, job.device, precision=job.precision, world=job.world)
-    evaluation = drive(steps, on_event)
-    run.write_predictions(evaluation.predictions, TEST_PREDICTIONS)
-    return evaluation
-
-
-def _final_metrics(epochs: list[EpochResult], test: Evaluation | None, recipe: Recipe) -> dict[str, float]:
-    """Return the metrics of the last epoch and of the test images.
-
-    Raises:
-        Diverged: one is NaN or infinite.
-    """
-    metrics = dict(epochs[-1].metrics) if epochs else {}
-    if test is not None:
-        metrics |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise Diverged(
-                f"{name} is {value}",
-                why="training diverged",
-                fix=f"zoo run {recipe.name} --lr {recipe.optimizer.lr / 10:g}",
-            )
-    return metrics
-
-
-def _write_mistakes(job: Job, images: Splits, epochs: list[EpochResult], test: Evaluation | None, run: RunDir) -> None:
-    """Save the images with the worst predictions, of the test images or else of the validation images."""
-    predictions = test.predictions if test else _last_predictions(epochs, run)
-    if predictions is not None and run.writes:
-        shown = images["test" if test else "validation"]
-        run.write_mistakes(worst_predictions(job.model, shown, job.plan.input, predictions, job.precision))
-
-
-def _last_predictions(epochs: list[EpochResult], run: RunDir) -> Predictions | None:
-    """Return the last epoch's predictions; those of an epoch before a resume are only in predictions.csv."""
-    if epochs and epochs[-1].predictions is not None:
-        return epochs[-1].predictions
-    return run.read_predictions()
-
-
-def _chance_levels(images: Splits) -> dict[str, float]:
-    """Return the accuracy that always predicting the most frequent class has on each split."""
-    return {
-        split: (labels_of(image_set).bincount().max() / len(image_set)).item()
-        for split, image_set in images.items()
-        if len(image_set)
-    }
-
-
-def _changed_tensors(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that differ from the weights the run started from."""
-    state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    return {name: tensor for name, tensor in state.items() if name not in base or not torch.equal(tensor, base[name])}
+def _record(best: BestWeights, run: RunDir, epochs: list[EpochResult]) -> None:
+    """Save the results of the epoch that has just ended, and its weights if they are the best so far."""
+    result, plan = epochs[-1], best.job.plan
+    best.monitor.check(result)
+    best.save(run, epochs)
+    run.record(result)
+    if result.predictions is not None and best.monitor.kept(epochs) == len(epochs) - 1:
+        run.write_predictions(PredictionTable.of(result.predictions, plan.classes, plan.task))

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from zoo_core.engine.models.build import freeze_until
 from zoo_core.engine.training.examples import Examples
+from zoo_core.engine.training.metrics import measured_names
+from zoo_core.engine.training.monitor import Monitor
 from zoo_core.engine.training.trainer import Job
 from zoo_core.events import Event, TrainState
 from zoo_core.registry.builtin import SupervisedSettings
@@ -34,4 +36,5 @@ class SupervisedTrainer:
             if settings.validate_through_augmentation:
                 augmented = clean.with_augmentation(augmentation, (seed, "measure validation"))
                 measures["validation_accuracy_augmented"] = augmented
+        Monitor.of(job.plan.recipe).require(measured_names(job.plan.recipe, measures))
         yield from job.loop().train(train, measures, resume)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Generator
 from numbers import Real
 from typing import Any
 
@@ -14,7 +13,7 @@ from zoo_core.errors import Diverged, PluginError, UsageError
 from zoo_core.events import Checkpoint, EpochResult, Event, Progress, TrainState
 
 
-def trainer_events(job: Job, state: TrainState | None) -> Iterator[Event]:
+def trainer_events(job: Job, state: TrainState | None) -> Generator[Event, None, None]:
     """Yield the events of the job's trainer.
 
     Raises:
@@ -26,15 +25,19 @@ def trainer_events(job: Job, state: TrainState | None) -> Iterator[Event]:
     events: Any = resolve(job.plan.trainer.trainer)().fit(job, state)
     if not hasattr(events, "__iter__"):
         raise _invalid(name, f"fit returned {type(events).__name__}, not an iterator of events")
-    for event in events:
-        if not isinstance(event, (Progress, EpochResult, Checkpoint)):
-            raise _invalid(name, f"fit yielded {type(event).__name__}, not Progress, EpochResult or Checkpoint")
-        if isinstance(event, EpochResult):
-            _check_metrics(event, job)
-        yield event
+    try:
+        for event in events:
+            if not isinstance(event, (Progress, EpochResult, Checkpoint)):
+                raise _invalid(name, f"fit yielded {type(event).__name__}, not Progress, EpochResult or Checkpoint")
+            if isinstance(event, EpochResult):
+                _check_metrics(event, job)
+            yield event
+    finally:
+        if hasattr(events, "close"):  # a generator that was stopped early puts the model together again
+            events.close()
 
 
-def started(events: Iterator[Event]) -> Iterator[Event]:
+def started(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
     """Run a trainer up to its first event, and return all events.
 
     A UsageError is raised here, before anything is written. Other errors are raised when the first event is asked for,
@@ -46,15 +49,20 @@ def started(events: Iterator[Event]) -> Iterator[Event]:
     try:
         first = next(events)
     except StopIteration:
-        return iter(())
+        return events
     except UsageError:
         raise
     except Exception as error:
         return _raising(error)
-    return chain([first], events)
+    return _continued(first, events)
 
 
-def _raising(error: Exception) -> Iterator[Event]:
+def _continued(first: Event, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    yield first
+    yield from events
+
+
+def _raising(error: Exception) -> Generator[Event, None, None]:
     raise error
     yield
 
