@@ -29,6 +29,7 @@ from .engine.compute.seeding import seed_torch as seed_torch
 from .engine.data.augmentation import augmentation as augmentation
 from .engine.evaluation.predictor import Predictor as Predictor
 from .engine.training.examples import EvaluatedExamples as EvaluatedExamples, Examples as Examples
+from .engine.training.finetune import FinetuneTrainer as FinetuneTrainer
 from .engine.training.frozen_features import FrozenFeaturesTrainer as FrozenFeaturesTrainer
 from .engine.training.loop import TrainingLoop as TrainingLoop
 from .engine.training.optimizers import (
@@ -71,7 +72,11 @@ from .images.image_sets import (
 from .predictions import PredictionTable as PredictionTable
 from .recipes.plan import Plan as Plan
 from .recipes.recipe import Recipe as Recipe
-from .registry.builtin import FrozenFeaturesSettings as FrozenFeaturesSettings, SupervisedSettings as SupervisedSettings
+from .registry.builtin import (
+    FinetuneSettings as FinetuneSettings,
+    FrozenFeaturesSettings as FrozenFeaturesSettings,
+    SupervisedSettings as SupervisedSettings,
+)
 from .registry.registry import Registry as Registry, list_models as list_models, load_registry as load_registry
 from .results import (
     Comparison as Comparison,

@@ -57,8 +57,8 @@ class FrozenFeaturesTrainer:
             if job.validation is not None:
                 validation = yield from self._features(backbone, network, job.validation, job, "validation")
                 measures["validation_accuracy"] = validation
-            precision = replace(job.precision, dtype=torch.float32)  # a head is too small to gain from bfloat16
-            yield from replace(job.loop(head), precision=precision).train(train, measures, resume)
+        precision = replace(job.precision, dtype=torch.float32)  # a head is too small to gain from bfloat16
+        yield from replace(job.loop(head), precision=precision).train(train, measures, resume)
 
     def _features(
         self, backbone: nn.Module, network: Callable[[], nn.Module], images: ImageSet, job: Job, what: str
