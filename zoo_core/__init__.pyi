@@ -30,6 +30,7 @@ from .engine.data.augmentation import augmentation as augmentation
 from .engine.evaluation.predictor import Predictor as Predictor
 from .engine.models.unpickle import unpickle_weights as unpickle_weights
 from .engine.training.examples import EvaluatedExamples as EvaluatedExamples, Examples as Examples
+from .engine.training.finetune import FinetuneTrainer as FinetuneTrainer
 from .engine.training.frozen_features import FrozenFeaturesTrainer as FrozenFeaturesTrainer
 from .engine.training.logistic_head import LogisticHeadTrainer as LogisticHeadTrainer
 from .engine.training.loop import TrainingLoop as TrainingLoop
@@ -74,6 +75,7 @@ from .predictions import PredictionTable as PredictionTable
 from .recipes.plan import Plan as Plan
 from .recipes.recipe import Recipe as Recipe
 from .registry.builtin import (
+    FinetuneSettings as FinetuneSettings,
     FrozenFeaturesSettings as FrozenFeaturesSettings,
     LogisticHeadSettings as LogisticHeadSettings,
     SupervisedSettings as SupervisedSettings,

@@ -66,7 +66,8 @@ class Recipe(FrozenModel):
     )
     layer_decay: Unit = Field(
         default=1.0,
-        description="learning rate of each block of layers as a multiple of the next block's, up to the head",
+        description="learning rate of each block of layers as a multiple of the next block's, up to the head; 1: the "
+        "same for all",
     )
     clip_norm: Factor | None = Field(default=None, description="largest norm of the gradient; None: any")
     accumulate: Count = Field(
@@ -74,7 +75,8 @@ class Recipe(FrozenModel):
     )
     ema: Unit | None = Field(
         default=None,
-        description="decay per step of the average of the weights that is kept; None: the weights themselves",
+        description="decay per step of the average of the weights, which is what is measured and kept; in the first "
+        "steps it is at most (1 + step) / (10 + step); None: the weights themselves",
     )
     balance: Unit = Field(
         default=0.0,

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -34,6 +35,13 @@ PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 
 NO_NAME: Any = {"custom_error_type": "no_name", "custom_error_message": "needs a name"}
+
+
+def ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    """Return (smallest, largest) unchanged. Raises ValueError if the first is larger."""
+    if pair[0] > pair[1]:
+        raise ValueError("it must be (smallest, largest)")
+    return pair
 
 
 class SplitSettings(FrozenModel):
@@ -66,6 +74,10 @@ class AdamW(FrozenModel):
     name: Literal["adamw"]
     lr: Rate = Field(default=1e-3, description="learning rate")
     weight_decay: Decay = Field(default=0.01, description="decoupled weight decay")
+    decay_biases: bool = Field(
+        default=True,
+        description="also decay parameters with at most one dimension: biases, and those of normalization layers",
+    )
 
 
 class SGD(FrozenModel):
@@ -126,12 +138,93 @@ class Affine(FrozenModel):
         return self
 
 
+Range = Annotated[tuple[Factor, Factor], AfterValidator(ordered)]
+Share = Annotated[FiniteFloat, Field(gt=0, le=1)]
+
+
+class RandomCrop(FrozenModel):
+    """Shift an image by a random number of pixels: pad it on all sides, and crop it to its size again."""
+
+    name: Literal["random-crop"]
+    padding: Count = Field(description="pixels on each side, and so the largest shift")
+    padding_mode: Literal["constant", "edge", "reflect"] = Field(
+        default="constant", description="what is padded with: black, the outermost pixels, or the image mirrored"
+    )
+
+
+class RandomResizedCrop(FrozenModel):
+    """Crop a random part of an image, and scale it to the image's size; it is the image as the model sees it."""
+
+    name: Literal["random-resized-crop"]
+    scale: Annotated[tuple[Share, Share], AfterValidator(ordered)] = Field(
+        default=(0.35, 1.0), description="smallest and largest area of the part, as shares of the image's"
+    )
+    ratio: Range = Field(default=(3 / 4, 4 / 3), description="smallest and largest width / height of the part")
+
+
+class ColorJitter(FrozenModel):
+    """Change the brightness, contrast, saturation and hue of an image at random."""
+
+    name: Literal["color-jitter"]
+    brightness: Unit = Field(default=0.0, description="factors are drawn from 1 ± this")
+    contrast: Unit = Field(default=0.0, description="factors are drawn from 1 ± this")
+    saturation: Unit = Field(default=0.0, description="factors are drawn from 1 ± this")
+    hue: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = Field(
+        default=0.0, description="largest rotation of the color wheel, in turns"
+    )
+
+
+class TrivialAugment(FrozenModel):
+    """TrivialAugment Wide: one operation, drawn from fourteen, with a random strength (arXiv:2103.10158)."""
+
+    name: Literal["trivial-augment"]
+
+
+class RandomErasing(FrozenModel):
+    """Fill a random rectangle of an image with one value (arXiv:1708.04896)."""
+
+    name: Literal["random-erasing"]
+    p: Unit = Field(default=0.25, description="probability of a rectangle")
+    scale: Annotated[tuple[Share, Share], AfterValidator(ordered)] = Field(
+        default=(0.02, 0.33), description="smallest and largest area, as shares of the image's"
+    )
+    ratio: Range = Field(default=(0.3, 3.3), description="smallest and largest height / width")
+    value: Annotated[int, Field(ge=0, le=255)] = Field(default=128, description="what it is filled with, 0 to 255")
+
+
+class MixUp(FrozenModel):
+    """Average each image of a batch, and its target, with another one's (arXiv:1710.09412)."""
+
+    name: Literal["mixup"]
+    alpha: Factor = Field(default=0.2, description="the share of an image is drawn from Beta(alpha, alpha)")
+    p: Unit = Field(default=1.0, description="probability that a batch is mixed, if this way of mixing is drawn")
+
+
+class CutMix(FrozenModel):
+    """Paste a rectangle of another image of the batch, and mix the targets by its area (arXiv:1905.04899)."""
+
+    name: Literal["cutmix"]
+    alpha: Factor = Field(default=1.0, description="the share of the area is drawn from Beta(alpha, alpha)")
+    p: Unit = Field(default=1.0, description="probability that a batch is mixed, if this way of mixing is drawn")
+
+
+AUGMENTATIONS = (
+    *("horizontal-flip", "rotation", "affine", "random-crop", "random-resized-crop", "color-jitter"),
+    *("trivial-augment", "random-erasing", "mixup", "cutmix"),
+)
 Augmentation = Annotated[
     Annotated[HorizontalFlip, Tag("horizontal-flip")]
     | Annotated[Rotation, Tag("rotation")]
     | Annotated[Affine, Tag("affine")]
+    | Annotated[RandomCrop, Tag("random-crop")]
+    | Annotated[RandomResizedCrop, Tag("random-resized-crop")]
+    | Annotated[ColorJitter, Tag("color-jitter")]
+    | Annotated[TrivialAugment, Tag("trivial-augment")]
+    | Annotated[RandomErasing, Tag("random-erasing")]
+    | Annotated[MixUp, Tag("mixup")]
+    | Annotated[CutMix, Tag("cutmix")]
     | Annotated[ComponentChoice, Tag(PLUGIN)],
-    Discriminator(built_in_or_plugin("horizontal-flip", "rotation", "affine"), **NO_NAME),
+    Discriminator(built_in_or_plugin(*AUGMENTATIONS), **NO_NAME),
 ]
 
 
@@ -156,7 +249,7 @@ Metric = Annotated[ComponentChoice, BeforeValidator(named)]
 
 BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(  # names that no component can have, by kind
     {
-        "augmentation": ("horizontal-flip", "rotation", "affine"),
+        "augmentation": AUGMENTATIONS,
         "optimizer": ("adam", "adamw", "sgd"),
         "loss": ("cross-entropy",),
         "metric": (),

@@ -10,6 +10,9 @@ from zoo_core.cards.components import Component
 from zoo_core.cards.fields import FrozenModel
 from zoo_core.cards.trainers import RECIPE_FIELDS, TrainerCard
 from zoo_core.hookspecs import hookimpl
+from zoo_core.recipes.component_choice import Rate
+
+SMALL_BATCH = 32  # images; BatchNorm's statistics of fewer are too noisy to replace those of a pretrained model
 
 ALLOW_RANDOM = "train a head on a frozen backbone with random weights, which is refused otherwise"
 
@@ -55,6 +58,24 @@ class LogisticHeadSettings(FrozenModel):
     feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
 
 
+class FinetuneSettings(FrozenModel):
+    """Settings of the `finetune` trainer."""
+
+    head_epochs: NonNegativeInt = Field(
+        default=1, description="of the recipe's epochs, how many train the head alone, on features of clean images"
+    )
+    head_lr: Rate = Field(default=1e-3, description="learning rate of those epochs; the recipe's is for all the others")
+    freeze_batch_norm: bool | Literal["auto"] = Field(
+        default="auto",
+        description="whether BatchNorm keeps the statistics that the weights came with; auto: if fewer than "
+        f"{SMALL_BATCH} images go through the model at once",
+    )
+    allow_random: bool = Field(default=False, description="train even if the backbone has random weights")
+    feature_batch_size: PositiveInt = Field(
+        default=16, description="images per forward pass of the frozen backbone, while the head is trained alone"
+    )
+
+
 @hookimpl
 def zoo_trainers() -> list[TrainerCard]:
     """Return the built-in trainers."""
@@ -74,8 +95,17 @@ def zoo_trainers() -> list[TrainerCard]:
             needs_head=True,
             needs_weights=True,
             uses=tuple(
-                field for field in RECIPE_FIELDS if field != "augment"
-            ),  # every image goes through the backbone once
+                field for field in RECIPE_FIELDS if field not in ("augment", "layer_decay")
+            ),  # every image goes through the backbone once, and a head is one block of layers
+        ),
+        TrainerCard(
+            name="finetune",
+            summary="Trains the head on a frozen backbone's features, then all layers",
+            trainer="zoo_core:FinetuneTrainer",
+            settings="zoo_core:FinetuneSettings",
+            needs_head=True,
+            needs_weights=True,
+            uses=RECIPE_FIELDS,
         ),
         TrainerCard(
             name="logistic-head",

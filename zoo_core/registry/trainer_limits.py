@@ -38,8 +38,8 @@ def _refuse_random(trainer: TrainerCard, model: ModelCard, recipe: Recipe) -> No
         return
     pretrained = any(weights.covers != "head" for weights in model.weights)
     raise UsageError(
-        f"{model.name} starts from random weights, and the trainer {trainer.name} does not train its backbone",
-        why="a head on random features learns little; --set settings.allow_random=true trains it anyway",
+        f"{model.name} starts from random weights, and the trainer {trainer.name} needs a pretrained backbone",
+        why="random features are worth little; --set settings.allow_random=true trains on them anyway",
         fix=f"zoo run {recipe.name} " + ("--weights pretrained" if pretrained else "--set trainer=supervised"),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -39,6 +39,12 @@ class World:
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
         """Return the module to call in training, which averages gradients over the ranks."""
         return model if self.count == 1 else nn.parallel.DistributedDataParallel(model)
+
+    def adding_up(self, module: nn.Module, *, more: bool) -> AbstractContextManager[None]:
+        """Return a context for one of a step's backward passes; ranks average the sum of gradients in the last."""
+        if isinstance(module, nn.parallel.DistributedDataParallel) and more:
+            return module.no_sync()
+        return nullcontext()
 
     def all_gather_rows(self, rows: Tensor, total: int) -> Tensor:
         """Return all (total, ...) rows in order; each rank passes its shard of them."""

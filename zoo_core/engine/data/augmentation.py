@@ -12,21 +12,52 @@ from torchvision.transforms.v2 import functional as F
 
 from zoo_core.cards.fields import resolve
 from zoo_core.engine.compute.seeding import seed_torch
-from zoo_core.errors import PluginError
+from zoo_core.engine.data.batch_augmentation import BatchAugmentation, BatchStep
+from zoo_core.errors import PluginError, UsageError
 from zoo_core.recipes.component_choice import ComponentChoice
-from zoo_core.recipes.settings import Affine, HorizontalFlip, Rotation
+from zoo_core.recipes.settings import (
+    Affine,
+    Augmentation,
+    ColorJitter,
+    CutMix,
+    HorizontalFlip,
+    MixUp,
+    RandomCrop,
+    RandomErasing,
+    RandomResizedCrop,
+    Rotation,
+    TrivialAugment,
+)
 from zoo_core.registry.plugin_errors import attributed_to_plugins
 
-Step = HorizontalFlip | Rotation | Affine | ComponentChoice
+BuiltIn = (
+    HorizontalFlip | Rotation | Affine | RandomCrop | RandomResizedCrop | ColorJitter | TrivialAugment | RandomErasing
+)
+Transform = Callable[[Image.Image], Image.Image]
 
 
-def augmentation(steps: Sequence[Step]) -> T.Compose:
-    """Return the steps as one transform of a PIL image; with the same torch seed it draws the same."""
-    return T.Compose([_step(step) for step in steps])
+def augmentation(steps: Sequence[Augmentation]) -> T.Compose:
+    """Return the steps as one transform of a PIL image; with the same torch seed it draws the same.
+
+    It leaves out mixup and CutMix, which combine the images of a batch: the training loop applies them.
+
+    Raises:
+        UsageError: no steps are left.
+    """
+    single = tuple(step for step in steps if not isinstance(step, MixUp | CutMix))
+    if not single:
+        raise UsageError("no augmentation of single images is given", why="mixup and cutmix combine images of a batch")
+    transforms = [_step(step) for step in single]
+    batch_steps = tuple(step for step in single if isinstance(step, BatchStep))
+    if len(batch_steps) < len(single) or all(isinstance(step, HorizontalFlip) for step in single):
+        return T.Compose(transforms)  # flips alone were there before `BatchAugmentation`, and draw as they always did
+    return BatchAugmentation(batch_steps, transforms)
 
 
 def augment_batch(pixels: Tensor, transform: T.Compose, seed_key: tuple[int | str, ...], indices: Tensor) -> Tensor:
     """Transform each image of (n, C, H, W) uint8; its draws depend only on the seed key and the image's index."""
+    if isinstance(transform, BatchAugmentation):
+        return transform.of_batch(pixels, seed_key, indices)
     with torch.random.fork_rng(devices=[]):
         images = zip(pixels, indices.tolist(), strict=True)
         return torch.stack([_augment(image, transform, (*seed_key, index)) for image, index in images])
@@ -58,16 +89,50 @@ class _PluginTransform:
         return changed
 
 
-def _step(step: Step) -> Callable[[Image.Image], Image.Image]:
+class _Crop:
+    """Crops a PIL image to its own size after padding it, or after scaling a part of it up."""
+
+    def __init__(self, step: RandomCrop | RandomResizedCrop) -> None:
+        self._step = step
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        step, size = self._step, (picture.height, picture.width)
+        if isinstance(step, RandomCrop):
+            cropped: Image.Image = T.RandomCrop(size, step.padding, padding_mode=step.padding_mode)(picture)
+        else:
+            cropped = T.RandomResizedCrop(size, step.scale, step.ratio, T.InterpolationMode.BICUBIC)(picture)
+        return cropped
+
+
+class _Erase:
+    """Erases a rectangle of a PIL image: torchvision does it on tensors."""
+
+    def __init__(self, step: RandomErasing) -> None:
+        self._erase = T.RandomErasing(step.p, step.scale, step.ratio, value=step.value)
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        changed: Image.Image = F.to_pil_image(self._erase(F.pil_to_tensor(picture)))
+        return changed
+
+
+def _step(step: BuiltIn | ComponentChoice) -> Transform:
     if isinstance(step, ComponentChoice):
         return _PluginTransform(step)
-    built_in: Callable[[Image.Image], Image.Image] = _built_in(step)
+    if isinstance(step, RandomCrop | RandomResizedCrop):
+        return _Crop(step)
+    if isinstance(step, RandomErasing):
+        return _Erase(step)
+    built_in: Transform = _built_in(step)
     return built_in
 
 
-def _built_in(step: HorizontalFlip | Rotation | Affine) -> T.Transform:
+def _built_in(step: HorizontalFlip | Rotation | Affine | ColorJitter | TrivialAugment) -> T.Transform:
     if isinstance(step, HorizontalFlip):
         return T.RandomHorizontalFlip(step.p)
     if isinstance(step, Rotation):
         return T.RandomRotation(step.degrees)
+    if isinstance(step, ColorJitter):
+        return T.ColorJitter(step.brightness, step.contrast, step.saturation, step.hue)
+    if isinstance(step, TrivialAugment):
+        return T.TrivialAugmentWide()
     return T.RandomAffine(degrees=0, translate=step.translate, scale=step.scale, shear=step.shear or None)

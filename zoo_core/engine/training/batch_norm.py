@@ -1,9 +1,12 @@
-"""Turns PyTorch's error about too small a batch for BatchNorm into a UsageError."""
+"""BatchNorm and small batches: frozen statistics, and a UsageError in place of PyTorch's ValueError."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo_core.errors import UsageError
 from zoo_core.recipes.recipe import Recipe
@@ -22,3 +25,13 @@ def explained_batch_norm(recipe: Recipe) -> Iterator[None]:
             why="BatchNorm needs at least two values per channel, in the batch or in each process's share of it",
             fix=f"zoo run {recipe.name} --batch-size {2 * recipe.batch_size}",
         ) from error
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Let every BatchNorm normalize by its running statistics, and not update them, until `model.train()` is called.
+
+    Its scale and shift are trained as before.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()

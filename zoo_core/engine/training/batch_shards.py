@@ -27,6 +27,12 @@ class BatchShard:
         weight = len(indices) * world.count / len(batch)
         return cls(indices if len(indices) else batch[:1], weight)
 
+    def parts(self, count: int) -> list[slice]:
+        """Cut the shard into at most `count` parts, each of two or more examples for BatchNorm's sake."""
+        total = len(self.indices)
+        count = max(1, min(count, total // 2))
+        return [slice(total * part // count, total * (part + 1) // count) for part in range(count)]
+
 
 def split_batches(order: Tensor, batch_size: int, *, merge_single: bool = True) -> list[Tensor]:
     """Cut an epoch's order (N,) into batches; a last batch of one example joins the batch before it.

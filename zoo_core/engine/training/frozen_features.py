@@ -31,5 +31,5 @@ class FrozenFeaturesTrainer:
             measures: dict[str, Examples] = {"train_accuracy": train}
             if job.validation is not None:
                 measures["validation_accuracy"] = yield from source.features(job.validation, "validation")
-            precision = replace(job.precision, dtype=torch.float32)  # a head is too small to gain from bfloat16
-            yield from replace(job.loop(head), precision=precision).train(train, measures, resume)
+        precision = replace(job.precision, dtype=torch.float32)  # a head is too small to gain from bfloat16
+        yield from replace(job.loop(head), precision=precision).train(train, measures, resume)

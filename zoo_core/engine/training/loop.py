@@ -15,8 +15,10 @@ from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.compute.losses import Loss, class_weights, make_loss, unweighted
 from zoo_core.engine.compute.precision import Precision
 from zoo_core.engine.compute.seeding import epoch_order, seed_torch
-from zoo_core.engine.training.batch_norm import explained_batch_norm
+from zoo_core.engine.data.mixing import Mixing
+from zoo_core.engine.training.batch_norm import explained_batch_norm, freeze_statistics
 from zoo_core.engine.training.batch_shards import BatchShard, split_batches
+from zoo_core.engine.training.epoch_progress import TOTALS, EpochProgress
 from zoo_core.engine.training.examples import EvaluatedExamples, Examples
 from zoo_core.engine.training.fast_path.switch import fast_path
 from zoo_core.engine.training.metrics import VALIDATION, RecipeMetrics
@@ -27,27 +29,15 @@ from zoo_core.engine.training.optimizers import (
     scheduled_rate,
     set_rate,
 )
+from zoo_core.engine.training.parameter_groups import parameter_groups
+from zoo_core.engine.training.weight_average import WeightAverage
 from zoo_core.errors import Diverged, IntegrityError
 from zoo_core.events import Checkpoint, EpochResult, Event, Progress, TrainState, never_due
 from zoo_core.recipes.recipe import Recipe
 
 AGREE_EVERY = 16  # steps after which ranks agree again on whether a checkpoint is due
-MODEL, OPTIMIZER = "model.", "optimizer."  # prefixes of a TrainState's tensor names
-TOTALS, MERGED = "totals", "single_merged"  # keys of a TrainState's values
-
-
-@dataclass(frozen=True)
-class EpochProgress:
-    """The finished part of an epoch: steps, and this rank's sum of the batch losses."""
-
-    step: int = 0
-    total: float = 0.0
-
-    @classmethod
-    def of(cls, state: TrainState, world: World) -> EpochProgress:
-        """Return the progress a state records; a different number of ranks shares the sum equally."""
-        totals: list[float] = state.values[TOTALS]
-        return cls(state.step, totals[world.rank] if len(totals) == world.count else sum(totals) / len(totals))
+MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."  # prefixes of a TrainState's tensor names
+MERGED = "single_merged"  # a key of a TrainState's values
 
 
 @dataclass(frozen=True)
@@ -62,6 +52,8 @@ class _LoopState:
     loss: Loss
     targets: tuple[Tensor, ...]
     merge_single: bool
+    mixing: Mixing
+    average: WeightAverage
 
 
 @dataclass(frozen=True)
@@ -71,6 +63,10 @@ class TrainingLoop:
     Each rank takes its shard of every batch. The gradient is the mean over the whole batch, so the result does not
     depend on the world size, up to rounding and to what random layers such as dropout draw. A last batch of a single
     example is merged into the batch before it, because BatchNorm needs at least two.
+
+    With `accumulate`, a rank's shard goes through the model in parts, whose gradients add up to the same mean; in
+    training mode, BatchNorm sees the statistics of a part. mixup and CutMix combine images of the same shard. With
+    `ema`, the model holds the averaged weights at every EpochResult and at the end, and its own in between.
     """
 
     model: nn.Module
@@ -79,6 +75,13 @@ class TrainingLoop:
     precision: Precision
     world: World = SINGLE_PROCESS
     due: Callable[[], bool] = never_due  # whether the caller wants a Checkpoint inside an epoch
+    span: range | None = None  # the epochs to train, from 0, over which the schedule stretches; None: all
+    freeze_batch_norm: bool = False  # BatchNorm normalizes by its running statistics, which do not change
+
+    @property
+    def epochs(self) -> range:
+        """The epochs to train, from 0."""
+        return range(self.recipe.epochs) if self.span is None else self.span
 
     def train(
         self,
@@ -109,8 +112,10 @@ class TrainingLoop:
         """
         extra = RecipeMetrics.of(self.recipe, measures or {})
         self.precision.to_memory_format(self.model.to(self.device))
-        optimizer = make_optimizer(self.recipe.optimizer, self.model.parameters(), fused=self.precision.fast_path)
-        progress = EpochProgress() if resume is None else self._restored(optimizer, resume)
+        groups = parameter_groups(self.model, self.recipe)
+        optimizer = make_optimizer(self.recipe.optimizer, groups, fused=self.precision.fast_path)
+        average = WeightAverage(self.model, self.recipe.ema)
+        progress = EpochProgress() if resume is None else self._restored(optimizer, average, resume)
         state = _LoopState(
             self.world.wrap_ddp(self.model),
             optimizer,
@@ -120,11 +125,14 @@ class TrainingLoop:
             self._loss(loss, examples.labels),
             (examples.labels,) if targets is None else targets,
             merge_single=resume is None or MERGED in resume.values,
+            mixing=Mixing.of(self.recipe.augment),
+            average=average,
         )
         with fast_path(self.model, self.precision):
-            for epoch in range(resume.epoch if resume else 0, self.recipe.epochs):
+            for epoch in range(resume.epoch if resume else self.epochs.start, self.epochs.stop):
                 yield from self._train_and_measure(state, epoch, progress)
                 progress = EpochProgress()
+        state.average.load()
 
     def measure(self, examples: Examples, epoch: int = 0, *, what: str) -> Generator[Event, None, EvaluatedExamples]:
         """Send examples through the model in evaluation mode, each rank its shard, and return all logits.
@@ -148,7 +156,9 @@ class TrainingLoop:
     def _train_and_measure(self, state: _LoopState, epoch: int, progress: EpochProgress) -> Iterator[Event]:
         """Train for the rest of an epoch, and measure."""
         started = perf_counter()
+        state.average.unload()
         progress = yield from self._rest_of_epoch(state, epoch, progress)
+        state.average.load()
         self.world.broadcast_buffers(self.model.buffers())  # running statistics differ between ranks
         metrics = {"loss": self.world.all_reduce_mean(progress.total / progress.step)}
         predictions, details = None, dict[str, float]()
@@ -171,14 +181,18 @@ class TrainingLoop:
     ) -> Generator[Event, None, EpochProgress]:
         """Take the remaining steps of an epoch."""
         self.model.train()
+        if self.freeze_batch_norm:
+            freeze_statistics(self.model)
         order = epoch_order(self.recipe.seed, epoch, len(state.examples.labels))
         batches = split_batches(order, self.recipe.batch_size, merge_single=state.merge_single)
         shards = [BatchShard.of(batch, self.world) for batch in batches[progress.step :]]
         inputs = state.examples.stream([shard.indices for shard in shards], epoch)
         for shard, batch in zip(shards, inputs, strict=True):
-            done = (epoch + progress.step / len(batches)) / self.recipe.epochs
-            set_rate(state.optimizer, scheduled_rate(self.recipe, done))
+            before = epoch - self.epochs.start
+            done = (before + progress.step / len(batches)) / len(self.epochs)
+            set_rate(state.optimizer, scheduled_rate(self.recipe, done, 1 / len(batches) / len(self.epochs)))
             value = self._step(state, shard, batch, epoch, progress.step)
+            state.average.update(before * len(batches) + progress.step)
             progress = EpochProgress(progress.step + 1, progress.total + value)
             yield Progress(f"epoch {epoch + 1}", progress.step, len(batches), "steps")
             if self._wants_checkpoint(progress.step):
@@ -190,15 +204,26 @@ class TrainingLoop:
         # what dropout draws depends on the position alone, so a resumed run draws the same; ranks draw differently
         rank = (self.world.rank,) if self.world.rank else ()
         seed_torch(self.recipe.seed, "step", epoch, step, *rank)
-        with explained_batch_norm(self.recipe), self.precision.autocast(self.device):
-            logits = state.module(self.precision.to_device(inputs, self.device))
-        targets = [target[shard.indices].to(self.device) for target in state.targets]
-        loss = state.loss(logits, *targets) * shard.weight
-        value = self._finite(loss.item(), epoch, step)
+        mixed, value, parts = state.mixing(inputs), 0.0, shard.parts(self.recipe.accumulate)
+        partners = mixed.partners(shard.indices)
         state.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        for part in parts:
+            with self.world.adding_up(state.module, more=part is not parts[-1]):
+                with explained_batch_norm(self.recipe), self.precision.autocast(self.device):
+                    logits = state.module(self.precision.to_device(mixed.inputs[part], self.device))
+                loss = self._loss_of(state, logits, shard.indices[part])
+                if mixed.share < 1:
+                    loss = mixed.share * loss + (1 - mixed.share) * self._loss_of(state, logits, partners[part])
+                loss = loss * (shard.weight * (len(logits) / len(shard.indices)))
+                value += self._finite(loss.item(), epoch, step)
+                loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         state.optimizer.step()
         return value
+
+    def _loss_of(self, state: _LoopState, logits: Tensor, indices: Tensor) -> Tensor:
+        return state.loss(logits, *(target[indices].to(self.device) for target in state.targets))
 
     def _interruptible(
         self, steps: Generator[Event, None, EvaluatedExamples], state: _LoopState, epoch: int, progress: EpochProgress
@@ -220,15 +245,18 @@ class TrainingLoop:
         return step % AGREE_EVERY == 0 and self.world.all_reduce_mean(float(self.due())) > 0
 
     def _checkpoint(self, state: _LoopState, epoch: int, progress: EpochProgress) -> Checkpoint:
-        tensors = {MODEL + name: tensor for name, tensor in self.model.state_dict().items()}
+        own = {**self.model.state_dict(), **state.average.own}
+        tensors = {MODEL + name: tensor for name, tensor in own.items()}
+        tensors |= {AVERAGE + name: tensor for name, tensor in state.average.average.items()}
         tensors |= {OPTIMIZER + name: tensor for name, tensor in optimizer_tensors(state.optimizer).items()}
         values = {TOTALS: self.world.all_gather(progress.total), **({MERGED: True} if state.merge_single else {})}
         return Checkpoint(TrainState(epoch, progress.step, tensors, values))
 
-    def _restored(self, optimizer: torch.optim.Optimizer, state: TrainState) -> EpochProgress:
-        """Load a state into the model and the optimizer, and return the finished part of its epoch."""
+    def _restored(self, optimizer: torch.optim.Optimizer, average: WeightAverage, state: TrainState) -> EpochProgress:
+        """Load a state into the model, the optimizer and the average, and return the finished part of its epoch."""
         try:
             self.model.load_state_dict(_with_prefix(MODEL, state))
+            average.restore(_with_prefix(AVERAGE, state))
             restore_optimizer(optimizer, _with_prefix(OPTIMIZER, state))
             return EpochProgress.of(state, self.world)
         except (LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo_core.cards.fields import resolve
+from zoo_core.engine.training.parameter_groups import SCALE
 from zoo_core.errors import PluginError
 from zoo_core.recipes.component_choice import OptimizerChoice
 from zoo_core.recipes.recipe import Recipe
@@ -19,9 +21,11 @@ NUMBER = "#number"  # suffix of the names of values that are Python numbers, not
 
 
 def make_optimizer(
-    settings: OptimizerSettings, parameters: Iterable[nn.Parameter], *, fused: bool = False
+    settings: OptimizerSettings, parameters: Iterable[nn.Parameter | dict[str, Any]], *, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of the parameters that require gradients; `fused` selects PyTorch's fused implementation.
+    """Return the optimizer of the parameters that require gradients, or of PyTorch's groups of parameters.
+
+    `fused` selects PyTorch's fused implementation.
 
     Raises:
         PluginError: a plugin's optimizer is not a `torch.optim.Optimizer`.
@@ -31,27 +35,38 @@ def make_optimizer(
         "adamw": torch.optim.AdamW,
         "sgd": torch.optim.SGD,
     }
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    trainable = [entry for entry in parameters if isinstance(entry, dict) or entry.requires_grad]
     if isinstance(settings, OptimizerChoice):
         optimizer = resolve(settings.component.build)(trainable, **settings.settings)
         if not isinstance(optimizer, torch.optim.Optimizer):
             why = f"it is a {type(optimizer).__name__}, not a torch.optim.Optimizer"
             raise PluginError(f"the optimizer {settings.name} is invalid", why=why)
         return optimizer
-    return classes[settings.name](trainable, **settings.model_dump(exclude={"name"}), fused=fused or None)
+    values = settings.model_dump(exclude={"name", "decay_biases"})  # the second is for `parameter_groups`
+    return classes[settings.name](trainable, **values, fused=fused or None)
 
 
-def scheduled_rate(recipe: Recipe, done: float) -> float:
-    """Return the learning rate after the fraction `done`, 0 to 1, of all steps of a run."""
+def scheduled_rate(recipe: Recipe, done: float, step: float = 0.0) -> float:
+    """Return the learning rate after the fraction `done`, 0 to 1, of all steps of a run.
+
+    Args:
+        recipe: its optimizer, schedule and warmup.
+        done: the finished share of all steps.
+        step: the share that one step is. While the rate rises it counts the step to be taken, so that the first step
+            has a rate above 0.
+    """
+    if done < recipe.warmup:
+        return recipe.optimizer.lr * min(1.0, (done + step) / recipe.warmup)
     if recipe.schedule == "constant":
         return recipe.optimizer.lr
-    return recipe.optimizer.lr * (1 + math.cos(math.pi * done)) / 2
+    after = (done - recipe.warmup) / (1 - recipe.warmup) if recipe.warmup < 1 else 0.0
+    return recipe.optimizer.lr * (1 + math.cos(math.pi * after)) / 2
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of the next step."""
+    """Set the learning rate of the next step; a group's is a multiple of it if `layer_decay` says so."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(SCALE, 1.0)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -38,6 +38,7 @@ from zoo_core.errors import DataError
 from zoo_core.events import Event, TrainState, never_due
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.settings import CutMix, MixUp
 from zoo_core.store.store import Store
 
 
@@ -66,8 +67,8 @@ class Job:
 
     @property
     def augmentation(self) -> v2.Compose | None:
-        """The recipe's random transform of a PIL image; None: it has none."""
-        steps = self.plan.recipe.augment
+        """The recipe's random transform of a PIL image, without mixup and CutMix; None: it has none."""
+        steps = [step for step in self.plan.recipe.augment if not isinstance(step, MixUp | CutMix)]
         return augmentation(steps) if steps else None
 
     def loop(self, model: nn.Module | None = None) -> TrainingLoop:
