@@ -16,7 +16,7 @@ from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of
 from zoo_core.engine.compute.memory import translate_oom
 from zoo_core.engine.compute.seeding import seed_torch
 from zoo_core.engine.data.batches import labels_of
-from zoo_core.engine.data.splits import Splits, open_splits
+from zoo_core.engine.data.splits import OpenedData, Splits, open_splits
 from zoo_core.engine.evaluation.evaluate import evaluate
 from zoo_core.engine.explain.mistakes import worst_predictions
 from zoo_core.engine.models.build import build_planned
@@ -31,7 +31,6 @@ from zoo_core.engine.training.trainer_events import started, trainer_events
 from zoo_core.errors import Diverged
 from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, Predictions, drive, ignore_event, never_due
 from zoo_core.images.image_sets import ImageSet
-from zoo_core.images.issues import DataIssue
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.recipe import Recipe
@@ -75,9 +74,9 @@ def execute(
     with single_run(), _attributed(plan):
         plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
         device = pick_device(device_of(plan.device))
-        data = drive(open_splits(plan, store, on_event, world), on_event)
+        data = drive(open_splits(plan, store, on_event, world, resumed=resume is not None), on_event)
         job, base = _prepare(data.plan, data.splits, store, device, on_event, world)
-        training = _Training(job, data.splits, base, data.issues, on_event, checkpoint_every)
+        training = _Training(job, data, base, on_event, checkpoint_every)
         return training.start(out, tensorboard) if resume is None else training.resume(resume, tensorboard)
 
 
@@ -86,9 +85,8 @@ class _Training:
     """A run that is ready to train: images are opened, the model is built, its weights are loaded."""
 
     job: Job
-    images: Splits
+    data: OpenedData
     base: Mapping[str, Tensor]  # the weights the run starts from
-    issues: tuple[DataIssue, ...]
     on_event: OnEvent
     checkpoint_every: float | None
 
@@ -119,13 +117,13 @@ class _Training:
         job, plan, on_event = self.job, self.job.plan, self.on_event
         board = on_board(run, on_event) if tensorboard and run.writes else nullcontext(on_event)
         with record_failure(run), _attributed(plan), translate_oom(plan.recipe), board as observer:
-            run.write_audit(self.issues)
+            run.write_audit(self.data.issues, self.data.class_counts)
             epochs = _train(job, run, new_events(), due, observer, list(finished), self.checkpoint_every)
-            test = _test(job, self.images.get("test"), run, on_event)
+            test = _test(job, self.data.splits.get("test"), run, on_event)
             metrics = _final_metrics(epochs, test, plan.recipe)
             run.write_weights(save_tensors(_changed_tensors(job.model, self.base)))
-            _write_mistakes(job, self.images, epochs, test, run)
-            chance = _chance_levels(self.images) if plan.recipe.reference else {}
+            _write_mistakes(job, self.data.splits, epochs, test, run)
+            chance = _chance_levels(self.data.splits) if plan.recipe.reference else {}
             comparisons = compare(plan.recipe.reference, metrics, chance)
             run.write_result("finished", metrics=metrics, comparisons=comparisons)
         if run.writes:
