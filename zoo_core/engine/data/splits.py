@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from zoo_core.cards.fields import Split
 from zoo_core.cards.models import ImageInput
@@ -17,6 +16,7 @@ from zoo_core.images.audit import AuditedImages, audit
 from zoo_core.images.folder import scan
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.images.issues import DataIssue, counted
+from zoo_core.images.listing import ListedImages
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.settings import SplitSettings
 from zoo_core.store.store import Store
@@ -60,7 +60,8 @@ def open_splits(
     settings, recorded = plan.recipe.split, plan.edition.examples
     if resumed:
         settings = settings.model_copy(update={"allow_leakage": True})
-    images = yield from audit_once(plan.data, settings, world, shown_as=plan.input, recorded=recorded)
+    listed = scan(plan.data) if world.is_first else None
+    images = yield from audit_once(listed, settings, world, shown_as=plan.input, recorded=recorded)
     images.stop_if_fatal(f"zoo run {plan.recipe.name} --data {shlex.quote(str(plan.data))}")
     _stop_if_changed(plan, images.counts)
     yield from _notes(images)
@@ -69,25 +70,16 @@ def open_splits(
 
 
 def audit_once(
-    source: Path,
+    listed: ListedImages | None,
     settings: SplitSettings,
     world: World,
     *,
-    split: Split | None = None,
     shown_as: ImageInput | None = None,
     recorded: Mapping[Split, int] | None = None,
 ) -> Generator[Event, None, AuditedImages]:
-    """List and audit a folder or a CSV file by the first rank, and return what it found on every rank.
-
-    With `split`, images that are split already are only read if they are in it.
-
-    Raises:
-        DataError: there is no such folder, file or split.
-    """
+    """Audit images on the first rank, and return what it found on every rank; `listed` is None on the others."""
     found = None
-    if world.is_first:
-        listed = scan(source)
-        listed = listed.only(split) if split is not None and not listed.split_by_zoo else listed
+    if listed is not None:
         found = yield from audit(listed, settings, shown_as=shown_as, recorded=recorded)
     found = world.broadcast(found)
     assert found is not None

@@ -73,12 +73,14 @@ def _open_own(
     source: Path, plan: Plan | None, split: Split | None, classes: tuple[str, ...], world: World
 ) -> Generator[Event, None, tuple[Split, ImageSet]]:
     """Audit the images of one split; images that nobody has split must all be read, to be split as the plan's were."""
-    listed = scan(source)
-    _require_same_classes(listed.classes, classes)
-    wanted = split or (None if listed.split_by_zoo else _preferred(list(listed.splits)))
+    listed = None
+    if world.is_first:
+        listed = scan(source)
+        _require_same_classes(listed.classes, classes)
+        listed = listed if listed.split_by_zoo else listed.only(split or _preferred(list(listed.splits)))
     settings, recorded = (plan.recipe.split, plan.edition.examples) if plan else (SplitSettings(), None)
-    audited = yield from audit_once(source, settings, world, split=wanted, recorded=recorded)
-    chosen = wanted or _preferred(list(audited.counts))
+    audited = yield from audit_once(listed, settings, world, recorded=recorded)
+    chosen = split or _preferred(list(audited.counts))
     audited.stop_if_unreadable(chosen)
     return chosen, audited.images(chosen)
 
