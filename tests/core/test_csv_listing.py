@@ -101,7 +101,7 @@ def test_all_faults_are_reported_at_once_with_their_lines(photos: Path) -> None:
         "1 row whose path no file can have": ("line 9: a\0b",),
         "1 row with more or fewer cells than the first row": ("line 11: 2 cells",),
         "1 row whose file cannot be opened": (f"line 12: {'x' * 200}: File name too long",),
-        "1 row with another label, split or group than an earlier row of the same image": ("lines 2 and 3: a.jpg",),
+        "1 row with a different label, split or group from an earlier row of the same image": ("lines 2 and 3: a.jpg",),
         "1 row without a split, although others are training or validation images": ("line 4",),
         "1 row without a label": ("line 10",),
         "at least two classes are required, found 1: cat": (),

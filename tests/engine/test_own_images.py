@@ -219,8 +219,8 @@ def test_uneven_classes_are_reported_before_training(six_each: Path, pond: Regis
 @pytest.mark.parametrize(
     ("resize", "said"),
     [
-        ("crop", "cropping to a square removes more than 20% of 6 of 18 images (33%); add --set resize=pad"),
-        ("squash", "scaling to a square distorts by a factor above 1.5 6 of 18 images (33%); add --set resize=pad"),
+        ("crop", "cropping to a square cuts more than 20% off 6 of 18 images (33%); add --set resize=pad"),
+        ("squash", "squashing to a square distorts, by a factor above 1.5, 6 of 18 images (33%); add --set resize=pad"),
         ("pad", None),
     ],
 )
@@ -232,7 +232,7 @@ def test_wide_images_are_reported_before_training(
             image.resize((30, 12)).save(path)
     notes = notes_of(pond.plan("pond", {"resize": resize}, data=six_each), store)
     found = [what for what in notes if "square" in what]
-    assert [what.partition(" to keep")[0] for what in found] == ([said] if said else [])
+    assert [what.partition(" to show")[0] for what in found] == ([said] if said else [])
 
 
 def test_a_few_wide_images_are_not_worth_a_note(six_each: Path) -> None:

@@ -164,7 +164,9 @@ class _Rows:
             if (known.labels, known.split, known.group) == (row.labels, row.split, row.group):
                 self.repeats.append(where)
             else:
-                self.faults["with another label, split or group than an earlier row of the same image"].append(where)
+                self.faults["with a different label, split or group from an earlier row of the same image"].append(
+                    where
+                )
         return list(first.values())
 
     def _fault_if(self, what: str, rows: list[_Row], is_faulty: Callable[[_Row], bool]) -> None:

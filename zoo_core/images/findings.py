@@ -118,13 +118,13 @@ def not_square(shown_as: ImageInput, sizes: Sequence[tuple[int, int]]) -> Iterat
         sizes: width and height of each image.
     """
     aspects = [max(size) / min(size) for size in sizes]
-    advice = "add --set resize=pad to keep whole images in shape"
+    advice = "add --set resize=pad to show whole images in their proportions"
     if shown_as.resize == "crop":
         many = sum(1 - 1 / aspect > CUT for aspect in aspects)
-        effect = f"cropping to a square removes more than {CUT:.0%} of"
+        effect = f"cropping to a square cuts more than {CUT:.0%} off"
     elif shown_as.resize == "squash":
         many = sum(aspect > DISTORTION for aspect in aspects)
-        effect = f"scaling to a square distorts by a factor above {DISTORTION:g}"
+        effect = f"squashing to a square distorts, by a factor above {DISTORTION:g},"
     else:
         return
     if many and many >= COMMON * len(sizes):

@@ -1,6 +1,6 @@
 """Lists the images of a folder, with their classes and splits. Opens no image; needs no torch.
 
-Two layouts are supported, beside CSV files (`zoo_core.images.csv_listing`):
+Two layouts are supported, next to CSV files (`zoo_core.images.csv_listing`):
 
 - `train/` and `validation/` (or `val/`), optionally `test/`, each with one folder per class;
 - class folders only. The audit then splits the images by the hash of their bytes; see `zoo_core.images.split`.

@@ -16,7 +16,7 @@ class DataIssue:
     fatal: bool
     what: str
     paths: tuple[str, ...] = ()  # relative to the folder, or the names and suffixes that the issue is about
-    option: str = ""  # what to add to the command to go on all the same; empty: the images must change
+    option: str = ""  # what to add to the command to train anyway; empty: the images must be changed
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,10 +1,10 @@
 """Splits labeled files into train and validation with the same share of every class.
 
 Images with the same key stay on one side. Classes are taken from the rarest to the most common. Of each, the units with
-the smallest keys are held out, as long as that brings the class's share of validation images closer to the fraction; so
+the smallest keys are held out, as long as the class's share of validation images gets closer to the fraction; so
 the split depends on the images alone, and not on a seed. With several labels per image, the images of a rare label are
 thus settled first, and a more common one is evened out with the images that are left. Images without labels are
-treated as a class of their own.
+treated as one more class.
 """
 
 from __future__ import annotations
