@@ -104,6 +104,12 @@ def test_common_labels_are_evened_out_too() -> None:
     )
 
 
+def test_labels_of_a_single_image_do_not_keep_a_common_one_from_being_split() -> None:
+    files = [(ROOT / f"{number}.png", (0, number + 1)) for number in range(100)]
+    splits = split_stratified(files, {path: digest_of(path) for path, _ in files}, 0.2)
+    assert len(splits["validation"]) == 20
+
+
 def test_without_a_fraction_or_groups_the_split_is_by_the_bytes_alone() -> None:
     files = numbered(40, 50, 60)
     digests = {path: digest_of(path) for path, _ in files}

@@ -1,17 +1,16 @@
 """Splits labeled files into train and validation with the same share of every class.
 
 Images with the same key stay on one side. Classes are taken from the rarest to the most common. Of each, the units with
-the smallest keys are held out, as long as the class's share of validation images gets closer to the fraction; so
-the split depends on the images alone, and not on a seed. With several labels per image, the images of a rare label are
-thus settled first, and a more common one is evened out with the images that are left. Images without labels are
-treated as one more class.
+the smallest keys are held out, as long as the class's share of validation images gets closer to the fraction; so the
+split depends on the images alone, and not on a seed. With several labels per image, the images of a rare label are thus
+settled first, and a more common one is evened out with the images that are left. Images without labels are treated as
+one more class.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo_core.cards.fields import Split
@@ -45,50 +44,53 @@ def split_stratified(
     }
 
 
-@dataclass
 class _Choice:
     """Which units are held out, while it is being decided."""
 
-    units: Mapping[str, Counter[int]]  # number of images by class, by key
-    held_out: set[str] = field(default_factory=set)
-    settled: set[str] = field(default_factory=set)
+    def __init__(self, units: Mapping[str, Counter[int]]) -> None:
+        self.units = units  # number of images by class, by key
+        self.by_class: dict[int, list[str]] = defaultdict(list)  # keys, in ascending order
+        self.held_out: set[str] = set()
+        self.held_of_class = Counter[int]()  # how many units are held out
+        self.settled: set[str] = set()
+        for key in sorted(units):
+            for label in units[key]:
+                self.by_class[label].append(key)
 
     def made(self, fraction: float) -> set[str]:
         """Decide on all units, and return the keys of those to hold out."""
-        by_class: dict[int, list[str]] = defaultdict(list)
-        for key in sorted(self.units):
-            for label in self.units[key]:
-                by_class[label].append(key)
-        order = sorted(by_class, key=lambda label: (len(by_class[label]), label))
-        for label in order:
-            self._hold_out(label, by_class[label], fraction)
-        for label in order:
-            self._fill_empty_side(label, by_class)
+        divisible = [label for label, keys in self.by_class.items() if len(keys) > 1]
+        divisible.sort(key=lambda label: (len(self.by_class[label]), label))
+        for label in divisible:
+            self._hold_out(label, fraction)
+        for label in divisible:
+            if self._is_on_one_side(label, self.held_of_class[label]):
+                self._move(min(self.by_class[label], key=self._cost_of_moving))
         return self.held_out
 
-    def _hold_out(self, label: int, keys: list[str], fraction: float) -> None:
+    def _hold_out(self, label: int, fraction: float) -> None:
+        keys = self.by_class[label]
         total = sum(self.units[key][label] for key in keys)
         target = min(max(1, round(fraction * total)), total - 1)
         count = sum(self.units[key][label] for key in keys if key in self.held_out)
         for key in keys:
             more = count + self.units[key][label]
             if key not in self.settled and abs(more - target) < abs(count - target):
-                self.held_out.add(key)
+                self._move(key)
                 count = more
         self.settled.update(keys)
 
-    def _fill_empty_side(self, label: int, by_class: Mapping[int, list[str]]) -> None:
-        """Move one unit of a class that is on one side alone; prefer those that leave no other class so, then small."""
-        keys = by_class[label]
-        if len(keys) < 2 or 0 < len(self.held_out.intersection(keys)) < len(keys):
-            return
+    def _is_on_one_side(self, label: int, held_out: int) -> bool:
+        return held_out in (0, len(self.by_class[label]))
 
-        def cost(key: str) -> tuple[int, int, str]:
-            after = self.held_out ^ {key}
-            others = (after.intersection(by_class[other]) for other in self.units[key])
-            emptied = sum(
-                len(held) in (0, len(by_class[other])) for held, other in zip(others, self.units[key], strict=True)
-            )
-            return emptied, self.units[key].total(), key
+    def _cost_of_moving(self, key: str) -> tuple[int, int, str]:
+        """Count the classes that would be left on one side, then the images that would be moved."""
+        step = -1 if key in self.held_out else 1
+        left = sum(self._is_on_one_side(label, self.held_of_class[label] + step) for label in self.units[key])
+        return left, self.units[key].total(), key
 
-        self.held_out ^= {min(keys, key=cost)}
+    def _move(self, key: str) -> None:
+        step = -1 if key in self.held_out else 1
+        self.held_out ^= {key}
+        for label in self.units[key]:
+            self.held_of_class[label] += step
