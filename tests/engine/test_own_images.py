@@ -213,7 +213,7 @@ def test_uneven_classes_are_reported_before_training(six_each: Path, pond: Regis
     assert "sky has 4.8 times as many training images as coral, and 71% of them" in what
     assert "--set balance=1" in what
     (counts,) = (what for what in notes_of(plan, store) if "always answering" in what)
-    assert "always answering sky would be right for 75.0% of validation" in counts
+    assert "always answering sky would be right for 75.0% of the validation images" in counts
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def scan(source: Path) -> ListedImages:
             return read_csv(source)
         if not source.is_dir():
             why = "expected a folder with train/ and validation/, or with class folders; or a file that ends in .csv"
+            why = why if source.exists() else f"it does not exist; {why}"
             raise DataError(f"{source} is not a folder or a CSV file", why=why)
         split_folders = {name: source / name for name in SPLIT_NAMES if (source / name).is_dir()}
         return _scan_splits(source, split_folders) if "train" in split_folders else _scan_classes(source, split_folders)

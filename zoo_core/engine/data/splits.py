@@ -105,7 +105,8 @@ def _majority(images: AuditedImages) -> str:
         return ""
     counts = images.class_counts[measured]
     name = max(counts, key=lambda name: counts[name])
-    return f"; always answering {name} would be right for {counts[name] / images.counts[measured]:.1%} of {measured}"
+    share = counts[name] / images.counts[measured]
+    return f"; always answering {name} would be right for {share:.1%} of the {measured} images"
 
 
 def _stop_if_changed(plan: Plan, counts: Mapping[Split, int]) -> None:
