@@ -286,7 +286,7 @@ def test_a_dataset_from_a_csv(table: Path, zoo: Zoo, pond: Registry, with_pond: 
     images = load_dataset(table, "train", registry=pond)
     assert images.classes == CLASSES
     said = zoo("run", table)
-    assert (said.code, "is a folder or a file, not a recipe" in said.err) == (2, True)
+    assert (said.code, "is a CSV file, not a recipe" in said.err) == (2, True)
     assert f"Try: zoo run RECIPE --data {table}" in said.err
 
 

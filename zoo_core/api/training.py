@@ -10,6 +10,7 @@ from typing import Any
 from zoo_core.cards.fields import Head
 from zoo_core.errors import UsageError, printable
 from zoo_core.events import OnEvent
+from zoo_core.images.csv_listing import is_csv
 from zoo_core.images.folder import names_own_images
 from zoo_core.progress import handled_events
 from zoo_core.recipes.plan import Plan
@@ -186,4 +187,5 @@ def _require_recipe(registry: Registry, name: str) -> None:
         raise UsageError(f"{name} is a dataset, not a recipe", why="a recipe trains a model on a dataset", fix=fix)
     if names_own_images(name):
         fix = f"zoo run RECIPE --data {shlex.quote(name)}"
-        raise UsageError(f"{printable(name)} is a folder or a file, not a recipe", fix=fix)
+        kind = "a CSV file" if is_csv(Path(name)) else "a folder"
+        raise UsageError(f"{printable(name)} is {kind}, not a recipe", fix=fix)
