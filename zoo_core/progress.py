@@ -12,12 +12,14 @@ from typing import Self
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from zoo_core.errors import printable
 from zoo_core.events import AuditNote, EpochResult, Event, OnEvent, Progress as Step, Resumed, Saved, ignore_event
 from zoo_core.results import format_metric, words
 from zoo_core.terminal import eprint, err, human_bytes, is_first_rank, is_watched, print_safely
 
 IN_TABLE = ("validation_balanced_accuracy", "validation_macro_f1")
 LINE_EVERY = 5.0  # seconds between lines, where there are no bars
+MAX_PATHS = 21  # of a note
 RATE_AFTER = 3.0  # seconds: earlier, the first bytes or batches say nothing about the rate
 
 
@@ -67,7 +69,8 @@ class Bars:
         elif isinstance(event, Saved):
             self._checkpoint = event
         elif isinstance(event, AuditNote):
-            self._print("\n".join([f"Note: {event.what}", *(f"  {path}" for path in event.paths)]))
+            for line in note_lines(event):
+                self._print(line)
         elif isinstance(event, Step):
             self._print_step(event) if self._as_lines else self._move_bar(event)
 
@@ -165,6 +168,13 @@ def resumed_lines(event: Resumed) -> list[str]:
     for name, (then, now) in event.changed.items():
         lines.append(f"{name} was {then} when the run began and is {now} now: results may differ in the last bits")
     return lines
+
+
+def note_lines(note: AuditNote) -> list[str]:
+    """Return a note about the images; of many paths, the first ones."""
+    more = len(note.paths) - MAX_PATHS
+    lines = [f"Note: {note.what}", *(f"  {path}" for path in note.paths[:MAX_PATHS])]
+    return [*map(printable, lines), f"  and {more:,} more: see audit.json"] if more > 0 else [*map(printable, lines)]
 
 
 def epoch_line(result: EpochResult) -> str:

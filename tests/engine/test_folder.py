@@ -26,7 +26,7 @@ from zoo_core.engine.data.splits import open_splits
 from zoo_core.engine.training.run import execute
 from zoo_core.errors import IntegrityError
 from zoo_core.events import AuditNote, EpochResult, Event, drive, ignore_event
-from zoo_core.images.audit import AuditedFolder, audit
+from zoo_core.images.audit import AuditedImages, audit
 from zoo_core.images.decode import MAX_BYTES
 from zoo_core.images.folder import scan
 from zoo_core.images.hash_split import split_by_hash
@@ -62,7 +62,7 @@ def class_folder(tmp_path: Path) -> Path:
     return root
 
 
-def audited(root: Path) -> AuditedFolder:
+def audited(root: Path) -> AuditedImages:
     return drive(audit(scan(root)), ignore_event)
 
 
@@ -210,7 +210,7 @@ def test_each_image_is_read_twice_and_hashed_once_before_epoch_1(
 class SecondRank(World):
     """A rank that receives what the first one has audited."""
 
-    received: AuditedFolder | None = None
+    received: AuditedImages | None = None
 
     def broadcast(self, value: object) -> Any:
         assert value is None
@@ -391,7 +391,12 @@ def test_notes_are_saved_with_the_run_and_sent_as_events(
     (finding,) = json.loads((result.directory / "audit.json").read_text())["findings"]
     assert finding["paths"] == ["train/.hidden"]
     notes = [event for event in seen if isinstance(event, AuditNote)]
-    assert notes == [AuditNote("ignored 1 hidden folder", ("train/.hidden",))]
+    counts = tuple(f"{name}: 8 train, 4 validation, 3 test" for name in COLOURS)
+    majority = "always answering coral would be right for 33.3% of the test images"
+    assert notes == [
+        AuditNote(f"24 train, 12 validation, 9 test images; {majority}", counts),
+        AuditNote("ignored 1 hidden folder", ("train/.hidden",)),
+    ]
 
 
 def test_file_names_may_be_bytes_that_are_not_utf8(

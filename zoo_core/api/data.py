@@ -1,9 +1,8 @@
-"""Datasets by name, and folders of images."""
+"""Datasets by name, and your own images: folders, and CSV files that list them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from os.path import isdir
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,7 +11,7 @@ from PIL import Image
 from zoo_core.cards.fields import Split
 from zoo_core.events import OnEvent, drive
 from zoo_core.images.audit import audit
-from zoo_core.images.folder import scan
+from zoo_core.images.folder import names_own_images, scan
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.images.transformed import TransformedImages
 from zoo_core.progress import handled_events
@@ -62,7 +61,7 @@ def load_dataset(
     """Open one split of a dataset: a sequence of (PIL image, label), with `classes`.
 
     Args:
-        name: a dataset's name, which is downloaded unless it is cached, or a folder of class folders.
+        name: a dataset's name, which is downloaded unless it is cached; a folder of images; or a CSV file of images.
         split: "train", "validation" or "test".
         edition: None takes the dataset's first.
         transform: applied to each image, such as `transforms(model)`; the result suits a PyTorch `DataLoader`.
@@ -79,7 +78,7 @@ def load_dataset(
     from zoo_core.engine.data.batches import load_split
 
     registry = registry or load_registry()
-    if str(name) not in registry.datasets and isdir(name):  # noqa: PTH112 - a Path of a name that is too long raises
+    if str(name) not in registry.datasets and names_own_images(name):
         with handled_events(on_event, progress) as handle:
             images: ImageSet = drive(audit(scan(Path(name))), handle).images(split)
     else:

@@ -109,7 +109,8 @@ def evaluate(
 
     Args:
         target: a model's name, or the path of a run.
-        data: a folder of class folders. Without it and `dataset`: a run's own data, or the data on the model's card.
+        data: a folder or CSV file of images. Without it and `dataset`: a run's own data, or the data on the model's
+            card.
         dataset: "NAME" or "NAME.EDITION".
         split: None takes the test split, otherwise the validation split.
         weights: for a model: "pretrained", or a name on its card.
@@ -142,7 +143,15 @@ def evaluate(
             store=store,
         )
         name, images = open_eval_data(
-            registry, store, target, predictor.classes, data=folder, dataset=dataset, split=split, on_event=handle
+            registry,
+            store,
+            target,
+            predictor.classes,
+            data=folder,
+            dataset=dataset,
+            split=split,
+            world=world,
+            on_event=handle,
         )
         return replace(_measure(predictor, images, world, handle), data=name)
 

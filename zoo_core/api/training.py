@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from os.path import isdir
 from pathlib import Path
 from typing import Any
 
 from zoo_core.cards.fields import Head
 from zoo_core.errors import UsageError, printable
 from zoo_core.events import OnEvent
+from zoo_core.images.csv_listing import is_csv
+from zoo_core.images.folder import names_own_images
 from zoo_core.progress import handled_events
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.settings import PrecisionName
@@ -35,6 +36,9 @@ def run(
     precision: PrecisionName | None = None,
     overrides: Mapping[str, Any] | None = None,
     data: Path | str | None = None,
+    val_fraction: float | None = None,
+    group: str | None = None,
+    allow_leakage: bool = False,
     device: str = "auto",
     out: Path | str = "runs",
     resume: Path | str | None = None,
@@ -60,7 +64,11 @@ def run(
         head: "keep" starts from the head that the weights have, "fresh" from a random one.
         precision: "auto", "float32" (full precision) or "bfloat16".
         overrides: any field by its dotted key: {"optimizer.weight_decay": 1e-4}.
-        data: a folder of images to train on in place of the recipe's dataset: class folders, or train/ and validation/.
+        data: images to train on in place of the recipe's dataset: a folder with class folders, or with train/ and
+            validation/; or a CSV file with the columns path and label.
+        val_fraction: share of each class of `data` to hold out for validation; None: about one image in five, by hash.
+        group: regular expression; images of `data` in whose paths it matches the same text stay on one side.
+        allow_leakage: train even if the same image is for training and for validation or testing.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
         out: the folder of runs; a run is filed in a folder named after its recipe or, with `data`, after the data.
         resume: the path of an unfinished run, or "auto": the newest of this recipe and data, if there is one.
@@ -95,6 +103,9 @@ def run(
         precision=precision,
         device=device,
         data=data,
+        val_fraction=val_fraction,
+        group=group,
+        allow_leakage=allow_leakage,
         out=out,
         resume=resume,
         name=name,
@@ -155,10 +166,14 @@ def planned(
     device: str = "auto",
     data: Path | str | None = None,
     lr: float | None = None,
+    val_fraction: float | None = None,
+    group: str | None = None,
+    allow_leakage: bool = False,
     **fields: Any,  # noqa: ANN401 - fields of the recipe; None leaves the recipe's value
 ) -> tuple[Plan, RunDir | None]:
     """Return the plan, and the unfinished run that it resumes, if any; see `run`."""
-    common = {"optimizer.lr": lr, **fields}
+    split = {"fraction": val_fraction, "group": group, "allow_leakage": allow_leakage or None}
+    common = {"optimizer.lr": lr, **fields, **{f"split.{name}": value for name, value in split.items()}}
     changed = dict(overrides) | {key: value for key, value in common.items() if value is not None}
     folder = None if data is None else Path(data)
     unfinished = find_resumable(str(resume), out, recipe, data=folder, name=name) if resume is not None else None
@@ -175,7 +190,7 @@ def planned(
 
 
 def _require_recipe(registry: Registry, name: str) -> None:
-    """Raise UsageError for a name that is not a recipe but a model, a dataset or a folder."""
+    """Raise UsageError for a name that is not a recipe but a model, a dataset, or the user's own images."""
     if name in registry.recipes:
         return
     if name in registry.models:
@@ -185,6 +200,7 @@ def _require_recipe(registry: Registry, name: str) -> None:
         recipes = [recipe.name for recipe in registry.recipes.values() if recipe.dataset == name]
         fix = f"zoo run {recipes[0]}" if recipes else f"zoo run RECIPE --set dataset={name}"
         raise UsageError(f"{name} is a dataset, not a recipe", why="a recipe trains a model on a dataset", fix=fix)
-    if isdir(name):  # noqa: PTH112 - a Path of a name that is too long raises
+    if names_own_images(name):
         fix = f"zoo run RECIPE --data {shlex.quote(name)}"
-        raise UsageError(f"{printable(name)} is a folder, not a recipe", fix=fix)
+        kind = "a CSV file" if is_csv(Path(name)) else "a folder"
+        raise UsageError(f"{printable(name)} is {kind}, not a recipe", fix=fix)

@@ -44,7 +44,7 @@ class DatasetCard(FrozenModel):
     task: Task = Field(default="single-label", description="how many classes an image has")
     editions: tuple[Edition, ...] = Field(min_length=1, description="the first is the default")
     loader: Reference | None = Field(
-        default=None, description="None: the user's own folder, which a plan names in `data`"
+        default=None, description="None: the user's own images, which a plan names in `data`"
     )
 
     def edition(self, name: str | None = None) -> Edition:

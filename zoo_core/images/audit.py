@@ -1,11 +1,10 @@
-"""Checks every image of a folder before the first epoch: each file is read, hashed and decoded once."""
+"""Checks every listed image before the first epoch: each file is read, hashed and decoded once."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,73 +12,104 @@ from pathlib import Path
 from PIL import Image
 
 from zoo_core.cards.fields import Split
+from zoo_core.cards.models import ImageInput
 from zoo_core.errors import DataError
 from zoo_core.events import Event, Progress
+from zoo_core.images import findings
 from zoo_core.images.decode import decode_image, read_bytes
-from zoo_core.images.folder import Folder, LabelledFile, no_such_split
-from zoo_core.images.hash_split import split_by_hash
 from zoo_core.images.image_sets import FolderImages
-from zoo_core.images.issues import DataIssue, counted, stop_if_fatal
+from zoo_core.images.issues import DataIssue, stop_if_fatal
+from zoo_core.images.listing import ListedImages, no_such_split
+from zoo_core.images.split import Splits, class_counts_of, counts_of, split_images
+from zoo_core.images.units import groups_of
+from zoo_core.recipes.settings import SplitSettings
 
 CHUNK = 256  # images checked between two progress events
 STRIP = 2**20  # pixels hashed at a time
+AS_NOW = SplitSettings()
 
 
 @dataclass(frozen=True)
-class AuditedFolder:
-    """A folder whose images were all checked: its splits, and the issues found by listing and by reading."""
+class AuditedImages:
+    """Images that were all checked: their splits, and the issues found by listing and by reading them."""
 
-    root: Path
-    classes: tuple[str, ...]  # in plain string order
-    splits: Mapping[Split, tuple[LabelledFile, ...]]
+    listed: ListedImages
+    splits: Splits
     digests: Mapping[Path, str]  # SHA-256 of each file's bytes; files that cannot be read have none
     unreadable: Mapping[Path, str]  # files that cannot be used, with the reason
     issues: tuple[DataIssue, ...]
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in plain string order."""
+        return self.listed.classes
+
+    @property
+    def counts(self) -> dict[Split, int]:
+        """The number of images in each split that has any."""
+        return counts_of(self.splits)
+
+    @property
     def class_counts(self) -> Mapping[Split, Mapping[str, int]]:
-        """The number of images by split and class, in label order."""
-        counts = {split: Counter(label for _, label in files) for split, files in self.splits.items()}
-        return {
-            split: {name: count[label] for label, name in enumerate(self.classes)} for split, count in counts.items()
-        }
+        """The number of images by split and class, in label order; an image counts for each of its labels."""
+        return class_counts_of(self.splits, self.classes)
 
     def images(self, split: Split) -> FolderImages:
         """Open one split.
 
         Raises:
-            DataError: the folder does not have this split.
+            DataError: there is no such split.
         """
         files = self.splits.get(split, ())
         if not files:
-            raise no_such_split(self.root, split, self.splits)
+            raise no_such_split(self.listed.source, split, self.splits)
         digests = tuple(self.digests[path] for path, _ in files if path in self.digests)
-        return FolderImages(self.root, files, self.classes, digests if len(digests) == len(files) else ())
+        return FolderImages(self.listed.root, files, self.classes, digests if len(digests) == len(files) else ())
 
-    def stop_if_fatal(self) -> None:
-        """Raise DataError if an issue is fatal; the message lists every issue."""
-        stop_if_fatal(self.issues, self.root)
+    def stop_if_fatal(self, command: str = "") -> None:
+        """Raise DataError if an issue is fatal; the message lists every issue.
+
+        `command` is what was typed: the error says which option to add to it, if one makes the images usable.
+        """
+        stop_if_fatal(self.issues, self.listed.source, command)
 
     def stop_if_unreadable(self, split: Split) -> None:
         """Raise DataError if an image of the split cannot be used; the message lists all of them."""
         bad = {path: self.unreadable[path] for path, _ in self.splits.get(split, ()) if path in self.unreadable}
-        stop_if_fatal(_unreadable(self.root, bad), self.root)
+        stop_if_fatal(findings.unreadable_images(self.listed.root, bad), self.listed.source)
 
 
-def audit(folder: Folder) -> Generator[Event, None, AuditedFolder]:
-    """Read, hash and decode every image once; split class folders by hash; collect all issues.
+def audit(
+    listed: ListedImages,
+    settings: SplitSettings = AS_NOW,
+    *,
+    shown_as: ImageInput | None = None,
+    recorded: Mapping[Split, int] | None = None,
+) -> Generator[Event, None, AuditedImages]:
+    """Read, hash and decode every image once; split them if nobody has; collect all issues.
+
+    Args:
+        listed: what `scan` found.
+        settings: how to split, and whether the same image may be in several splits.
+        shown_as: how the model will see the images; None: nothing is said about their shape.
+        recorded: the number of images in each split of an earlier run on them.
 
     Yields Progress, counted in images.
     """
-    files = [labelled for split_files in folder.splits.values() for labelled in split_files]
-    checks = yield from _check_all([path for path, _ in files])
+    checks = yield from _check_all([path for files in listed.splits.values() for path, _ in files])
     digests = {path: check.digest for path, check in checks.items() if check.digest}
+    pixels = {path: check.pixels for path, check in checks.items() if check.pixels}
     unreadable = {path: check.reason for path, check in checks.items() if check.reason}
-    splits = split_by_hash(files, digests) if folder.split_by_hash else folder.splits
-    issues = [*folder.issues, *_unreadable(folder.root, unreadable)]
-    issues += _too_few(folder.classes, splits) if folder.split_by_hash else []
-    issues += _duplicates(folder.root, splits, checks)
-    return AuditedFolder(folder.root, folder.classes, splits, digests, unreadable, tuple(issues))
+    splits = split_images(listed, settings, digests, pixels, recorded or {})
+    groups = groups_of(listed, settings.group)
+    issues = [*listed.issues, *findings.unreadable_images(listed.root, unreadable)]
+    issues += findings.too_few(listed, splits, groups) if listed.split_by_zoo else findings.already_split(settings)
+    earlier = listed.split_by_zoo and "validation" in (recorded or {})  # of a version that divided some copies
+    issues += findings.duplicates(listed.root, splits, pixels, allow_leakage=settings.allow_leakage or earlier)
+    issues += [*findings.divided_groups(splits, groups), *findings.imbalance(listed.classes, splits)]
+    if shown_as is not None:
+        issues += findings.not_square(shown_as, [checks[path].size for path in pixels])
+    return AuditedImages(listed, splits, digests, unreadable, tuple(issues))
 
 
 @dataclass(frozen=True)
@@ -89,6 +119,7 @@ class _Check:
     reason: str = ""  # why the image cannot be used; empty: it can
     digest: str = ""  # SHA-256 of the bytes, in hexadecimal digits; empty: they could not be read
     pixels: bytes = b""  # a hash of the decoded image; empty: it could not be decoded
+    size: tuple[int, int] = (0, 0)  # width and height; zero: it could not be decoded
 
 
 def _check_all(paths: list[Path]) -> Generator[Event, None, dict[Path, _Check]]:
@@ -106,7 +137,8 @@ def _check(path: Path) -> _Check:
     try:
         content = read_bytes(path)
         digest = hashlib.sha256(content).hexdigest()
-        return _Check("", digest, _hash_of_pixels(decode_image(content, str(path))))
+        image = decode_image(content, str(path))
+        return _Check("", digest, _hash_of_pixels(image), image.size)
     except DataError as error:
         return _Check(error.why or error.what, digest)
 
@@ -119,45 +151,3 @@ def _hash_of_pixels(image: Image.Image) -> bytes:
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         pixels.update(strip.convert("RGB").tobytes())
     return pixels.digest()
-
-
-def _unreadable(root: Path, reasons: Mapping[Path, str]) -> list[DataIssue]:
-    lines = tuple(f"{path.relative_to(root).as_posix()}: {reason}" for path, reason in reasons.items())
-    return [DataIssue(True, f"{counted(len(lines), 'image')} cannot be used", lines)] if lines else []
-
-
-def _too_few(classes: tuple[str, ...], splits: Mapping[Split, tuple[LabelledFile, ...]]) -> Iterator[DataIssue]:
-    """Report classes that the split by hash left without training or validation images."""
-    present = [{label for _, label in files} for files in splits.values()]
-    missing = tuple(name for label, name in enumerate(classes) if not all(label in labels for labels in present))
-    if missing:
-        what = "too few images to split: each class needs at least two different ones"
-        yield DataIssue(True, what, missing)
-
-
-def _duplicates(
-    root: Path, splits: Mapping[Split, tuple[LabelledFile, ...]], checks: Mapping[Path, _Check]
-) -> Iterator[DataIssue]:
-    """Report images with the same pixels in several splits or classes; repeats within one class are harmless."""
-    same_pixels: dict[bytes, list[tuple[Split, int, str]]] = defaultdict(list)
-    for split, files in splits.items():
-        for path, label in files:
-            if pixels := checks[path].pixels:
-                same_pixels[pixels].append((split, label, path.relative_to(root).as_posix()))
-    groups = sorted(sorted(group) for group in same_pixels.values() if len(group) > 1)
-    leaked = _joined(group for group in groups if len({split for split, _, _ in group}) > 1)
-    mislabelled = _joined(group for group in groups if len({label for _, label, _ in group}) > 1)
-    if leaked:
-        what = f"{_appear(leaked)} in more than one split; measured accuracy will be inflated"
-        yield DataIssue(False, what, leaked)
-    if mislabelled:
-        what = f"{_appear(mislabelled)} in more than one class; at least one label is wrong"
-        yield DataIssue(False, what, mislabelled)
-
-
-def _joined(groups: Iterable[list[tuple[Split, int, str]]]) -> tuple[str, ...]:
-    return tuple(" = ".join(sorted(name for _, _, name in group)) for group in groups)
-
-
-def _appear(images: tuple[str, ...]) -> str:
-    return f"{counted(len(images), 'image')} {'appears' if len(images) == 1 else 'appear'}"

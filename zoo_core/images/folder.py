@@ -1,9 +1,9 @@
-"""Lists a folder of images: which files belong to which class and split. Opens no image; needs no torch.
+"""Lists the images of a folder, with their classes and splits. Opens no image; needs no torch.
 
-Two layouts are supported:
+Two layouts are supported, next to CSV files (`zoo_core.images.csv_listing`):
 
 - `train/` and `validation/` (or `val/`), optionally `test/`, each with one folder per class;
-- class folders only. The audit then splits the images by the hash of their bytes; see `zoo_core.images.hash_split`.
+- class folders only. The audit then splits the images by the hash of their bytes; see `zoo_core.images.split`.
 
 Symbolic links are followed, and a folder that is reachable twice is listed once. Unreadable files and folders stay in
 the list, so that reading the images reports them.
@@ -12,83 +12,44 @@ the list, so that reading the images reports them.
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from os.path import isdir
 from pathlib import Path
 
-from zoo_core.cards.datasets import DatasetCard, Edition
-from zoo_core.cards.fields import Split
-from zoo_core.errors import DataError, printable
+from zoo_core.errors import DataError
+from zoo_core.images.csv_listing import SPLIT_NAMES, is_csv, read_csv
 from zoo_core.images.issues import DataIssue, counted
+from zoo_core.images.listing import LabelledFile, ListedImages, class_issues, require_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # written by Windows next to images; ignored without a note
-NOT_TEXT = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, bytes that are not UTF-8, line ends
-SPLIT_FOLDERS: Mapping[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-LabelledFile = tuple[Path, int]
 
 
-@dataclass(frozen=True)
-class Folder:
-    """The image files of a folder, with labels and in the order of their paths, and the issues found by listing it."""
-
-    root: Path
-    classes: tuple[str, ...]  # in plain string order
-    splits: Mapping[Split, tuple[LabelledFile, ...]]
-    issues: tuple[DataIssue, ...]
-    split_by_hash: bool = False  # class folders only: all files are listed under "train" until the audit splits them
-
-    @property
-    def dataset(self) -> DatasetCard:
-        """A card for the folder, so that a plan can hold it like any dataset."""
-        counts = {split: len(files) for split, files in self.splits.items() if files}
-        summary = f"{self.root}, split by content hash" if self.split_by_hash else str(self.root)
-        edition = Edition(name="folder", summary=summary, files={}, examples=counts)
-        return DatasetCard(
-            name="folder",
-            summary=f"the images in {self.root}",
-            license="yours",
-            attribution="",
-            source=str(self.root),
-            classes=self.classes,
-            editions=(edition,),
-        )
-
-    def only(self, split: Split) -> Folder:
-        """Return the folder without its other splits.
-
-        Raises:
-            DataError: the folder does not have this split.
-        """
-        if not self.splits.get(split):
-            raise no_such_split(self.root, split, self.splits)
-        return replace(self, splits={split: self.splits[split]})
-
-
-def no_such_split(root: Path, split: Split, splits: Iterable[str]) -> DataError:
-    """Return the error for a split that a folder does not have."""
-    return DataError(f"{printable(str(root))} has no {split} images", why=f"its splits: {', '.join(splits)}")
-
-
-def scan(root: Path) -> Folder:
-    """List a folder's classes and images; no image is opened.
+def scan(source: Path) -> ListedImages:
+    """List the classes and images of a folder or a CSV file; no image is opened.
 
     Raises:
-        DataError: the folder does not exist, cannot be listed, or has a path that is not valid text.
+        DataError: there is no such folder or file, it cannot be read, or its path is not valid text.
     """
-    if not _is_text(str(root)):
-        why = "it contains control characters, or bytes that are not UTF-8; rename the folder"
-        raise DataError(f"{printable(str(root))} is not a path that a plan can store", why=why)
+    require_text(source)
     try:
-        if not root.is_dir():
-            why = "expected a folder with train/ and validation/, or with one folder per class"
-            raise DataError(f"{root} is not a folder", why=why)
-        split_folders = {name: root / name for name in SPLIT_FOLDERS if (root / name).is_dir()}
-        return _scan_splits(root, split_folders) if "train" in split_folders else _scan_classes(root, split_folders)
+        if is_csv(source):
+            return read_csv(source)
+        if not source.is_dir():
+            why = "expected a folder with train/ and validation/, or with class folders; or a file that ends in .csv"
+            why = why if source.exists() else f"it does not exist; {why}"
+            raise DataError(f"{source} is not a folder or a CSV file", why=why)
+        split_folders = {name: source / name for name in SPLIT_NAMES if (source / name).is_dir()}
+        return _scan_splits(source, split_folders) if "train" in split_folders else _scan_classes(source, split_folders)
     except OSError as error:
-        raise DataError(f"{root} cannot be listed", why=error.strerror or str(error)) from error
+        raise DataError(f"{source} cannot be listed", why=error.strerror or str(error)) from error
+
+
+def names_own_images(name: str | Path) -> bool:
+    """Return whether a name is that of a folder or of a CSV file."""
+    return isdir(name) or is_csv(Path(name))  # noqa: PTH112 - a Path of a name that is too long raises
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -149,31 +110,33 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _scan_splits(root: Path, split_folders: Mapping[str, Path]) -> Folder:
-    paths = {SPLIT_FOLDERS[name]: path for name, path in split_folders.items()}
+def _scan_splits(root: Path, split_folders: Mapping[str, Path]) -> ListedImages:
+    paths = {SPLIT_NAMES[name]: path for name, path in split_folders.items()}
     classes = tuple(sorted({folder.name for path in split_folders.values() for folder in _class_folders(path)}))
     below = {path / name: _contents(path / name) for path in paths.values() for name in classes}
     splits = {split: _labelled(path, classes, below) for split, path in paths.items()}
     issues = [*_hidden_folders(root, [root, *paths.values()]), *_stray_images(root, paths.values())]
     issues += _empty_classes(root, below)
-    if extra := [folder for folder in _class_folders(root) if folder.name not in SPLIT_FOLDERS]:
+    if extra := [folder for folder in _class_folders(root) if folder.name not in SPLIT_NAMES]:
         issues.append(DataIssue(False, f"ignored {counted(len(extra), 'folder')} next to train/", _names(root, extra)))
     if len(paths) < len(split_folders):
         issues.append(DataIssue(True, "found both val/ and validation/, expected one of them"))
     if "validation" not in splits:
         issues.append(DataIssue(True, "found train/, but neither validation/ nor val/"))
-    return Folder(root, classes, splits, (*issues, *_class_issues(classes), *_other_files(below)))
+    return ListedImages(root, root, classes, splits, (*issues, *class_issues(classes), *_other_files(below)))
 
 
-def _scan_classes(root: Path, split_folders: Mapping[str, Path]) -> Folder:
+def _scan_classes(root: Path, split_folders: Mapping[str, Path]) -> ListedImages:
     folders = _class_folders(root)
     classes = tuple(folder.name for folder in folders)
     below = {folder: _contents(folder) for folder in folders}
     issues = [*_hidden_folders(root, [root]), *_stray_images(root, [root]), *_empty_classes(root, below)]
     if {"val", "validation"} & set(split_folders):
         issues.append(DataIssue(True, "found a validation folder, but no train/"))
-    issues += [*_class_issues(classes), *_other_files(below)]
-    return Folder(root, classes, {"train": _labelled(root, classes, below)}, tuple(issues), split_by_hash=True)
+    issues += [*class_issues(classes), *_other_files(below)]
+    return ListedImages(
+        root, root, classes, {"train": _labelled(root, classes, below)}, tuple(issues), split_by_zoo=True
+    )
 
 
 def _class_folders(path: Path) -> list[Path]:
@@ -222,24 +185,6 @@ def _other_files(below: Mapping[Path, _Contents]) -> Iterable[DataIssue]:
         suffixes = ", ".join(suffix for suffix, _ in others.most_common(3)) + (", …" if len(others) > 3 else "")
         what = f"ignored {counted(others.total(), 'file')} without an image extension ({suffixes})"
         yield DataIssue(False, what, tuple(f"{suffix}: {count:,}" for suffix, count in others.most_common()))
-
-
-def _class_issues(classes: tuple[str, ...]) -> Iterable[DataIssue]:
-    if len(classes) < 2:
-        names = f": {printable(classes[0])}" if classes else ""
-        yield DataIssue(True, f"at least two classes are required, found {len(classes)}{names}")
-    if not_text := tuple(name for name in classes if not _is_text(name)):
-        what = f"{counted(len(not_text), 'class name')} with control characters or bytes that are not UTF-8"
-        yield DataIssue(True, what, not_text)
-    similar = defaultdict(list)
-    for name in classes:
-        similar[unicodedata.normalize("NFC", name).casefold()].append(name)
-    if groups := tuple(" and ".join(map(ascii, names)) for names in similar.values() if len(names) > 1):
-        yield DataIssue(False, "class names that are easily confused", groups)
-
-
-def _is_text(name: str) -> bool:
-    return not any(unicodedata.category(character) in NOT_TEXT for character in name)
 
 
 def _names(root: Path, paths: Iterable[Path]) -> tuple[str, ...]:

@@ -3,16 +3,19 @@
 An image's split depends on its bytes alone: not on its name, the other images or a seed. Adding images never moves
 one that was there, and identical files share a split. The exception is a class so small that all of its images hash to
 one split: the image with the smallest hash then moves to the other, so that chance does not make a folder unusable.
+
+Images that must stay together (`zoo_core.images.units`) are split like one image.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoo_core.cards.fields import Split
-from zoo_core.images.folder import LabelledFile
+from zoo_core.images.labels import classes_in
+from zoo_core.images.listing import LabelledFile
 
 VALIDATION_SHARE = 5  # one image in this many is held out for validation
 
@@ -24,13 +27,15 @@ def split_by_hash(
 
     Args:
         files: paths with labels.
-        digests: the SHA-256 of each file's bytes, in hexadecimal digits, by path.
+        digests: the SHA-256 of each file's bytes, or of what stands for it, in hexadecimal digits, by path; images with
+            the same digest stay together.
 
     A class is missing from a split only if it has fewer than two different images.
     """
-    by_class: dict[int, set[str]] = {label: set() for _, label in files}
+    by_class: dict[int, set[str]] = defaultdict(set)
     for path, label in files:
-        by_class[label] |= {digests[path]} if path in digests else set()
+        for one in classes_in(label):
+            by_class[one] |= {digests[path]} if path in digests else set()
     held_out = {digest for digest in digests.values() if int(digest[:8], 16) % VALIDATION_SHARE == 0}
     _fill_empty_sides(by_class, held_out)
     validation = {path for path, digest in digests.items() if digest in held_out}

@@ -17,6 +17,8 @@ from PIL import Image
 from zoo_core.disk.atomic import hash_of
 from zoo_core.errors import DataError, printable
 from zoo_core.images.decode import MAX_BYTES, decode_image, read_image
+from zoo_core.images.labels import Label
+from zoo_core.images.names import name_below
 
 
 class ImageSet(Protocol):
@@ -32,11 +34,11 @@ class ImageSet(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> tuple[Image.Image, Label]:
         """Return one image and its label; raises DataError if the image is damaged."""
 
-    def label(self, index: int) -> int:
-        """Return one image's label without decoding the image."""
+    def label(self, index: int) -> Label:
+        """Return one image's label, or its labels if the data is multi-label, without decoding the image."""
 
     def name(self, index: int) -> str:
         """Return one image's name: its path inside the dataset."""
@@ -135,7 +137,7 @@ class FolderImages:
     """Image files with labels; each is read when it is indexed."""
 
     root: Path
-    files: tuple[tuple[Path, int], ...]
+    files: tuple[tuple[Path, Label], ...]
     classes: tuple[str, ...]
     digests: tuple[str, ...] = ()  # SHA-256 of each file, where an audit has computed them; else computed when needed
 
@@ -155,17 +157,17 @@ class FolderImages:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> tuple[Image.Image, Label]:
         path, label = self.files[index]
         return read_image(path), label
 
-    def label(self, index: int) -> int:
-        """Return the index of the image's class."""
+    def label(self, index: int) -> Label:
+        """Return the index of the image's class, or the indices of its classes if the data is multi-label."""
         return self.files[index][1]
 
     def name(self, index: int) -> str:
-        """Return the image's path inside the folder."""
-        return self.files[index][0].relative_to(self.root).as_posix()
+        """Return the image's path inside the folder, or its whole path if it is elsewhere."""
+        return name_below(self.root, self.files[index][0])
 
 
 def _file_digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Issues that an audit reports about a folder of images."""
+"""Issues that an audit reports about a folder or a CSV file of images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from zoo_core.errors import DataError, printable
 
 @dataclass(frozen=True)
 class DataIssue:
-    """Something the owner of a folder should know; a fatal issue stops a run before its first epoch."""
+    """Something the owner of the images should know; a fatal issue stops a run before its first epoch."""
 
     fatal: bool
     what: str
     paths: tuple[str, ...] = ()  # relative to the folder, or the names and suffixes that the issue is about
+    option: str = ""  # what to add to the command to train anyway; empty: the images must be changed
 
 
 def counted(number: int, noun: str) -> str:
@@ -30,9 +31,17 @@ def describe(issue: DataIssue) -> str:
     return "\n".join([head, *(f"    {printable(path)}" for path in issue.paths)])
 
 
-def stop_if_fatal(issues: Iterable[DataIssue], root: Path) -> None:
-    """Raise DataError if an issue is fatal; the message lists every issue."""
+def stop_if_fatal(issues: Iterable[DataIssue], source: Path, command: str = "") -> None:
+    """Raise DataError if an issue is fatal; the message lists every issue.
+
+    If options make the images usable, the error says to add them to `command`.
+    """
     issues = list(issues)
-    if any(issue.fatal for issue in issues):
-        lines = [*map(describe, issues), "Fix the errors above, then run the same command again."]
-        raise DataError(f"{printable(str(root))} cannot be used", why="\n".join(lines))
+    fatal = [issue for issue in issues if issue.fatal]
+    if not fatal:
+        return
+    lines = [*map(describe, issues), "Fix the errors above, then run the same command again."]
+    options = " ".join(issue.option for issue in fatal) if command and all(issue.option for issue in fatal) else ""
+    raise DataError(
+        f"{printable(str(source))} cannot be used", why="\n".join(lines), fix=f"{command} {options}" if options else ""
+    )

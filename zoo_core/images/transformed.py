@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.labels import Label
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,6 @@ class TransformedImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> tuple[Any, Label]:
         image, label = self.images[index]
         return self.transform(image), label

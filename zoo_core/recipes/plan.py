@@ -33,7 +33,9 @@ class Plan(FrozenModel):
         default=(), description="the plugins' augmentations, optimizer, loss and metrics that the recipe chooses"
     )
     device: str = Field(default="auto", description="as PyTorch names it; auto: the best one available")
-    data: Path | None = Field(default=None, description="the user's folder of images, in place of the dataset")
+    data: Path | None = Field(
+        default=None, description="the user's folder or CSV file of images, in place of the dataset"
+    )
 
     @property
     def task(self) -> Task:
@@ -68,7 +70,7 @@ class Plan(FrozenModel):
         return {
             "recipe": self.recipe.model_dump(exclude={"summary", "reference"}),
             "model": self.model.model_dump(include={"name", "input", "num_classes", "classes", "head", "parameters"}),
-            "dataset": (self.dataset.name, self.dataset.classes),
+            "dataset": (self.dataset.name, self.dataset.classes, self.dataset.task),
             "edition": (self.edition.name, self.edition.examples, {n: f.sha256 for n, f in self.edition.files.items()}),
             "trainer": self.trainer.name,
             "settings": dict(self.settings),

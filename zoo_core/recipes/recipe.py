@@ -53,7 +53,7 @@ class Recipe(FrozenModel):
     resize: Resize | None = Field(
         default=None, description="how images are made square: squash, crop or pad; None: as the weights were trained"
     )
-    split: SplitSettings = Field(default=SplitSettings(), description="how a folder of images is split")
+    split: SplitSettings = Field(default=SplitSettings(), description="how your own images are split")
     augment: tuple[Augmentation, ...] = Field(default=(), description="augmentations of training images, in order")
     epochs: Count = Field(description="passes over the training images")
     batch_size: Count = Field(description="images per step, summed over all processes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +14,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -45,7 +47,7 @@ def ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 class SplitSettings(FrozenModel):
-    """How a folder of images is split into training and validation images; folders with `train/` are split already."""
+    """How the user's own images are split into training and validation images, unless a folder or CSV file says so."""
 
     fraction: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = Field(
         default=None,
@@ -58,6 +60,15 @@ class SplitSettings(FrozenModel):
     allow_leakage: bool = Field(
         default=False, description="train even if the same image is in more than one split; accuracy is then inflated"
     )
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_pattern(cls, group: str | None) -> str | None:
+        try:
+            re.compile(group or "")
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return group
 
 
 class Adam(FrozenModel):

@@ -20,7 +20,7 @@ def with_recorded_weights(plan: Plan, recorded: Plan, imported: Mapping[str, tup
 
 
 def with_recorded_split(plan: Plan, recorded: Plan) -> Plan:
-    """Take over the recorded split of class folders: listing them counts the images, only reading them splits them."""
+    """Take over the recorded split of images that zoo split: listing only counts them, and reading them splits them."""
     listed, examples = plan.edition.examples, recorded.edition.examples
-    unsplit = plan.data is not None and set(listed) == {"train"}
-    return plan.with_examples(examples) if unsplit and sum(examples.values()) == listed["train"] else plan
+    unsplit = plan.data is not None and "validation" not in listed
+    return plan.with_examples(examples) if unsplit and sum(examples.values()) == sum(listed.values()) else plan

@@ -102,17 +102,20 @@ class Registry:
     ) -> Plan:
         """Return the plan for a recipe, with fields overridden by dotted key: {"optimizer.lr": 3e-4}.
 
-        With `data`, a folder of images takes the dataset's place, and its classes become the model's. The published
-        metrics are dropped with `data`, and when any field that training depends on is overridden: they are only
-        comparable with the recipe they were published for. Another seed or precision is still the same recipe.
+        With `data`, a folder or CSV file of images takes the dataset's place, and its classes become the model's. The
+        published metrics are dropped with `data`, and when any field that training depends on is overridden: they are
+        only comparable with the recipe they were published for. Another seed or precision is still the same recipe.
 
         Raises:
             UnknownName: there is no such recipe, model, dataset, edition, trainer or key.
             UsageError: the values do not fit, or the dataset is multi-label, which cannot be trained yet.
-            DataError: `data` is not a folder, or cannot be listed.
+            DataError: `data` is neither a folder nor a CSV file, or cannot be listed.
         """
         original = _look_up("recipe", self.recipes, name)
         recipe = override(original, overrides or {})
+        if data is None and recipe.split != original.split:
+            why = f"{recipe.dataset} has its own splits; only your own images are split"
+            raise UsageError("a split needs your own images", why=why, fix=f"zoo run {name} --data FOLDER")
         trained_by, published_for = (each.model_dump(exclude=ALWAYS_COMPARABLE) for each in (recipe, original))
         if trained_by != published_for:
             recipe = recipe.model_copy(update={"reference": None})
@@ -259,10 +262,10 @@ class _Loader:
         return Problem(str(path), cause, f"rename {name!r} in {path}")
 
 
-def _scanned(folder: Path) -> DatasetCard:
-    from zoo_core.images.folder import scan  # imported here because few commands list a folder
+def _scanned(source: Path) -> DatasetCard:
+    from zoo_core.images.folder import scan  # imported here because few commands list images
 
-    return scan(folder).dataset
+    return scan(source).dataset
 
 
 def _look_up(kind: str, table: Mapping[str, T], name: str) -> T:

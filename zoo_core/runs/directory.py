@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from zoo_core.cards.fields import Split
 from zoo_core.disk.atomic import append_line, atomic_write, disk_errors, remove
 from zoo_core.disk.documents import dump_document
 from zoo_core.errors import DataError, ResourceError, UsageError
@@ -147,10 +148,11 @@ class RunDir(RunFiles):
         """Write predictions.csv: image, label, prediction, then one probability per class."""
         self._write(name, table.to_csv())
 
-    def write_audit(self, issues: Sequence[DataIssue]) -> None:
-        """Write audit.json, if the audit of a folder found anything."""
-        if issues:
-            self._write_json("audit.json", {"findings": [vars(issue) for issue in issues]})
+    def write_audit(self, issues: Sequence[DataIssue], class_counts: Mapping[Split, Mapping[str, int]]) -> None:
+        """Write audit.json, if the user's own images were audited."""
+        if issues or class_counts:
+            counts = {split: dict(numbers) for split, numbers in class_counts.items()}
+            self._write_json("audit.json", {"findings": [vars(issue) for issue in issues], "class_counts": counts})
 
     def write_mistakes(self, mistakes: Iterable[Mistake]) -> None:
         """Write mistakes/, two numbered pictures per image, the worst first; and mistakes.json."""

@@ -39,7 +39,7 @@ class RunFiles:
     predictions.csv   label, prediction and probabilities of the validation images
     test-predictions.csv  the same for the test images
     mistakes/         PNG files of the worst predictions and their Grad-CAM, listed in mistakes.json
-    audit.json        issues found in the user's image folder, if any
+    audit.json        of the user's own images: the number in each split and class, and the issues found
     weights.safetensors   the tensors that this run trained; plan.json names those of a frozen backbone
     best/             the best epoch so far, if the recipe keeps it; deleted when the run has finished
     checkpoints/      training states for `zoo run --resume`; deleted when the run has finished

@@ -29,7 +29,18 @@ def run(
     batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
-    data: Annotated[Path | None, typer.Option(help="A folder of images, in place of the recipe's dataset.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder or CSV file of images, in place of the recipe's dataset.")
+    ] = None,
+    val_fraction: Annotated[
+        float | None, typer.Option(help="Share of each class to hold out. [default: one image in five, by hash]")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Regular expression: what it matches in a path stays on one side of the split.")
+    ] = None,
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="Train even if an image is in more than one split.")
+    ] = False,
     edition: Annotated[str | None, typer.Option(help="Edition of the dataset.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="Weights to start from: none (random), pretrained, or a name on the card.")
@@ -81,6 +92,9 @@ def run(
         precision=precision,
         device=device,
         data=data,
+        val_fraction=val_fraction,
+        group=group,
+        allow_leakage=allow_leakage,
         out=out,
         resume=resume,
         name=name,

@@ -31,6 +31,7 @@ from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import NetworkError, UsageError
 from zoo_core.events import Checkpoint, EpochResult, Event, TrainState
 from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.labels import classes_in
 from zoo_core.recipes.reference import ModelReference
 from zoo_core.registry.builtin import FrozenFeaturesSettings
 from zoo_core.results import Check
@@ -160,7 +161,7 @@ def _backbone_after_training(card: ModelCard) -> str:
 def _images(card: DatasetCard, edition: Edition, split: str, load: Callable[[], ImageSet]) -> Iterator[Check]:
     where, images, again = f"{card.name}.{edition.name}", load(), load()
     samples = {index: images[index] for index in range(0, len(images), EVERY)}
-    labels = [label for _, label in samples.values()]
+    labels = [one for _, label in samples.values() for one in classes_in(label)]
     yield Check(where, f"{split} labels without a class", [], [n for n in labels if not 0 <= n < len(card.classes)])
     differing = [index for index, (_, label) in samples.items() if label != images.label(index)]
     yield Check(where, f"{split} labels that differ without the image", [], differing)

@@ -23,6 +23,7 @@ from zoo_core.engine.models.weights import load_weights
 from zoo_core.engine.training.trainer import Job
 from zoo_core.events import drive, ignore_event
 from zoo_core.images.image_sets import ArrayImages, ImageSet
+from zoo_core.images.labels import Label
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.recipe import Recipe
 from zoo_core.store.store import Store
@@ -88,10 +89,10 @@ class ImageSubset:
     def __len__(self) -> int:
         return len(self._chosen)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> tuple[Image.Image, Label]:
         return self.images[self._chosen[index]]
 
-    def label(self, index: int) -> int:
+    def label(self, index: int) -> Label:
         """Return one image's label."""
         return self.images.label(self._chosen[index])
 

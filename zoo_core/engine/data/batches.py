@@ -58,7 +58,7 @@ def load_split(
             f"{name} differs from its card",
             why=f"{split}: {len(images)} images of {list(images.classes)}, "
             f"expected {edition.examples[split]} of {list(card.classes)}",
-            fix=f"zoo cache verify, then zoo pull {name}",
+            fix=f"zoo cache verify && zoo pull {name}",
         )
     return images
 

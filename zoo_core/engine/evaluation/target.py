@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 from zoo_core.cards.datasets import DatasetCard, Edition
 from zoo_core.cards.fields import Split
-from zoo_core.cards.models import ModelCard
+from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.data.batches import load_split
+from zoo_core.engine.data.splits import audit_once
 from zoo_core.errors import DataError, UnknownName, UsageError
-from zoo_core.events import OnEvent, drive, ignore_event
-from zoo_core.images.audit import audit
+from zoo_core.events import Event, OnEvent, drive, ignore_event
 from zoo_core.images.folder import scan
 from zoo_core.images.image_sets import ImageSet
+from zoo_core.recipes.plan import Plan
+from zoo_core.recipes.settings import SplitSettings
 from zoo_core.registry.registry import Registry
 from zoo_core.runs.directory import RunDir
 from zoo_core.store.store import Store
@@ -29,6 +32,7 @@ def open_eval_data(
     data: Path | None = None,
     dataset: str | None = None,
     split: Split | None = None,
+    world: World = SINGLE_PROCESS,
     on_event: OnEvent = ignore_event,
 ) -> tuple[str, ImageSet]:
     """Return the name of the images, and the images.
@@ -41,19 +45,22 @@ def open_eval_data(
         store: where datasets are cached.
         target: a model, or the directory of a run.
         classes: the model's classes, in label order.
-        data: a folder of images; its images are checked as before training.
+        data: a folder or a CSV file of images; they are checked as before training.
         dataset: the name of a dataset, or of an edition: "fashion-mnist.full".
         split: which images.
+        world: the processes that share the work; the first one checks the images.
         on_event: called with the progress of downloads and of the audit.
 
     Raises:
         UsageError: no images are named, and the target names none.
         DataError: the split does not exist, its classes are not the model's, or images are damaged; all are listed.
     """
+    plan = None if str(target) in registry.models else RunDir.open(Path(target)).plan()
     if data is None and dataset is None:
-        data, dataset = _of_target(registry, str(target))
+        data, dataset = (plan.data, _edition_name(plan)) if plan else (None, _default_dataset(registry, str(target)))
     if data is not None:
-        chosen, images = _open_folder(data, split, classes, on_event)
+        own = plan if plan is not None and plan.data == data.absolute() else None
+        chosen, images = drive(_open_own(data, own, split, classes, world), on_event)
         return f"{data} ({chosen})", images
     assert dataset is not None
     card, edition = _edition(registry, dataset)
@@ -62,16 +69,18 @@ def open_eval_data(
     return f"{card.name}.{edition.name} ({chosen})", load_split(card, edition, chosen, store, on_event)
 
 
-def _open_folder(
-    path: Path, split: Split | None, classes: tuple[str, ...], on_event: OnEvent
-) -> tuple[Split, ImageSet]:
-    """Audit the images of one split; class folders must be read as a whole to be split."""
-    folder = scan(path)
-    _require_same_classes(folder.classes, classes)
-    if not folder.split_by_hash:
-        folder = folder.only(split or _preferred(list(folder.splits)))
-    audited = drive(audit(folder), on_event)
-    chosen = split or _preferred(list(audited.splits))
+def _open_own(
+    source: Path, plan: Plan | None, split: Split | None, classes: tuple[str, ...], world: World
+) -> Generator[Event, None, tuple[Split, ImageSet]]:
+    """Audit the images of one split; images that nobody has split must all be read, to be split as the plan's were."""
+    listed = None
+    if world.is_first:
+        listed = scan(source)
+        _require_same_classes(listed.classes, classes)
+        listed = listed if listed.split_by_zoo else listed.only(split or _preferred(list(listed.splits)))
+    settings, recorded = (plan.recipe.split, plan.edition.examples) if plan else (SplitSettings(), None)
+    audited = yield from audit_once(listed, settings, world, recorded=recorded)
+    chosen = split or _preferred(list(audited.counts))
     audited.stop_if_unreadable(chosen)
     return chosen, audited.images(chosen)
 
@@ -85,14 +94,12 @@ def _require_same_classes(theirs: tuple[str, ...], classes: tuple[str, ...]) -> 
         )
 
 
-def _of_target(registry: Registry, target: str) -> tuple[Path | None, str | None]:
-    if target in registry.models:
-        return None, _default_dataset(registry.model(target))
-    plan = RunDir.open(Path(target)).plan()
-    return plan.data, f"{plan.dataset.name}.{plan.edition.name}"
+def _edition_name(plan: Plan) -> str:
+    return f"{plan.dataset.name}.{plan.edition.name}"
 
 
-def _default_dataset(card: ModelCard) -> str:
+def _default_dataset(registry: Registry, model: str) -> str:
+    card = registry.model(model)
     for weights in card.weights:
         for reported in weights.reported:
             return reported.dataset if reported.edition is None else f"{reported.dataset}.{reported.edition}"

@@ -15,7 +15,7 @@ from zoo_core.engine.compute.devices import pick_device
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of
 from zoo_core.engine.compute.memory import translate_oom
 from zoo_core.engine.compute.seeding import seed_torch
-from zoo_core.engine.data.splits import Splits, open_splits
+from zoo_core.engine.data.splits import OpenedData, Splits, open_splits
 from zoo_core.engine.models.build import build_planned
 from zoo_core.engine.models.weights import load_weights, pin_weights, save_tensors
 from zoo_core.engine.training.best_weights import BestWeights, changed_tensors
@@ -28,7 +28,6 @@ from zoo_core.engine.training.tensorboard import need_tensorboard, on_board
 from zoo_core.engine.training.trainer import Job
 from zoo_core.engine.training.trainer_events import started, trainer_events
 from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, drive, ignore_event, never_due
-from zoo_core.images.issues import DataIssue
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.registry.plugin_errors import attributed_to_plugins
@@ -74,10 +73,10 @@ def execute(
     with single_run(), _attributed(plan):
         plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
         device = pick_device(device_of(plan.device))
-        data = drive(open_splits(plan, store, on_event, world), on_event)
+        data = drive(open_splits(plan, store, on_event, world, resumed=resume is not None), on_event)
         job, base = _prepare(data.plan, data.splits, store, device, on_event, world)
         best = BestWeights.of(job, base)
-        training = _Training(job, data.splits, base, best, data.issues, on_event, checkpoint_every, labels, began)
+        training = _Training(job, data, base, best, on_event, checkpoint_every, labels, began)
         return training.start(out, tensorboard) if resume is None else training.resume(resume, tensorboard)
 
 
@@ -86,10 +85,9 @@ class _Training:
     """A run that is ready to train: images are opened, the model is built, its weights are loaded."""
 
     job: Job
-    images: Splits
+    data: OpenedData
     base: Mapping[str, Tensor]  # the weights the run starts from
     best: BestWeights
-    issues: tuple[DataIssue, ...]
     on_event: OnEvent
     checkpoint_every: float | None
     labels: RunLabels
@@ -124,10 +122,10 @@ class _Training:
         job, plan, on_event = self.job, self.job.plan, self.on_event
         board = on_board(run, on_event) if tensorboard and run.writes else nullcontext(on_event)
         with record_failure(run), _attributed(plan), translate_oom(plan.recipe), board as observer:
-            run.write_audit(self.issues)
+            run.write_audit(self.data.issues, self.data.class_counts)
             epochs = _train(self.best, run, new_events, due, observer, list(finished), self.checkpoint_every)
             self.best.load(run, epochs)
-            result = finish(job, self.images, run, epochs, self.best.monitor, on_event)
+            result = finish(job, self.data.splits, run, epochs, self.best.monitor, on_event)
             result = replace(result, seconds=perf_counter() - self.began)
             run.write_weights(save_tensors(changed_tensors(job.model, self.base)))
             run.write_finished(result)
