@@ -19,8 +19,22 @@ METRIC_KINDS: Mapping[str, MetricKind] = MappingProxyType(  # by the name withou
         "recall": "fraction",
         "f1": "fraction",
         "calibration_error": "fraction",
+        "map": "fraction",  # mean average precision
+        "map_augmented": "fraction",
+        "macro_f1": "fraction",
+        "micro_f1": "fraction",
+        "exact_match": "fraction",
     }
 )
+
+MAIN_METRIC: Mapping[str, str] = MappingProxyType({"single-label": "accuracy", "multi-label": "map"})  # by task
+
+
+def for_task(name: str, task: str) -> str:
+    """Return the name of the task's metric: "validation_map" for "validation_accuracy" of multi-label data."""
+    main = MAIN_METRIC["single-label"]
+    split = next((prefix for prefix in SPLITS if name.startswith(f"{prefix}{main}")), None)
+    return name if split is None else f"{split}{MAIN_METRIC[task]}{name.removeprefix(split + main)}"
 
 
 def metric_kind(name: str, declared: Mapping[str, MetricKind] | None = None) -> MetricKind:

@@ -44,6 +44,7 @@ class CalibrationBin:
 class PredictionTable(Predictions):
     """One row per image: its name, its label, the predicted class and a probability for each class."""
 
+    labels: tuple[int, ...]
     classes: tuple[str, ...]
     predicted: tuple[int, ...]  # indices into classes
     task: Task = "single-label"
@@ -52,7 +53,8 @@ class PredictionTable(Predictions):
     def of(cls, predictions: Predictions, classes: Sequence[str], task: Task = "single-label") -> Self:
         """Add the classes, and predict the likeliest one for each image (the first of equals)."""
         likeliest = tuple(row.index(max(row)) for row in predictions.probabilities)
-        return cls(predictions.names, predictions.labels, predictions.probabilities, tuple(classes), likeliest, task)
+        labels: Any = predictions.labels
+        return cls(predictions.names, labels, predictions.probabilities, tuple(classes), likeliest, task)
 
     @classmethod
     def from_csv(cls, content: bytes, task: Task = "single-label") -> Self:
@@ -71,11 +73,11 @@ class PredictionTable(Predictions):
         if not classes or any(len(row) != len(header) for row in rows):
             raise ValueError("it is not a table of predictions")
         try:
-            labels, predicted = (tuple(index[_text(row[column])] for row in rows) for column in (1, 2))
+            labels, predicted = (tuple(index[read_cell(row[column])] for row in rows) for column in (1, 2))
         except KeyError as error:
             raise ValueError(f"{error} is not one of its classes") from error
         probabilities = tuple(tuple(map(float, row[3:])) for row in rows)
-        return cls(tuple(_text(row[0]) for row in rows), labels, probabilities, classes, predicted, task)
+        return cls(tuple(read_cell(row[0]) for row in rows), labels, probabilities, classes, predicted, task)
 
     def to_csv(self) -> bytes:
         """Return the table as CSV: image, label, prediction, then one column p(class) for each class.
@@ -83,10 +85,10 @@ class PredictionTable(Predictions):
         A text that a spreadsheet would evaluate as a formula is written with an apostrophe before it.
         """
         header = ["image", "label", "prediction", *(f"p({name})" for name in self.classes)]
-        lines = [",".join(map(_cell, header))]
+        lines = [",".join(map(to_cell, header))]
         for name, label, predicted, row in self._rows():
             texts = (name, self.classes[label], self.classes[predicted])
-            lines.append(",".join([*map(_cell, texts), *(f"{probability:.6f}" for probability in row)]))
+            lines.append(",".join([*map(to_cell, texts), *(f"{probability:.6f}" for probability in row)]))
         return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -151,14 +153,14 @@ class PredictionTable(Predictions):
         return zip(self.names, self.labels, self.predicted, self.probabilities, strict=True)
 
 
-def _cell(text: str) -> str:
+def to_cell(text: str) -> str:
     """Return a text as a CSV cell. Python 3.11's csv module leaves "\\r" unquoted, and then cannot read it back."""
     guarded = f"'{text}" if FORMULA.match(text) else text
     return '"' + guarded.replace('"', '""') + '"' if re.search(r'[,"\r\n]', guarded) else guarded
 
 
-def _text(cell: str) -> str:
-    """Undo `_cell`."""
+def read_cell(cell: str) -> str:
+    """Undo `to_cell`."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 

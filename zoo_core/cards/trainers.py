@@ -10,6 +10,7 @@ from zoo_core.cards.fields import (
     FrozenModel,
     Name,
     Reference,
+    Task,
 )
 
 RecipeField = Literal[
@@ -45,6 +46,11 @@ class TrainerCard(FrozenModel):
     trainer: Reference = Field(description="a class whose instances have `fit(job, resume)`: see `zoo_core.Trainer`")
     settings: Reference = Field(description="a pydantic model of its settings, in a module that does not import torch")
     needs_head: bool = Field(default=False, description="whether models without a head are refused")
+    tasks: tuple[Task, ...] = Field(
+        default=("single-label",),
+        description="how many labels an image may have; `Job.loop` can do both with the recipe's loss. Data of another "
+        "task is refused",
+    )
     uses: tuple[RecipeField, ...] = Field(
         default=ALL_BUT_LOSS,
         description="recipe fields that it uses; a recipe that sets another one is refused. The default leaves out "

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from zoo_core.cards.components import Component
-from zoo_core.cards.fields import FrozenModel
+from zoo_core.cards.fields import FrozenModel, Task
 from zoo_core.cards.trainers import RECIPE_FIELDS, TrainerCard
 from zoo_core.hookspecs import hookimpl
+
+BOTH: tuple[Task, ...] = ("single-label", "multi-label")
 
 
 class SupervisedSettings(FrozenModel):
@@ -40,6 +42,7 @@ def zoo_trainers() -> list[TrainerCard]:
             summary="Trains all parameters on labeled images",
             trainer="zoo_core:SupervisedTrainer",
             settings="zoo_core:SupervisedSettings",
+            tasks=BOTH,
             uses=RECIPE_FIELDS,
         ),
         TrainerCard(
@@ -48,6 +51,7 @@ def zoo_trainers() -> list[TrainerCard]:
             trainer="zoo_core:FrozenFeaturesTrainer",
             settings="zoo_core:FrozenFeaturesSettings",
             needs_head=True,
+            tasks=BOTH,
             uses=tuple(
                 field for field in RECIPE_FIELDS if field != "augment"
             ),  # every image goes through the backbone once
@@ -60,6 +64,7 @@ MACRO_F1 = Component(
     name="macro-f1",
     summary="Unweighted mean of the classes' F1 scores",
     build="zoo_core:macro_f1",
+    tasks=BOTH,
     metric_kind="fraction",
 )
 

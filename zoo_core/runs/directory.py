@@ -19,10 +19,11 @@ from zoo_core.disk.documents import dump_document
 from zoo_core.errors import DataError, ResourceError, UsageError
 from zoo_core.events import EpochResult
 from zoo_core.images.issues import DataIssue
+from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.results import Comparison, Mistake
-from zoo_core.runs.files import PREDICTIONS, RunFiles
+from zoo_core.runs.files import PREDICTIONS, THRESHOLDS, RunFiles
 from zoo_core.runs.location import create_run_folder, link_latest
 
 LOCK = ".lock"
@@ -128,9 +129,14 @@ class RunDir(RunFiles):
             append_line(self.path / "resumes.jsonl", json.dumps(line))
             self.write_result("running", reason=_this_process())
 
-    def write_predictions(self, table: PredictionTable, name: str = PREDICTIONS) -> None:
-        """Write predictions.csv: image, label, prediction, then one probability per class."""
+    def write_predictions(self, table: PredictionTable | MultiLabelTable, name: str = PREDICTIONS) -> None:
+        """Write predictions.csv: image, label, prediction, then one probability per class.
+
+        The thresholds that the validation images of a multi-label run gave are written with them, to thresholds.json.
+        """
         self._write(name, table.to_csv())
+        if isinstance(table, MultiLabelTable) and name == PREDICTIONS:
+            self._write_json(THRESHOLDS, {"thresholds": dict(zip(table.classes, table.thresholds, strict=True))})
 
     def write_audit(self, issues: Sequence[DataIssue]) -> None:
         """Write audit.json, if the audit of a folder found anything."""

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from zoo_core.errors import DataError, printable
 from zoo_core.metrics import MetricKind, metric_kind
+from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.reference import ReferenceMetric
@@ -116,11 +117,13 @@ def _is_fraction(name: str, kinds: Mapping[str, MetricKind]) -> bool:
 
 
 def _evaluation(run: RunDir) -> dict[str, Any]:
-    split, table = _table(run)
+    split, found = _table(run)
+    table, labels = (None, found) if isinstance(found, MultiLabelTable) else (found, None)
     many = table is not None and len(table.classes) > MANY_CLASSES
     return {
         "split": split,
         "table": table,
+        "labels": labels,
         "many_classes": many,
         "most_confused": table.most_confused(MOST_CONFUSED) if table and many else [],
         "confusion": charts.confusion(table.confusion, table.classes, counted=not many) if table else "",
@@ -128,7 +131,7 @@ def _evaluation(run: RunDir) -> dict[str, Any]:
     }
 
 
-def _table(run: RunDir) -> tuple[str, PredictionTable | None]:
+def _table(run: RunDir) -> tuple[str, PredictionTable | MultiLabelTable | None]:
     test = run.read_predictions(TEST_PREDICTIONS)
     return ("test", test) if test is not None else ("validation", run.read_predictions(PREDICTIONS))
 

@@ -11,12 +11,15 @@ import typer
 from zoo_core.cli.console import eprint, print_json, print_table
 from zoo_core.cli.options import Json
 from zoo_core.errors import UsageError, printable
+from zoo_core.metrics import MAIN_METRIC
 from zoo_core.results import format_metric, words
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.history import Summary, differences, find_runs
 
 LONGEST_VALUE = 60  # characters; --json has all of it
-HEADLINES = ("test_accuracy", "validation_accuracy", "train_accuracy")  # the first of these that a run has is listed
+HEADLINES = tuple(
+    f"{split}_{name}" for split in ("test", "validation", "train") for name in MAIN_METRIC.values()
+)  # the first of these that a run has is listed
 
 
 def runs(

@@ -17,9 +17,9 @@ from zoo_core.engine.compute.precision import Precision
 from zoo_core.engine.compute.seeding import epoch_order, seed_torch
 from zoo_core.engine.training.batch_norm import explained_batch_norm
 from zoo_core.engine.training.batch_shards import BatchShard, split_batches
-from zoo_core.engine.training.examples import EvaluatedExamples, Examples
+from zoo_core.engine.training.examples import VALIDATION, EvaluatedExamples, Examples
 from zoo_core.engine.training.fast_path.switch import fast_path
-from zoo_core.engine.training.metrics import VALIDATION, RecipeMetrics
+from zoo_core.engine.training.metrics import RecipeMetrics
 from zoo_core.engine.training.optimizers import (
     make_optimizer,
     optimizer_tensors,
@@ -94,7 +94,8 @@ class TrainingLoop:
         Args:
             examples: what to train on.
             measures: metric names, such as "validation_accuracy", and the examples to compute each on. The predictions
-                of "validation_accuracy" are part of the EpochResult.
+                of "validation_accuracy" are part of the EpochResult. Multi-label examples are measured by their mean
+                average precision, and "accuracy" in the name becomes "map".
             resume: the state of a Checkpoint of this loop; on the same machine the result is the same bit for bit.
             loss: `loss(logits, *targets)`, the mean over the batch; None: the recipe's. Logits are (n, K), and K may
                 be 1 for two classes: see `class_logits`.
@@ -156,7 +157,7 @@ class TrainingLoop:
             steps = self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
             measured = yield from self._interruptible(steps, state, epoch, progress)
             self._finite(measured.loss, epoch, progress.step - 1)
-            metrics[name] = measured.accuracy
+            metrics |= measured.metrics(name)
             if name == VALIDATION:
                 predictions = measured.predictions
                 metrics |= state.extra.measure(measured)

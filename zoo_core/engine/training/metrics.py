@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from zoo_core.cards.fields import resolve
-from zoo_core.engine.training.examples import EvaluatedExamples
+from zoo_core.engine.training.examples import VALIDATION, EvaluatedExamples
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.metrics import MetricKind
 from zoo_core.recipes.recipe import Recipe
-
-VALIDATION = "validation_accuracy"  # the measure whose examples the metrics are computed on
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ from zoo_core.engine.training.tensorboard import need_tensorboard, on_board
 from zoo_core.engine.training.trainer import Job
 from zoo_core.engine.training.trainer_events import started, trainer_events
 from zoo_core.errors import Diverged
-from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, Predictions, drive, ignore_event, never_due
+from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, drive, ignore_event, never_due
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.images.issues import DataIssue
+from zoo_core.multi_label import DEFAULT_THRESHOLD, MultiLabelTable, table_of
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.recipe import Recipe
@@ -121,7 +122,8 @@ class _Training:
         with record_failure(run), _attributed(plan), translate_oom(plan.recipe), board as observer:
             run.write_audit(self.issues)
             epochs = _train(job, run, new_events(), due, observer, list(finished), self.checkpoint_every)
-            test = _test(job, self.images.get("test"), run, on_event)
+            thresholds = _chosen_thresholds(job, epochs, run)
+            test = _test(job, self.images.get("test"), run, thresholds, on_event)
             metrics = _final_metrics(epochs, test, plan.recipe)
             run.write_weights(save_tensors(_changed_tensors(job.model, self.base)))
             _write_mistakes(job, self.images, epochs, test, run)
@@ -184,7 +186,7 @@ def _train(
                 epochs.append(event)
                 run.record(event)
                 if event.predictions is not None:
-                    run.write_predictions(PredictionTable.of(event.predictions, job.plan.classes, job.plan.task))
+                    run.write_predictions(table_of(event.predictions, job.plan.classes, job.plan.task))
             elif isinstance(event, Checkpoint):
                 saved = manager.save(event.state)
                 on_event(saved) if saved else None
@@ -194,11 +196,29 @@ def _train(
     return epochs
 
 
-def _test(job: Job, images: ImageSet | None, run: RunDir, on_event: OnEvent) -> Evaluation | None:
+def _chosen_thresholds(job: Job, epochs: list[EpochResult], run: RunDir) -> tuple[float, ...] | None:
+    """Return the thresholds that the validation images of a multi-label run gave; every rank computes the same."""
+    if job.plan.task == "single-label":
+        return None
+    table = _last_predictions(job.plan, epochs, run)
+    return table.thresholds if isinstance(table, MultiLabelTable) else (DEFAULT_THRESHOLD,) * len(job.plan.classes)
+
+
+def _test(
+    job: Job, images: ImageSet | None, run: RunDir, thresholds: tuple[float, ...] | None, on_event: OnEvent
+) -> Evaluation | None:
     """Evaluate on the test images once, if there are any."""
     if images is None:
         return None
-    steps = evaluate(job.model, images, job.plan.input, job.device, precision=job.precision, world=job.world)
+    steps = evaluate(
+        job.model,
+        images,
+        job.plan.input,
+        job.device,
+        precision=job.precision,
+        world=job.world,
+        thresholds=thresholds,
+    )
     evaluation = drive(steps, on_event)
     run.write_predictions(evaluation.predictions, TEST_PREDICTIONS)
     return evaluation
@@ -212,7 +232,7 @@ def _final_metrics(epochs: list[EpochResult], test: Evaluation | None, recipe: R
     """
     metrics = dict(epochs[-1].metrics) if epochs else {}
     if test is not None:
-        metrics |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
+        metrics |= {"test_loss": test.loss, **{f"test_{name}": value for name, value in test.metrics.items()}}
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise Diverged(
@@ -225,26 +245,23 @@ def _final_metrics(epochs: list[EpochResult], test: Evaluation | None, recipe: R
 
 def _write_mistakes(job: Job, images: Splits, epochs: list[EpochResult], test: Evaluation | None, run: RunDir) -> None:
     """Save the images with the worst predictions, of the test images or else of the validation images."""
-    predictions = test.predictions if test else _last_predictions(epochs, run)
+    predictions = test.predictions if test else _last_predictions(job.plan, epochs, run)
     if predictions is not None and run.writes:
         shown = images["test" if test else "validation"]
         run.write_mistakes(worst_predictions(job.model, shown, job.plan.input, predictions, job.precision))
 
 
-def _last_predictions(epochs: list[EpochResult], run: RunDir) -> Predictions | None:
+def _last_predictions(plan: Plan, epochs: list[EpochResult], run: RunDir) -> PredictionTable | MultiLabelTable | None:
     """Return the last epoch's predictions; those of an epoch before a resume are only in predictions.csv."""
     if epochs and epochs[-1].predictions is not None:
-        return epochs[-1].predictions
+        return table_of(epochs[-1].predictions, plan.classes, plan.task)
     return run.read_predictions()
 
 
 def _chance_levels(images: Splits) -> dict[str, float]:
-    """Return the accuracy that always predicting the most frequent class has on each split."""
-    return {
-        split: (labels_of(image_set).bincount().max() / len(image_set)).item()
-        for split, image_set in images.items()
-        if len(image_set)
-    }
+    """Return the accuracy that always predicting the most frequent class has on each split of single-label images."""
+    labels = {split: labels_of(image_set) for split, image_set in images.items() if len(image_set)}
+    return {split: (each.bincount().max() / len(each)).item() for split, each in labels.items() if each.ndim == 1}
 
 
 def _changed_tensors(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
