@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
 
+from zoo_core.cards.fields import Task
 from zoo_core.engine.compute.as_predictions import predictions_of
 from zoo_core.engine.compute.losses import cross_entropy, probabilities
 from zoo_core.events import Predictions
-from zoo_core.metrics import for_task
-from zoo_core.multi_label import DEFAULT_THRESHOLD, MultiLabelTable
+from zoo_core.multi_label import MultiLabelTable
 
 VALIDATION = "validation_accuracy"  # the measure of the validation images
 
@@ -59,19 +60,21 @@ class EvaluatedExamples:
         """The probabilities of every example."""
         return predictions_of(self.logits, self.examples.labels, self.examples.names)
 
-    def metrics(self, measure: str) -> dict[str, float]:
-        """Return the accuracy under the name of the measure, such as "validation_accuracy".
+    @property
+    def task(self) -> Task:
+        """What the labels are of."""
+        return "single-label" if self.examples.labels.ndim == 1 else "multi-label"
 
-        Multi-label examples have a mean average precision in its place, "validation_map"; those of
-        "validation_accuracy" also have macro-F1, micro-F1 and exact match, at the thresholds with the highest F1 scores
-        on these examples.
-        """
-        if self.examples.labels.ndim == 1:
-            return {measure: self.accuracy}
-        classes = tuple(map(str, range(self.logits.shape[1])))
-        if measure != VALIDATION:
-            defaults = (DEFAULT_THRESHOLD,) * len(classes)  # they do not matter
-            table = MultiLabelTable.of(self.predictions, classes, defaults)
-            return {for_task(measure, table.task): table.mean_average_precision}
-        metrics = MultiLabelTable.of(self.predictions, classes).metrics
-        return {f"validation_{name}": value for name, value in metrics.items()}
+    @property
+    def score(self) -> float:
+        """The accuracy; of multi-label examples the mean average precision."""
+        return self.accuracy if self.task == "single-label" else self._table.mean_average_precision
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All metrics, by name; of multi-label examples at the thresholds with the highest F1 scores on them."""
+        return {"accuracy": self.accuracy} if self.task == "single-label" else self._table.metrics
+
+    @cached_property
+    def _table(self) -> MultiLabelTable:
+        return MultiLabelTable.of(self.predictions, tuple(map(str, range(self.logits.shape[1]))))

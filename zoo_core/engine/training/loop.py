@@ -29,6 +29,7 @@ from zoo_core.engine.training.optimizers import (
 )
 from zoo_core.errors import Diverged, IntegrityError
 from zoo_core.events import Checkpoint, EpochResult, Event, Progress, TrainState, never_due
+from zoo_core.metrics import for_task
 from zoo_core.recipes.recipe import Recipe
 
 AGREE_EVERY = 16  # steps after which ranks agree again on whether a checkpoint is due
@@ -157,9 +158,10 @@ class TrainingLoop:
             steps = self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
             measured = yield from self._interruptible(steps, state, epoch, progress)
             self._finite(measured.loss, epoch, progress.step - 1)
-            metrics |= measured.metrics(name)
+            metrics[for_task(name, measured.task)] = measured.score
             if name == VALIDATION:
                 predictions = measured.predictions
+                metrics |= {f"validation_{metric}": value for metric, value in measured.metrics.items()}
                 metrics |= state.extra.measure(measured)
         yield EpochResult(
             epoch + 1, self.recipe.epochs, metrics, perf_counter() - started, predictions, state.extra.kinds

@@ -39,6 +39,12 @@ def zoo_datasets() -> list[DatasetCard]:
     edition = Edition(
         name="drawn", summary="drawn", files={"meadow": FILE}, examples={"train": 96, "validation": 48, "test": 24}
     )
+    hazy = Edition(
+        name="hazy",
+        summary="hard to see",
+        files={"hazy": FILE},
+        examples={"train": 400, "validation": 200, "test": 400},
+    )
     return [
         DatasetCard(
             name="meadow",
@@ -48,7 +54,7 @@ def zoo_datasets() -> list[DatasetCard]:
             source="a test",
             classes=CLASSES,
             task="multi-label",
-            editions=(edition,),
+            editions=(edition, hazy),
             loader="zoo_meadow.data:load",
         )
     ]
