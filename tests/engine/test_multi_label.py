@@ -165,7 +165,7 @@ def test_the_worst_images_are_those_with_the_highest_loss(trained: tuple[RunResu
     assert worst["probability"] == pytest.approx(float((-losses.max()).exp()), rel=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["meadow", "meadow-features"])
+@pytest.mark.parametrize("recipe", ["meadow", pytest.param("meadow-features", marks=pytest.mark.slow)])
 def test_a_run_killed_in_an_epoch_resumes_to_the_same_bytes(
     meadow: Registry, store: Store, tmp_path: Path, recipe: str
 ) -> None:
