@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +25,11 @@ from zoo_core.engine.compute.losses import cross_entropy, probabilities
 from zoo_core.engine.compute.macro_f1 import macro_f1
 from zoo_core.engine.data.batches import labels_of, load_split
 from zoo_core.engine.evaluation.predictor import Predictor
+from zoo_core.engine.models.import_weights import import_weights
 from zoo_core.engine.training.run import execute
 from zoo_core.events import Event, Saved
 from zoo_core.registry.discovery import new_manager
+from zoo_core.registry.imported_weights import ImportedWeights
 from zoo_core.registry.registry import load_registry
 from zoo_core.runs.directory import RunDir
 from zoo_core.runs.report import render
@@ -190,6 +194,24 @@ def test_a_run_killed_in_an_epoch_resumes_to_the_same_bytes(
         "result.json",
     ):
         assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_exported_weights_bring_their_thresholds(
+    trained: tuple[RunResult, Store], meadow: Registry, tmp_path: Path
+) -> None:
+    result, store = trained
+    exported = zoo.export(result.directory, tmp_path / "meadow.safetensors")
+    imported = ImportedWeights(tmp_path / "imported")
+    import_weights(meadow.model("meadow-net"), exported.path, "mine", imported, input=None, license="CC0-1.0")
+    cards, problems = imported.load()
+    assert not problems
+    assert cards["meadow-net"][0].thresholds == RunDir.open(result.directory).thresholds()
+    known = replace(meadow, imported_weights=cards)
+    images = [drawn(24, seed=3)[n][0] for n in range(24)]
+    options: dict[str, Any] = {"precision": "float32", "registry": known, "store": store}
+    theirs = zoo.predict("meadow-net", images, weights="mine", **options)
+    assert theirs == zoo.predict(result.directory, images, **options)
+    assert theirs[0].several is not None
 
 
 def test_a_single_output_is_refused_before_anything_is_written(meadow: Registry, store: Store, tmp_path: Path) -> None:

@@ -138,6 +138,11 @@ class RunFiles:
             raise DataError(f"{self.path / THRESHOLDS} is damaged", why="thresholds are between 0 and 1")
         return thresholds
 
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Return the thresholds of a multi-label run, by class; None for a single-label run."""
+        plan = self.plan()
+        return self.read_thresholds(plan.classes) if plan.task == "multi-label" else None
+
     def read_predictions(self, name: str = PREDICTIONS) -> PredictionTable | MultiLabelTable | None:
         """Return a table of predictions; None if it does not exist.
 

@@ -103,7 +103,7 @@ class Predictor:
         model = build_model(card, num_classes=selection.num_classes, options=selection.options)
         load_weights(model, selection, store, on_event=on_event)
         origin = f"{card.name} with weights {selection.name}"
-        return cls(model, selection.input, selection.classes, origin, card)
+        return cls(model, selection.input, selection.classes, origin, card, thresholds=selection.thresholds)
 
     @classmethod
     def from_run(cls, path: Path, registry: Registry, store: Store, *, on_event: OnEvent = ignore_event) -> Predictor:
@@ -124,8 +124,7 @@ class Predictor:
         tensors = load_weights(model, plan.selection, store, on_event=on_event)
         tensors |= load_tensors(content, str(run.weights))
         fit_tensors(model, tensors, str(run.weights))
-        thresholds = run.read_thresholds(plan.classes) if plan.task == "multi-label" else None
-        return cls(model, plan.input, plan.classes, f"run {path.resolve()}", plan.model, thresholds=thresholds)
+        return cls(model, plan.input, plan.classes, f"run {path.resolve()}", plan.model, thresholds=run.thresholds())
 
     @property
     def transform(self) -> v2.Compose:
