@@ -1,4 +1,4 @@
-"""The predictions of a multi-label classifier: any number of classes per image, each with a threshold of its own."""
+"""The predictions of a multi-label classifier: any number of classes per image, each with its threshold."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def average_precision(scores: Sequence[float], positives: Sequence[bool]) -> flo
 
 
 def best_threshold(scores: Sequence[float], positives: Sequence[bool]) -> float:
-    """Return the threshold with the highest F1 score, halfway between two scores; of equals, the nearest to 0.5.
+    """Return the threshold with the highest F1 score, halfway between two scores; among equals, the one closest to 0.5.
 
     With fewer than FEWEST_POSITIVES positives it is DEFAULT_THRESHOLD.
     """

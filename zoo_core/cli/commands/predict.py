@@ -23,7 +23,9 @@ def predict(
     target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
     images: Annotated[list[str], typer.Argument(help="Image files, folders, or - for an image on standard input.")],
     weights: WeightsOption = "pretrained",
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to print.")] = 5,
+    top_k: Annotated[
+        int, typer.Option(min=1, help="How many classes to print; labels above their thresholds are all printed.")
+    ] = 5,
     precision: PrecisionOption = "auto",
     device: DeviceOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
