@@ -71,6 +71,7 @@ from .images.image_sets import (
     ImageSet as ImageSet,
     ZipImages as ZipImages,
 )
+from .multi_label import MultiLabelTable as MultiLabelTable
 from .predictions import PredictionTable as PredictionTable
 from .recipes.plan import Plan as Plan
 from .recipes.recipe import Recipe as Recipe

@@ -25,11 +25,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Class probabilities for each image of a set, in its order."""
+    """Class probabilities for each image of a set, in its order.
+
+    The label of an image is the index of its class; for multi-label data, a sorted tuple of them, which may be empty.
+    """
 
     names: tuple[str, ...]
-    labels: tuple[int, ...]
-    probabilities: tuple[tuple[float, ...], ...]  # (images, classes); each row sums to 1
+    labels: tuple[int, ...] | tuple[tuple[int, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...]  # (images, classes); each row sums to 1, unless it is multi-label
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,26 @@ METRIC_KINDS: Mapping[str, MetricKind] = MappingProxyType(  # by the name withou
         "f1": "fraction",
         "macro_f1": "fraction",
         "calibration_error": "fraction",
+        "map": "fraction",  # mean average precision
+        "map_augmented": "fraction",
+        "micro_f1": "fraction",
+        "exact_match": "fraction",
     }
 )
+
+TASK_METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # by task, the main one first
+    {
+        "single-label": ("accuracy", "balanced_accuracy", "macro_f1"),
+        "multi-label": ("map", "macro_f1", "micro_f1", "exact_match"),
+    }
+)
+
+
+def for_task(name: str, task: str) -> str:
+    """Return the name of the task's metric: "validation_map" for "validation_accuracy" of multi-label data."""
+    main = TASK_METRICS["single-label"][0]
+    split = next((prefix for prefix in SPLITS if name.startswith(f"{prefix}{main}")), None)
+    return name if split is None else f"{split}{TASK_METRICS[task][0]}{name.removeprefix(split + main)}"
 
 
 def metric_kind(name: str, declared: Mapping[str, MetricKind] | None = None) -> MetricKind:

@@ -44,6 +44,7 @@ class CalibrationBin:
 class PredictionTable(Predictions):
     """One row per image: its name, its label, the predicted class and a probability for each class."""
 
+    labels: tuple[int, ...]
     classes: tuple[str, ...]
     predicted: tuple[int, ...]  # indices into classes
     task: Task = "single-label"
@@ -52,7 +53,8 @@ class PredictionTable(Predictions):
     def of(cls, predictions: Predictions, classes: Sequence[str], task: Task = "single-label") -> Self:
         """Add the classes, and predict the likeliest one for each image (the first of equals)."""
         likeliest = tuple(row.index(max(row)) for row in predictions.probabilities)
-        return cls(predictions.names, predictions.labels, predictions.probabilities, tuple(classes), likeliest, task)
+        labels: Any = predictions.labels
+        return cls(predictions.names, labels, predictions.probabilities, tuple(classes), likeliest, task)
 
     @classmethod
     def from_csv(cls, content: bytes, task: Task = "single-label") -> Self:

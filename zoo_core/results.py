@@ -8,11 +8,15 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
+from zoo_core.errors import UsageError
 from zoo_core.metrics import Interval, MetricKind, SplitCounts, intervals, metric_kind
+from zoo_core.multi_label import LabelResult, MultiLabelTable
 from zoo_core.predictions import ClassResult, PredictionTable
 from zoo_core.recipes.reference import RecipeReference, ReferenceMetric
 
 TOLERANCE = 0.005  # of a fraction: processors round differently, so a few predictions may flip
+
+SPELLED = {"map": "mAP", "f1": "F1"}  # words of metrics' names that people write in another way
 
 Verdict = Literal["match", "no match", "not measured", "not comparable"]
 
@@ -73,13 +77,14 @@ class Evaluation:
     """The loss and the predictions of a model on a set of labeled images."""
 
     loss: float  # mean over images
-    predictions: PredictionTable = field(repr=False)
+    predictions: PredictionTable | MultiLabelTable = field(repr=False)
     model: str = ""  # which weights
     data: str = ""  # which images
     precision: str = ""  # what it was computed in: "float32" or "bfloat16"
 
     def __repr__(self) -> str:
-        measured = f"accuracy {100 * self.accuracy:.2f} %, loss {self.loss:.4g}"
+        name, value = next(iter(self.metrics.items()))
+        measured = f"{words(name)} {100 * value:.2f} %, loss {self.loss:.4g}"
         return f"<Evaluation of {self.model or 'a model'} on {self.images:,} images: {measured}>"
 
     @property
@@ -88,51 +93,64 @@ class Evaluation:
         return len(self.predictions)
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """Fractions of 1: accuracy; for multi-label images `map`, `macro_f1`, `micro_f1` and `exact_match`."""
+        table = self.predictions
+        return table.metrics if isinstance(table, MultiLabelTable) else {"accuracy": table.accuracy}
+
+    @property
     def accuracy(self) -> float:
-        """A fraction of 1."""
-        return self.predictions.accuracy
+        """A fraction of 1; raises UsageError for multi-label images, which have none."""
+        return self._single_label.accuracy
 
     @property
     def accuracy_interval(self) -> Interval:
-        """The 95 % Wilson interval of the accuracy."""
-        return self.predictions.accuracy_interval
+        """The 95 % Wilson interval of the accuracy; raises UsageError for multi-label images."""
+        return self._single_label.accuracy_interval
 
     @property
     def balanced_accuracy(self) -> float:
-        """The mean recall of the classes that have images, a fraction of 1."""
-        return self.predictions.balanced_accuracy
+        """The mean recall of the classes that have images; raises UsageError for multi-label images."""
+        return self._single_label.balanced_accuracy
 
     @property
     def macro_f1(self) -> float:
         """The mean F1 score of all classes that are labeled or predicted, a fraction of 1."""
-        return self.predictions.macro_f1
+        return self.predictions.metrics["macro_f1"]
 
     @property
-    def classes(self) -> tuple[ClassResult, ...]:
-        """Precision and recall of each class."""
+    def classes(self) -> tuple[ClassResult, ...] | tuple[LabelResult, ...]:
+        """Precision and recall of each class; for multi-label images also F1, average precision and threshold."""
         return self.predictions.class_results
 
     @property
     def confusion(self) -> tuple[tuple[int, ...], ...]:
-        """Image counts, (true class, predicted class)."""
-        return self.predictions.confusion
+        """Image counts, (true class, predicted class); raises UsageError for multi-label images."""
+        return self._single_label.confusion
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictions as plain values."""
+        table = self.predictions
+        if isinstance(table, MultiLabelTable):
+            details: dict[str, Any] = {"without_images": table.without_images}
+        else:
+            details = {"confusion": self.confusion}
         return {
             "model": self.model,
             "data": self.data,
             "images": self.images,
             "loss": self.loss,
-            "accuracy": self.accuracy,
-            "accuracy_interval": list(self.accuracy_interval),
-            "balanced_accuracy": self.balanced_accuracy,
-            "macro_f1": self.macro_f1,
-            "majority": self.predictions.majority,
+            **self.metrics,
             "precision": self.precision,
             "classes": [asdict(result) for result in self.classes],
-            "confusion": self.confusion,
+            **details,
         }
+
+    @property
+    def _single_label(self) -> PredictionTable:
+        if isinstance(self.predictions, MultiLabelTable):
+            raise UsageError("multi-label images have no accuracy and no confusion matrix", fix="see `.metrics`")
+        return self.predictions
 
 
 @dataclass(frozen=True)
@@ -192,12 +210,29 @@ class Prediction:
 
     image: str
     ranking: tuple[tuple[str, float], ...]
+    several: tuple[str, ...] | None = None  # the classes above their thresholds, likeliest first; None: single-label
 
     def __repr__(self) -> str:
-        return f"<Prediction {self.image}: {self.label} {100 * self.probability:.2f} %>"
+        chosen = ", ".join(f"{label} {100 * probability:.2f} %" for label, probability in self.chosen)
+        return f"<Prediction {self.image}: {chosen or 'none'}>"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The predicted classes: the most probable one, or for multi-label models all above their thresholds."""
+        return (self.label,) if self.several is None else self.several
+
+    @property
+    def chosen(self) -> tuple[tuple[str, float], ...]:
+        """The predicted classes with their probabilities, likeliest first."""
+        return tuple(pair for pair in self.ranking if pair[0] in self.labels)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a flat record for a table: image, label, probability, and a column for each class."""
+        """Return a flat record for a table: image, label, probability, and a column for each class.
+
+        Of a multi-label model it has `labels`, a tuple, in place of label and probability.
+        """
+        if self.several is not None:
+            return {"image": self.image, "labels": self.several, **dict(self.ranking)}
         return {"image": self.image, "label": self.label, "probability": self.probability, **dict(self.ranking)}
 
     @property
@@ -230,7 +265,7 @@ class Mistake:
 
 def words(metric: str) -> str:
     """Return a metric's name as people read it."""
-    return metric.replace("_", " ").replace("macro f1", "macro F1")
+    return " ".join(SPELLED.get(word, word) for word in metric.split("_"))
 
 
 def format_reference(name: str, reference: ReferenceMetric, kinds: Mapping[str, MetricKind] | None = None) -> str:

@@ -30,6 +30,7 @@ PACKAGES = [
         "recipes",
         "hookspecs",
         "predictions",
+        "multi_label",
         "results",
     ),
     *("progress", "store"),

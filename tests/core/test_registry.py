@@ -66,13 +66,16 @@ def test_any_other_training_drops_the_published_metrics(installed: Registry, ove
     assert installed.plan("horses-cnn", override).recipe.reference is None
 
 
-def test_multi_label_datasets_cannot_be_trained_yet(pond: Registry) -> None:
+def test_a_trainer_that_knows_one_label_per_image_refuses_others(pond: Registry) -> None:
     dataset = pond.datasets["pond"]
     assert (dataset.task, pond.plan("pond").task) == ("single-label", "single-label")
     labels = {"pond": dataset.model_copy(update={"task": "multi-label"})}
     several = replace(pond, tables={**pond.tables, "datasets": labels})
-    with pytest.raises(UsageError, match="pond is a multi-label dataset\nmulti-label is not supported yet"):
-        several.plan("pond")
+    assert several.plan("pond").task == "multi-label"
+    with pytest.raises(UsageError, match="pond is a multi-label dataset, which the trainer patient cannot use"):
+        several.plan("pond-patient")
+    with pytest.raises(UsageError, match="balance cannot be used with pond"):
+        several.plan("pond", {"balance": 0.5})
 
 
 def test_plans_written_before_tasks_existed_are_single_label(pond: Registry) -> None:

@@ -29,7 +29,7 @@ def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def monitor(metric: str, patience: int | None = None) -> Monitor:
-    return Monitor.of(RECIPE.model_copy(update={"monitor": metric, "patience": patience}))
+    return Monitor("r", metric, "best", patience)
 
 
 def epochs(metric: str, *values: float, kinds: Mapping[str, MetricKind] | None = None) -> list[EpochResult]:

@@ -19,20 +19,21 @@ from safetensors.torch import load, load_file
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-POND = """
+FEATURES = """
 import json, os
-import zoo_pond
+import zoo_NAME
 import zoo_core as zoo
 from zoo_core.registry.discovery import new_manager
 
 manager = new_manager()
-manager.register(zoo_pond)
+manager.register(zoo_NAME)
 registry = zoo.load_registry(manager=manager)
-result = zoo.run("pond-features", registry=registry, epochs=3, overrides={"precision": "float32"})
+result = zoo.run("NAME-features", registry=registry, epochs=3, overrides={"precision": "float32"})
 with open(f"result-{os.environ.get('RANK', 'alone')}.json", "w") as file:
     json.dump({"run": str(result.directory), "history": [dict(one) for one in result.history]}, file)
 """
 
+POND = FEATURES.replace("NAME", "pond")
 BEST = POND.replace("overrides={", 'overrides={"keep": "best", "patience": 1, ').replace("pond-features", "pond")
 BEST = BEST.replace("epochs=3", "epochs=9").replace("json.dump({", 'json.dump({"kept": result.kept.epoch, ')
 
@@ -122,16 +123,17 @@ def test_eval_and_predict_give_the_same_output(tmp_path: Path) -> None:
     assert predicted[1].stderr.count("3.png") == 1
 
 
-def test_features_are_shared_too(tmp_path: Path) -> None:
-    script = tmp_path / "pond.py"
-    script.write_text(POND)
-    path = os.pathsep.join([str(ROOT / "tests" / "fakes" / "zoo-pond"), os.environ.get("PYTHONPATH", "")])
+@pytest.mark.parametrize("name", ["pond", "meadow"])  # one label per image, and any number
+def test_features_are_shared_too(tmp_path: Path, name: str) -> None:
+    script = tmp_path / "features.py"
+    script.write_text(FEATURES.replace("NAME", name))
+    path = os.pathsep.join([str(ROOT / "tests" / "fakes" / f"zoo-{name}"), os.environ.get("PYTHONPATH", "")])
     output: dict[str, Any] = {}
-    for name, command in (("alone", [sys.executable]), ("0", torchrun())):
-        environment = {**os.environ, "PYTHONPATH": path, "ZOO_CACHE": str(tmp_path / f"cache-{name}")}
+    for how, command in (("alone", [sys.executable]), ("0", torchrun())):
+        environment = {**os.environ, "PYTHONPATH": path, "ZOO_CACHE": str(tmp_path / f"cache-{how}")}
         subprocess.run([*command, str(script)], cwd=tmp_path, env=environment, check=True, capture_output=True)
-        output[name] = json.loads((tmp_path / f"result-{name}.json").read_text())
-        assert len(list((tmp_path / f"cache-{name}" / "features").glob("*.safetensors"))) == 2
+        output[how] = json.loads((tmp_path / f"result-{how}.json").read_text())
+        assert len(list((tmp_path / f"cache-{how}" / "features").glob("*.safetensors"))) == 2
     output["1"] = json.loads((tmp_path / "result-1.json").read_text())
     assert output["1"] == output["0"]
     for one, two in zip(output["alone"]["history"], output["0"]["history"], strict=True):

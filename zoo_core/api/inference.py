@@ -157,11 +157,18 @@ def evaluate(
 
 
 def _measure(predictor: Predictor, images: ImageSet, world: World, on_event: OnEvent) -> Evaluation:
-    from zoo_core.engine.evaluation.evaluate import evaluate as evaluation_steps
+    from zoo_core.engine.evaluation.evaluate import evaluate as evaluation_steps, require_task
 
+    require_task(images, "single-label" if predictor.thresholds is None else "multi-label")
     precision = predictor.precision
     steps = evaluation_steps(
-        predictor.model, images, predictor.input, predictor.device, precision=precision, world=world
+        predictor.model,
+        images,
+        predictor.input,
+        predictor.device,
+        precision=precision,
+        world=world,
+        thresholds=predictor.thresholds,
     )
     return replace(
         drive(steps, on_event), model=predictor.origin, precision=str(precision.dtype).removeprefix("torch.")

@@ -10,6 +10,7 @@ from zoo_core.cards.fields import (
     FrozenModel,
     Name,
     Reference,
+    Task,
 )
 from zoo_core.metrics import MetricKind
 
@@ -28,7 +29,8 @@ class Component(FrozenModel):
     - loss: `build(**settings)` -> `loss(logits, labels)`, which returns a scalar tensor: the mean over the batch
     - metric: `build(logits, labels, **settings)` -> a finite float, over all validation images at once
 
-    Logits are (N, K) float32, labels (N,) int64; K may be 1 for two classes: see `class_logits`.
+    Logits are (N, K) float32, labels (N,) int64; K may be 1 for two classes: see `class_logits`. Multi-label data has
+    labels (N, K) float32, 1 where an image has a class and 0 elsewhere.
     """
 
     kind: ComponentKind
@@ -39,6 +41,10 @@ class Component(FrozenModel):
         default=None,
         description="a pydantic model of its settings, in a module that does not import torch; None: it has none, or "
         "only `lr` if it is an optimizer",
+    )
+    tasks: tuple[Task, ...] = Field(
+        default=("single-label",),
+        description="of a loss or a metric: the data that it understands; data of another task is refused",
     )
     metric_kind: MetricKind = Field(
         default="number", description="of a metric: fraction (shown in percent), loss or number"

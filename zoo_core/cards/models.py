@@ -79,6 +79,10 @@ class WeightsCard(FrozenModel):
     classes: tuple[str, ...] | Reference | None = Field(
         default=None, description="in logit order, or f() -> classes; None: the model's (all, head) or none (backbone)"
     )
+    thresholds: tuple[Unit, ...] | None = Field(
+        default=None,
+        description="probability from which each class is predicted, if an image may have several; None: it has one",
+    )
     license: str
     provenance: str = Field(description="where the weights come from, or how they were trained")
     reported: tuple[ReportedAccuracy, ...] = Field(
@@ -103,6 +107,16 @@ class WeightsCard(FrozenModel):
     def _a_head_names_its_backbone(self) -> Self:
         if (self.covers == "head") != (self.backbone is not None):
             raise ValueError("a head's weights name their backbone; others do not")
+        return self
+
+    @model_validator(mode="after")
+    def _a_threshold_for_each_class(self) -> Self:
+        if (
+            self.thresholds is not None
+            and isinstance(self.classes, tuple)
+            and len(self.thresholds) != len(self.classes)
+        ):
+            raise ValueError(f"{len(self.classes)} classes are named, but there are {len(self.thresholds)} thresholds")
         return self
 
 
@@ -233,6 +247,11 @@ class WeightsSelection:
         """
         classes = self.cards[-1].classes if self.cards else None
         return tuple(resolve(classes)()) if isinstance(classes, str) else classes or self.model.classes
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The probability from which the head predicts each class; None: it predicts one class for each image."""
+        return self.cards[-1].thresholds if self.has_head else None
 
     @property
     def num_classes(self) -> int:

@@ -10,6 +10,7 @@ from zoo_core.cards.fields import (
     FrozenModel,
     Name,
     Reference,
+    Task,
 )
 
 RecipeField = Literal[
@@ -48,6 +49,11 @@ class TrainerCard(FrozenModel):
     needs_weights: bool = Field(
         default=False,
         description="whether a model with random weights is refused unless the setting `allow_random` is true",
+    )
+    tasks: tuple[Task, ...] = Field(
+        default=("single-label",),
+        description="how many labels an image may have; `Job.loop` can do both with the recipe's loss. Data of another "
+        "task is refused",
     )
     uses: tuple[RecipeField, ...] = Field(
         default=WITH_OWN_LOSS,

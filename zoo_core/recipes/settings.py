@@ -240,11 +240,12 @@ Augmentation = Annotated[
 
 
 class CrossEntropy(FrozenModel):
-    """Cross-entropy; binary cross-entropy for models with a single logit."""
+    """Cross-entropy; binary cross-entropy for models with a single logit, and for each class of multi-label data."""
 
     name: Literal["cross-entropy"] = "cross-entropy"
     label_smoothing: Annotated[FiniteFloat, Field(ge=0, lt=1)] = Field(
-        default=0.0, description="share of the target that is spread evenly over all classes"
+        default=0.0,
+        description="share of the target that is spread evenly over all classes; of multi-label data, over yes and no",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 from zoo_core.cards.components import Component
-from zoo_core.cards.fields import FrozenModel
+from zoo_core.cards.fields import FrozenModel, Task
 from zoo_core.cards.trainers import RECIPE_FIELDS, TrainerCard
 from zoo_core.hookspecs import hookimpl
 from zoo_core.recipes.component_choice import Rate
@@ -15,6 +15,8 @@ from zoo_core.recipes.component_choice import Rate
 SMALL_BATCH = 32  # images; BatchNorm's statistics of fewer are too noisy to replace those of a pretrained model
 
 ALLOW_RANDOM = "train a head on a frozen backbone with random weights, which is refused otherwise"
+
+BOTH: tuple[Task, ...] = ("single-label", "multi-label")
 
 
 class SupervisedSettings(FrozenModel):
@@ -85,6 +87,7 @@ def zoo_trainers() -> list[TrainerCard]:
             summary="Trains all parameters on labeled images",
             trainer="zoo_core:SupervisedTrainer",
             settings="zoo_core:SupervisedSettings",
+            tasks=BOTH,
             uses=RECIPE_FIELDS,
         ),
         TrainerCard(
@@ -94,6 +97,7 @@ def zoo_trainers() -> list[TrainerCard]:
             settings="zoo_core:FrozenFeaturesSettings",
             needs_head=True,
             needs_weights=True,
+            tasks=BOTH,
             uses=tuple(
                 field for field in RECIPE_FIELDS if field not in ("augment", "layer_decay")
             ),  # every image goes through the backbone once, and a head is one block of layers
@@ -124,6 +128,7 @@ MACRO_F1 = Component(
     name="macro-f1",
     summary="Unweighted mean of the classes' F1 scores",
     build="zoo_core:macro_f1",
+    tasks=BOTH,
     metric_kind="fraction",
 )
 

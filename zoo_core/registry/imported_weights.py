@@ -34,6 +34,7 @@ class ImportedWeightsRecord(FrozenModel):
     covers: Literal["all", "backbone", "head"]
     backbone: Name | None = None  # the backbone weights below a head
     classes: tuple[str, ...] | None = None  # None: the model's
+    thresholds: tuple[float, ...] | None = None  # from which each class is predicted; None: one class per image
     size: PositiveInt  # bytes of the safetensors file
     sha256: Sha256
     input: ImageInput | None = None  # None: the model's
@@ -112,6 +113,7 @@ def _card(path: Path) -> WeightsCard:
         covers=record.covers,
         backbone=record.backbone,
         classes=record.classes,
+        thresholds=record.thresholds,
         file=File(sources=(source,), size=record.size, sha256=record.sha256),
         input=record.input,
         options=record.options,

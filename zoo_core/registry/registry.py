@@ -39,7 +39,7 @@ from zoo_core.registry.registry_file import (
     packaged_registry,
     read_registry,
 )
-from zoo_core.registry.trainer_limits import refuse_unsupported
+from zoo_core.registry.trainer_limits import refuse_other_task, refuse_unsupported
 
 ALWAYS_COMPARABLE = {"summary", "seed", "precision", "reference"}  # fields that published metrics do not depend on
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Registry:
 
         Raises:
             UnknownName: there is no such recipe, model, dataset, edition, trainer or key.
-            UsageError: the values do not fit, or the dataset is multi-label, which cannot be trained yet.
+            UsageError: the values do not fit, or the trainer cannot learn the dataset's task.
             DataError: `data` is neither a folder nor a CSV file, or cannot be listed.
         """
         original = _look_up("recipe", self.recipes, name)
@@ -156,9 +156,8 @@ class Registry:
         model = card.variant(recipe.model_options)  # a plan names its weights; other imported weights do not matter
         dataset = _look_up("dataset", self.datasets, recipe.dataset) if data is None else _scanned(data)
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
-        if dataset.task != "single-label":
-            raise UsageError(f"{dataset.name} is a {dataset.task} dataset", why=f"{dataset.task} is not supported yet")
         recipe, components = bind_components(recipe, self.components)
+        refuse_other_task(dataset, trainer, components, recipe)
         return Plan(
             recipe=recipe,
             model=model,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from zoo_core.cards.components import Component
+from zoo_core.cards.datasets import DatasetCard
 from zoo_core.cards.models import ModelCard
 from zoo_core.cards.trainers import RECIPE_FIELDS, RecipeField, TrainerCard
 from zoo_core.errors import UsageError
@@ -42,6 +46,32 @@ def _refuse_random(trainer: TrainerCard, model: ModelCard, recipe: Recipe) -> No
         why="random features are worth little; --set settings.allow_random=true trains on them anyway",
         fix=f"zoo run {recipe.name} " + ("--weights pretrained" if pretrained else "--set trainer=supervised"),
     )
+
+
+def refuse_other_task(
+    dataset: DatasetCard, trainer: TrainerCard, components: Iterable[Component], recipe: Recipe
+) -> None:
+    """Raise if the trainer, the loss or a metric does not understand labels of the dataset's task.
+
+    Raises:
+        UsageError: names each of them; or `balance` is set, which weighs the classes of single-label images.
+    """
+    task = dataset.task
+    unable = [f"the trainer {trainer.name}"] if task not in trainer.tasks else []
+    chosen = (component for component in components if component.kind in ("loss", "metric"))
+    unable += [f"the {one.kind} {one.name}" for one in chosen if task not in one.tasks]
+    if unable:
+        raise UsageError(
+            f"{dataset.name} is a {task} dataset, which {', '.join(unable)} cannot use",
+            why="an image may have any number of its labels" if task == "multi-label" else "each image has one label",
+            fix=f"zoo run {recipe.name} --set trainer=supervised",
+        )
+    if task == "multi-label" and recipe.balance:
+        raise UsageError(
+            f"balance cannot be used with {dataset.name}, a multi-label dataset",
+            why="it weighs images by their one label; the thresholds already suit rare classes",
+            fix=f"zoo run {recipe.name} --set balance=0",
+        )
 
 
 def _is_set(name: RecipeField, recipe: Recipe, changed_from: Recipe) -> bool:

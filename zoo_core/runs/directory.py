@@ -20,10 +20,11 @@ from zoo_core.disk.documents import dump_document
 from zoo_core.errors import DataError, ResourceError, UsageError
 from zoo_core.events import EpochResult
 from zoo_core.images.issues import DataIssue
+from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.results import Comparison, Mistake, RunResult
-from zoo_core.runs.files import PREDICTIONS, RunFiles
+from zoo_core.runs.files import PREDICTIONS, THRESHOLDS, RunFiles
 from zoo_core.runs.labels import UNLABELED, RunLabels
 from zoo_core.runs.location import create_run_folder, folder_name, link_latest
 
@@ -144,9 +145,14 @@ class RunDir(RunFiles):
         if self.writes:
             self.write_labels(self.read_labels().edited(add=labels.tags, note=labels.note or None))
 
-    def write_predictions(self, table: PredictionTable, name: str = PREDICTIONS) -> None:
-        """Write predictions.csv: image, label, prediction, then one probability per class."""
+    def write_predictions(self, table: PredictionTable | MultiLabelTable, name: str = PREDICTIONS) -> None:
+        """Write predictions.csv: image, label, prediction, then one probability per class.
+
+        The thresholds that the validation images of a multi-label run gave are written with them, to thresholds.json.
+        """
         self._write(name, table.to_csv())
+        if isinstance(table, MultiLabelTable) and name == PREDICTIONS:
+            self._write_json(THRESHOLDS, {"thresholds": dict(zip(table.classes, table.thresholds, strict=True))})
 
     def write_audit(self, issues: Sequence[DataIssue], class_counts: Mapping[Split, Mapping[str, int]]) -> None:
         """Write audit.json, if the user's own images were audited."""

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from zoo_core.disk.documents import load_document
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.metrics import MetricKind
+from zoo_core.multi_label import DEFAULT_THRESHOLD, MultiLabelTable, table_from_csv
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.runs.checkpoints import Checkpoints
@@ -24,6 +26,7 @@ from zoo_core.runs.labels import RunLabels
 from zoo_core.runs.legacy import upgrade
 
 PREDICTIONS, TEST_PREDICTIONS = "predictions.csv", "test-predictions.csv"  # of the validation and the test images
+THRESHOLDS = "thresholds.json"
 STAMP = "%Y%m%dT%H%M%SZ"  # the name of a run that was not given one: the UTC time
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -38,6 +41,7 @@ class RunFiles:
     metrics.jsonl     one line per finished epoch
     predictions.csv   label, prediction and probabilities of the validation images
     test-predictions.csv  the same for the test images
+    thresholds.json   of a multi-label run: the probability from which each class is predicted
     mistakes/         PNG files of the worst predictions and their Grad-CAM, listed in mistakes.json
     audit.json        of the user's own images: the number in each split and class, and the issues found
     weights.safetensors   the tensors that this run trained; plan.json names those of a frozen backbone
@@ -152,7 +156,27 @@ class RunFiles:
             kinds |= line.get("kinds", {})
         return kinds
 
-    def read_predictions(self, name: str = PREDICTIONS) -> PredictionTable | None:
+    def read_thresholds(self, classes: Sequence[str]) -> tuple[float, ...]:
+        """Return the thresholds of a multi-label run's classes; a run without validation images has chosen none.
+
+        Raises:
+            DataError: they are damaged.
+        """
+        found = self.read_json(THRESHOLDS).get("thresholds", {})
+        try:
+            thresholds = tuple(float(found.get(name, DEFAULT_THRESHOLD)) for name in classes)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DataError(f"{self.path / THRESHOLDS} is damaged", why=str(error)) from error
+        if not all(0 <= threshold <= 1 for threshold in thresholds):
+            raise DataError(f"{self.path / THRESHOLDS} is damaged", why="thresholds are between 0 and 1")
+        return thresholds
+
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Return the thresholds of a multi-label run, by class; None for a single-label run."""
+        plan = self.plan()
+        return self.read_thresholds(plan.classes) if plan.task == "multi-label" else None
+
+    def read_predictions(self, name: str = PREDICTIONS) -> PredictionTable | MultiLabelTable | None:
         """Return a table of predictions; None if it does not exist.
 
         Raises:
@@ -162,9 +186,10 @@ class RunFiles:
         if content is None:
             return None
         try:
-            return PredictionTable.from_csv(content)
+            table = table_from_csv(content)
         except ValueError as error:
             raise DataError(f"{self.path / name} is damaged", why=str(error)) from error
+        return table.at(self.read_thresholds(table.classes)) if isinstance(table, MultiLabelTable) else table
 
     @property
     def environment_changed(self) -> bool:

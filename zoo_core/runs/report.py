@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from zoo_core.errors import DataError, printable
 from zoo_core.metrics import MetricKind, SplitCounts, intervals, majority_of, metric_kind
+from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.recipe import Recipe
@@ -177,11 +178,13 @@ def _curves(epochs: list[dict[str, float]], kinds: Mapping[str, MetricKind], bes
 
 
 def _evaluation(run: RunDir) -> dict[str, Any]:
-    split, table = _table(run)
+    split, found = _table(run)
+    table, labels = (None, found) if isinstance(found, MultiLabelTable) else (found, None)
     many = table is not None and len(table.classes) > MANY_CLASSES
     return {
         "split": split,
         "table": table,
+        "labels": labels,
         "many_classes": many,
         "most_confused": table.most_confused(MOST_CONFUSED) if table else [],
         "interval": format_interval(table.accuracy_interval) if table else "",
@@ -190,7 +193,7 @@ def _evaluation(run: RunDir) -> dict[str, Any]:
     }
 
 
-def _table(run: RunDir) -> tuple[str, PredictionTable | None]:
+def _table(run: RunDir) -> tuple[str, PredictionTable | MultiLabelTable | None]:
     test = run.read_predictions(TEST_PREDICTIONS)
     return ("test", test) if test is not None else ("validation", run.read_predictions(PREDICTIONS))
 

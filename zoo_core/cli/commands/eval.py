@@ -10,7 +10,8 @@ import typer
 from zoo_core.cards.fields import Split
 from zoo_core.cli.console import eprint, is_first_rank, percent, print_json, print_table
 from zoo_core.cli.options import DeviceOption, Json, PrecisionOption, WeightsOption, all_names, registry
-from zoo_core.results import Evaluation, format_interval
+from zoo_core.multi_label import MultiLabelTable
+from zoo_core.results import Evaluation, format_interval, words
 
 
 def eval_(
@@ -51,7 +52,9 @@ def _as_json(evaluation: Evaluation) -> dict[str, object]:
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print accuracy and loss, a row for each class, and the confusion matrix."""
+    """Print accuracy and loss, a row for each class, and the confusion matrix; of multi-label images a longer row."""
+    if isinstance(evaluation.predictions, MultiLabelTable):
+        return _print_multi_label(evaluation, evaluation.predictions)
     measured = f"accuracy {percent(evaluation.accuracy)} of {evaluation.images:,}   loss {evaluation.loss:.4g}"
     print(f"{measured}   computed in {evaluation.precision}")
     chance, interval = percent(evaluation.predictions.majority), format_interval(evaluation.accuracy_interval)
@@ -63,6 +66,26 @@ def print_evaluation(evaluation: Evaluation) -> None:
     print()
     counts = [(name, *map(str, row)) for name, row in zip(names, evaluation.confusion, strict=True)]
     print_table(("true \\ predicted", *names), counts, right=names)
+
+
+def _print_multi_label(evaluation: Evaluation, table: MultiLabelTable) -> None:
+    """Print the metrics, and a row for each class."""
+    measured = "   ".join(f"{words(name)} {percent(value)}" for name, value in evaluation.metrics.items())
+    print(f"{measured}   of {evaluation.images:,}   loss {evaluation.loss:.4g}   computed in {evaluation.precision}\n")
+    rows = [
+        (
+            result.name,
+            f"{result.images:,}",
+            _or_dash(result.average_precision),
+            f"{result.threshold:.3f}",
+            *map(_or_dash, (result.precision, result.recall, result.f1)),
+        )
+        for result in table.class_results
+    ]
+    columns = ("images", "average precision", "threshold", "precision", "recall", "F1")
+    print_table(("class", *columns), rows, right=list(columns))
+    if table.without_images:
+        print(f"\nNot in the mAP, because no image has them: {', '.join(table.without_images)}")
 
 
 def _or_dash(fraction: float | None) -> str:

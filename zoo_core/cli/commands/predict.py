@@ -23,12 +23,14 @@ def predict(
     target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
     images: Annotated[list[str], typer.Argument(help="Image files, folders, or - for an image on standard input.")],
     weights: WeightsOption = "pretrained",
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to print.")] = 5,
+    top_k: Annotated[
+        int, typer.Option(min=1, help="How many classes to print; labels above their thresholds are all printed.")
+    ] = 5,
     precision: PrecisionOption = "auto",
     device: DeviceOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
-    """Classify images."""
+    """Classify images; of a multi-label run, print every label above its threshold."""
     known = registry(context)
     from zoo_core.api.inference import predict_each  # torch is imported here, not before
     from zoo_core.api.models import load
@@ -70,12 +72,16 @@ def _report(error: DataError | UsageError) -> DataError | UsageError:
 
 
 def _line(prediction: Prediction, top_k: int) -> str:
+    if prediction.several is not None:
+        chosen = ", ".join(f"{printable(label)} {share:.2f}" for label, share in prediction.chosen)
+        return f"{printable(prediction.image)}  {chosen or 'none'}"
     ranking = "  ".join(f"{printable(label)} {percent(share)}" for label, share in prediction.ranking[:top_k])
     return f"{printable(prediction.image)}  {ranking}"
 
 
 def _json_line(prediction: Prediction, top_k: int, origin: str) -> str:
     top = [{"label": label, "probability": probability} for label, probability in prediction.ranking[:top_k]]
-    fields = {"image": prediction.image, **top[0], "top": top, "model": origin}
+    answer = top[0] if prediction.several is None else {"labels": prediction.several}
+    fields = {"image": prediction.image, **answer, "top": top, "model": origin}
     as_ascii = not prediction.image.isprintable()  # a file name may not be valid text
     return json_.dumps(fields, ensure_ascii=as_ascii, allow_nan=False)

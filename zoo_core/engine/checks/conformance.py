@@ -19,7 +19,7 @@ from zoo_core.cards.fields import FrozenModel, resolve
 from zoo_core.cards.models import ModelCard
 from zoo_core.cards.trainers import TrainerCard
 from zoo_core.engine.checks.declared import available_offline, check_dataset, check_model
-from zoo_core.engine.checks.fixtures import EPOCHS, SMALL, noise_job, tiny_job
+from zoo_core.engine.checks.fixtures import EPOCHS, SMALL, multi_label_job, noise_job, tiny_job
 from zoo_core.engine.checks.guards import describe, guarded, tried
 from zoo_core.engine.checks.recipe_fields import NewJob, recipe_field_checks
 from zoo_core.engine.data.batches import load_split
@@ -89,6 +89,8 @@ def _trained_tiny(card: TrainerCard, settings: Mapping[str, Any]) -> Iterator[Ch
 
         yield from _training(card, new_job)
         yield from recipe_field_checks(card, new_job, "")
+        if "multi-label" in card.tasks:
+            yield from _training(card, lambda changes: multi_label_job(new_job(changes)), " (multi-label)")
 
 
 def _trained_few(

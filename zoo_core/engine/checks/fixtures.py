@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from types import MappingProxyType
@@ -101,6 +101,37 @@ class ImageSubset:
         return self.images.name(self._chosen[index])
 
 
+@dataclass(frozen=True)
+class SeveralLabels:
+    """The images of a single-label set with any number of labels each: none, the first class, all but it, or all."""
+
+    images: ImageSet
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in label order."""
+        return self.images.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the images: their labels follow from their order."""
+        return sha256(f"{self.images.fingerprint} several labels".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
+        return self.images[index][0], self.label(index)
+
+    def label(self, index: int) -> Any:  # noqa: ANN401 - a tuple, where single-label sets have an int
+        """Return one image's labels, a tuple."""
+        return ((), (0,), tuple(range(1, len(self.classes))), tuple(range(len(self.classes))))[index % 4]
+
+    def name(self, index: int) -> str:
+        """Return one image's name."""
+        return self.images.name(index)
+
+
 def always_due() -> bool:
     """Always ask for a checkpoint, to test that a trainer can resume from any point."""
     return True
@@ -114,6 +145,13 @@ def tiny_job(
     `changes` are fields of the recipe.
     """
     return noise_job(TINY, _seeded(partial(build_model, TINY)), trainer, settings, store, {**SMALL, **changes})
+
+
+def multi_label_job(job: Job) -> Job:
+    """Return the same job on the same images, of which each has any number of the classes."""
+    dataset = job.plan.dataset.model_copy(update={"task": "multi-label"})
+    images = SeveralLabels(job.train)
+    return replace(job, train=images, validation=images, plan=job.plan.model_copy(update={"dataset": dataset}))
 
 
 def few_images_job(plan: Plan, store: Store) -> Job:

@@ -1,4 +1,7 @@
-"""Losses and probabilities for models with one logit for two classes, or one logit per class."""
+"""Losses and probabilities for models with one logit for two classes, or one logit per class.
+
+Labels (N,) int64 name one class per image; those of multi-label data are (N, K) float32, 1 where an image has a class.
+"""
 
 from __future__ import annotations
 
@@ -71,10 +74,19 @@ def cross_entropy(
 ) -> Tensor:
     """Return the mean loss of logits (N, K) for labels (N,): binary cross-entropy with K = 1, else cross-entropy.
 
-    Binary cross-entropy on logits equals a sigmoid followed by BCELoss, and does not overflow. With a `weight` for each
-    class, (classes,), the loss of each image is multiplied by the weight of its label. The sum is divided by N, not by
-    the batch's sum of weights as PyTorch does: so an epoch's loss does not depend on how it is cut into batches.
+    With labels (N, K) of 0 and 1, which may have any number of ones, it is the mean binary cross-entropy over all N · K
+    of them; label smoothing s then makes 0 to s/2, and 1 to 1 - s/2. Binary cross-entropy on logits equals a sigmoid
+    followed by BCELoss, and does not overflow. With a `weight` for each class, (classes,), the loss of each image is
+    multiplied by the weight of its label. The sum is divided by N, not by the batch's sum of weights as PyTorch does:
+    so an epoch's loss does not depend on how it is cut into batches.
+
+    Raises:
+        UsageError: the labels are (N, K), and the model does not have one logit for each of the K classes.
     """
+    if labels.ndim == 2:
+        _require_one_logit_per_class(logits, labels)
+        targets = labels.float() * (1 - label_smoothing) + label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits.float(), targets)
     if weight is not None:
         losses = F.cross_entropy(class_logits(logits), labels, label_smoothing=label_smoothing, reduction="none")
         return (losses * weight.to(losses.device)[labels]).mean()
@@ -83,6 +95,15 @@ def cross_entropy(
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float())
     return F.cross_entropy(logits.float(), labels)
+
+
+def _require_one_logit_per_class(logits: Tensor, labels: Tensor) -> None:
+    if logits.shape != labels.shape:
+        raise UsageError(
+            f"the model has {logits.shape[1]} output{'s'[: logits.shape[1] > 1]} for {labels.shape[1]} classes",
+            why="an image may have any number of these classes, so each needs an output of its own",
+            fix="zoo run RECIPE --set head_units=0",
+        )
 
 
 def class_logits(logits: Tensor) -> Tensor:
@@ -95,8 +116,13 @@ def class_logits(logits: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
 
 
-def probabilities(logits: Tensor) -> Tensor:
-    """Return (N, classes) probabilities for logits (N, K); with K = 1 they are [1 - p, p]."""
+def probabilities(logits: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Return (N, classes) probabilities for logits (N, K); with K = 1 they are [1 - p, p].
+
+    Those of multi-label data are independent: each is the sigmoid of its logit.
+    """
+    if multi_label:
+        return logits.float().sigmoid()
     if logits.shape[1] == 1:
         positive = logits.float().sigmoid()
         return torch.cat([1 - positive, positive], dim=1)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Decoded images: `pixels` (N, C, H, W) uint8, `labels` (N,) int64."""
+    """Decoded images: `pixels` (N, C, H, W) uint8, `labels` as `labels_of` returns them."""
 
     pixels: Tensor
     labels: Tensor
@@ -69,8 +69,14 @@ def inference_batch_size(spec: ImageInput) -> int:
 
 
 def labels_of(images: ImageSet) -> Tensor:
-    """Return all labels, (N,) int64, without decoding images."""
-    return torch.tensor([images.label(index) for index in range(len(images))])
+    """Return all labels without decoding images: (N,) int64, or for multi-label data (N, K) float32 of 0 and 1."""
+    labels: list[Any] = [images.label(index) for index in range(len(images))]
+    if not any(isinstance(label, tuple) for label in labels):
+        return torch.tensor(labels)
+    rows = torch.zeros(len(labels), len(images.classes))
+    for row, label in zip(rows, labels, strict=True):
+        row[list(label)] = 1.0
+    return rows
 
 
 def names_of(images: ImageSet) -> tuple[str, ...]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from zoo_core.cards.fields import Task
 from zoo_core.cards.models import ImageInput
+from zoo_core.engine.compute.as_predictions import predictions_of
 from zoo_core.engine.compute.batched import infer_batches
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
-from zoo_core.engine.compute.losses import cross_entropy as loss_of, probabilities
+from zoo_core.engine.compute.losses import cross_entropy as loss_of
 from zoo_core.engine.compute.precision import FLOAT32, Precision
 from zoo_core.engine.data.batches import inference_batch_size, iter_batches, labels_of, names_of
 from zoo_core.engine.data.preprocessing import normalize_transform
 from zoo_core.engine.models.inference import optimize_for_inference
-from zoo_core.errors import IntegrityError
-from zoo_core.events import Event, Predictions
+from zoo_core.errors import DataError, IntegrityError
+from zoo_core.events import Event
 from zoo_core.images.image_sets import ImageSet
+from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
 from zoo_core.results import Evaluation
 
@@ -30,8 +33,18 @@ def evaluate(
     *,
     precision: Precision = FLOAT32,
     world: World = SINGLE_PROCESS,
+    thresholds: tuple[float, ...] | None = None,
 ) -> Generator[Event, None, Evaluation]:
     """Return the model's metrics on the images, without augmentation.
+
+    Args:
+        model: (N, C, H, W) float32 to logits (N, K).
+        images: what to evaluate on.
+        spec: the model's preprocessing.
+        device: where to compute.
+        precision: what to compute in.
+        world: the processes that share the work.
+        thresholds: of each class, for multi-label images; None: those with the highest F1 score on these images.
 
     Raises:
         DataError: an image is damaged.
@@ -45,8 +58,18 @@ def evaluate(
             why="its weights contain NaN or infinity, or the precision overflows: try --precision float32",
         )
     labels = labels_of(images)
-    mean = loss_of(logits, labels).item()
-    return summarise(probabilities(logits), labels, names_of(images), images.classes, loss=mean)
+    predictions, mean = predictions_of(logits, labels, names_of(images)), loss_of(logits, labels).item()
+    if labels.ndim == 2:
+        return Evaluation(mean, MultiLabelTable.of(predictions, images.classes, thresholds))
+    return Evaluation(mean, PredictionTable.of(predictions, images.classes))
+
+
+def require_task(images: ImageSet, task: Task) -> None:
+    """Raise DataError unless the images have as many labels each as the task says."""
+    several = any(isinstance(images.label(index), tuple) for index in range(min(1, len(images))))
+    if several != (task == "multi-label"):
+        has, predicts = ("any number of labels", "one") if several else ("one label", "any number")
+        raise DataError("the images do not fit the model", why=f"each image has {has}; the model predicts {predicts}")
 
 
 def forward_all(
@@ -71,11 +94,3 @@ def forward_all(
 
     rows = yield from infer_batches(network, batches_of, len(images), device, precision=FLOAT32, world=world, what=what)
     return rows
-
-
-def summarise(
-    rows: Tensor, labels: Tensor, names: tuple[str, ...], classes: Sequence[str], *, loss: float
-) -> Evaluation:
-    """Return the evaluation of (N, classes) probabilities against (N,) labels."""
-    predictions = Predictions(names, tuple(labels.tolist()), tuple(tuple(row) for row in rows.tolist()))
-    return Evaluation(loss, PredictionTable.of(predictions, classes))

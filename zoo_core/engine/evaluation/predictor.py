@@ -26,6 +26,7 @@ from zoo_core.engine.models.inference import FOLD_FROM, optimize_for_inference
 from zoo_core.engine.models.weights import fit_tensors, load_tensors, load_weights, pin_weights
 from zoo_core.errors import DataError, IntegrityError, PluginError, UnknownName, UsageError
 from zoo_core.events import OnEvent, ignore_event
+from zoo_core.multi_label import above
 from zoo_core.recipes.plan import Plan
 from zoo_core.registry.registry import Registry
 from zoo_core.results import Prediction
@@ -47,6 +48,7 @@ class Predictor:
     origin: str  # a description of the weights
     card: ModelCard
     precision: Precision = FLOAT32
+    thresholds: tuple[float, ...] | None = None  # of each class; None: single-label
 
     def __repr__(self) -> str:
         names = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")
@@ -101,7 +103,7 @@ class Predictor:
         model = build_model(card, num_classes=selection.num_classes, options=selection.options)
         load_weights(model, selection, store, on_event=on_event)
         origin = f"{card.name} with weights {selection.name}"
-        return cls(model, selection.input, selection.classes, origin, card)
+        return cls(model, selection.input, selection.classes, origin, card, thresholds=selection.thresholds)
 
     @classmethod
     def from_run(cls, path: Path, registry: Registry, store: Store, *, on_event: OnEvent = ignore_event) -> Predictor:
@@ -122,7 +124,7 @@ class Predictor:
         tensors = load_weights(model, plan.selection, store, on_event=on_event)
         tensors |= load_tensors(content, str(run.weights))
         fit_tensors(model, tensors, str(run.weights))
-        return cls(model, plan.input, plan.classes, f"run {path.resolve()}", plan.model)
+        return cls(model, plan.input, plan.classes, f"run {path.resolve()}", plan.model, thresholds=run.thresholds())
 
     @property
     def transform(self) -> v2.Compose:
@@ -167,7 +169,8 @@ class Predictor:
         if pixels:
             inputs = self._normalize(torch.stack(pixels).to(self.device))
             with torch.inference_mode():
-                rows = iter(probabilities(network(inputs)).tolist())
+                logits = network(inputs)
+                rows = iter(probabilities(logits, multi_label=self.thresholds is not None).tolist())
         for name, read in batch:
             yield self._ranked(name, next(rows)) if isinstance(read, Tensor) else read
 
@@ -178,7 +181,11 @@ class Predictor:
                 why="its weights contain NaN or infinity, or the precision overflows",
                 fix=f"zoo predict {self.card.name} IMAGE --precision float32",
             )
-        return Prediction(name, tuple(sorted(zip(self.classes, row, strict=True), key=lambda pair: -pair[1])))
+        ranking = tuple(sorted(zip(self.classes, row, strict=True), key=lambda pair: -pair[1]))
+        if self.thresholds is None:
+            return Prediction(name, ranking)
+        chosen = {self.classes[k] for k in above(row, self.thresholds)}
+        return Prediction(name, ranking, tuple(label for label, _ in ranking if label in chosen))
 
     @cached_property
     def _resize(self) -> v2.Compose:

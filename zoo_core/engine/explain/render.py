@@ -77,7 +77,8 @@ def _poster(explanation: Explanation, title: str) -> Figure:
     stages = explanation.stages
     figure = Figure(figsize=(11, 2.6 + 1.5 * len(stages)), layout="constrained")
     top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.6, 1.5 * len(stages)]).flatten()
-    figure.suptitle(f"{title}: {explanation.prediction.label} {explanation.prediction.probability:.1%}")
+    chosen = ", ".join(f"{label} {probability:.1%}" for label, probability in explanation.prediction.chosen)
+    figure.suptitle(f"{title}: {chosen or 'none'}")
     _draw(top, [_rgb(explanation.seen), explanation.vertical], ["as the model sees it", "vertical lines"])
     rows = below.subfigures(len(stages), 1, squeeze=False).flatten()
     for row, stage in zip(rows, stages, strict=True):

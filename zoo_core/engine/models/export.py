@@ -51,6 +51,7 @@ def export(run_path: Path, target: Path, *, dtype: Dtype = "float32", force: boo
         covers="all" if complete else "head",
         backbone=None if complete else plan.weights[-1].name,
         options=plan.model_options,
+        thresholds=run.thresholds(),
         run_sha256=hashlib.sha256(saved).hexdigest(),
     )
     rounded = {name: t.to(getattr(torch, dtype)) if t.is_floating_point() else t for name, t in tensors.items()}

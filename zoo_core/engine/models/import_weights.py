@@ -89,6 +89,7 @@ def import_weights(
         covers=matched.covers,
         backbone=metadata.backbone if metadata and matched.covers == "head" else None,
         classes=metadata.classes if metadata and matched.covers != "backbone" else None,
+        thresholds=metadata.thresholds if metadata and matched.covers != "backbone" else None,
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         input=input or (metadata.input if metadata else None),

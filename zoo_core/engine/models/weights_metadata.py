@@ -23,11 +23,13 @@ class WeightsMetadata(FrozenModel):
     covers: Literal["all", "head"]
     backbone: Name | None = None  # the backbone weights below a head
     options: Mapping[str, str | int | float | bool] = {}  # for the model's builder
+    thresholds: tuple[float, ...] | None = None  # from which each class is predicted; None: one class per image
     run_sha256: Sha256  # of the weights that the run saved
 
     def as_header(self) -> dict[str, str]:
         """Return the metadata as safetensors stores it."""
-        return {"format": "pt", KEY: self.model_dump_json()}
+        absent = {"thresholds"} if self.thresholds is None else set()
+        return {"format": "pt", KEY: self.model_dump_json(exclude=absent)}
 
     @classmethod
     def read(cls, content: bytes) -> Self | None:

@@ -35,7 +35,7 @@ class BestWeights:
     @classmethod
     def of(cls, job: Job, base: Mapping[str, Tensor]) -> BestWeights:
         """Return those of a job that has not begun."""
-        return cls(job, base, frozenset(job.model.state_dict()), Monitor.of(job.plan.recipe))
+        return cls(job, base, frozenset(job.model.state_dict()), Monitor.of(job.plan))
 
     def save(self, run: RunDir, epochs: Sequence[EpochResult]) -> None:
         """Save the epoch that has just ended, if it is the best so far.

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
 
+from zoo_core.cards.fields import Task
+from zoo_core.engine.compute.as_predictions import predictions_of
 from zoo_core.engine.compute.losses import cross_entropy, probabilities
 from zoo_core.events import Predictions
 from zoo_core.metrics import balanced_accuracy, macro_f1
+from zoo_core.multi_label import MultiLabelTable
+
+VALIDATION = "validation_accuracy"  # the measure of the validation images
 
 
 class Examples(Protocol):
@@ -18,7 +24,7 @@ class Examples(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """(N,) int64."""
+        """(N,) int64; for multi-label data (N, K) float32 of 0 and 1."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,13 +52,33 @@ class EvaluatedExamples:
 
     @property
     def accuracy(self) -> float:
-        """The fraction of examples that are classified correctly, exact: a count divided by a count."""
+        """The fraction of single-label examples that are classified correctly, exact: a count divided by a count."""
         correct = probabilities(self.logits).argmax(dim=1) == self.examples.labels
         return int(correct.sum().item()) / len(correct)
 
     @property
+    def predictions(self) -> Predictions:
+        """The probabilities of every example."""
+        return predictions_of(self.logits, self.examples.labels, self.examples.names)
+
+    @property
+    def task(self) -> Task:
+        """What the labels are of."""
+        return "single-label" if self.examples.labels.ndim == 1 else "multi-label"
+
+    @property
+    def score(self) -> float:
+        """The accuracy; of multi-label examples the mean average precision."""
+        return self.accuracy if self.task == "single-label" else self._table.mean_average_precision
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """Loss, accuracy, balanced accuracy and macro-F1, by name."""
+        """Loss and all metrics of the task by name; thresholds are those with the highest F1 scores on the examples."""
+        metrics = self._single_label_metrics if self.task == "single-label" else self._table.metrics
+        return {"loss": self.loss, **metrics}
+
+    @property
+    def _single_label_metrics(self) -> dict[str, float]:
         labels, answers = self.examples.labels, probabilities(self.logits).argmax(dim=1)
         classes = max(2, self.logits.shape[1])
         correct, labeled, predicted = (
@@ -60,13 +86,10 @@ class EvaluatedExamples:
         )
         return {
             "accuracy": self.accuracy,
-            "loss": self.loss,
             "balanced_accuracy": balanced_accuracy(correct, labeled),
             "macro_f1": macro_f1(correct, labeled, predicted),
         }
 
-    @property
-    def predictions(self) -> Predictions:
-        """The probabilities of every example."""
-        table = tuple(tuple(row) for row in probabilities(self.logits).tolist())
-        return Predictions(self.examples.names, tuple(self.examples.labels.tolist()), table)
+    @cached_property
+    def _table(self) -> MultiLabelTable:
+        return MultiLabelTable.of(self.predictions, tuple(map(str, range(self.logits.shape[1]))))

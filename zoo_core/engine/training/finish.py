@@ -12,9 +12,12 @@ from zoo_core.engine.explain.mistakes import worst_predictions
 from zoo_core.engine.training.monitor import Monitor
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import Diverged
-from zoo_core.events import EpochResult, OnEvent, Predictions, drive
+from zoo_core.events import EpochResult, OnEvent, drive
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.metrics import SplitCounts
+from zoo_core.multi_label import DEFAULT_THRESHOLD, MultiLabelTable, table_of
+from zoo_core.predictions import PredictionTable
+from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.recipe import Recipe
 from zoo_core.results import Evaluation, KeptEpoch, RunResult, compare
 from zoo_core.runs.directory import RunDir
@@ -30,9 +33,10 @@ def finish(
         Diverged: a metric is NaN or infinite.
     """
     recipe, kept = job.plan.recipe, monitor.outcome(epochs)
-    test = _test(job, images.get("test"), run, on_event)
+    validation = _kept_predictions(job.plan, epochs, kept, run)
+    test = _test(job, images.get("test"), run, _thresholds(job.plan, validation), on_event)
     metrics = _final_metrics(epochs, kept, test, recipe)
-    _write_mistakes(job, images, epochs, kept, test, run)
+    _write_mistakes(job, images, validation, test, run)
     splits = count_images(images, multi_label=job.plan.task == "multi-label")
     chance = {split: counts.majority for split, counts in splits.items() if counts.majority is not None}
     comparisons = compare(recipe.reference, metrics, chance)
@@ -52,11 +56,31 @@ def count_images(images: Splits, *, multi_label: bool = False) -> dict[str, Spli
     return counted
 
 
-def _test(job: Job, images: ImageSet | None, run: RunDir, on_event: OnEvent) -> Evaluation | None:
+def _kept_predictions(
+    plan: Plan, epochs: Sequence[EpochResult], kept: KeptEpoch | None, run: RunDir
+) -> PredictionTable | MultiLabelTable | None:
+    """Return the kept epoch's predictions; those of an epoch that is no longer in memory are in predictions.csv."""
+    if kept is not None and not kept.by and epochs[-1].predictions is not None:
+        return table_of(epochs[-1].predictions, plan.classes, plan.task)
+    return run.read_predictions()
+
+
+def _thresholds(plan: Plan, validation: PredictionTable | MultiLabelTable | None) -> tuple[float, ...] | None:
+    """Return the thresholds that the validation images of a multi-label run gave."""
+    if plan.task == "single-label":
+        return None
+    chosen = validation.thresholds if isinstance(validation, MultiLabelTable) else ()
+    return chosen or (DEFAULT_THRESHOLD,) * len(plan.classes)
+
+
+def _test(
+    job: Job, images: ImageSet | None, run: RunDir, thresholds: tuple[float, ...] | None, on_event: OnEvent
+) -> Evaluation | None:
     """Evaluate on the test images once, if there are any."""
     if images is None:
         return None
-    steps = evaluate(job.model, images, job.plan.input, job.device, precision=job.precision, world=job.world)
+    spec, device, precision = job.plan.input, job.device, job.precision
+    steps = evaluate(job.model, images, spec, device, precision=precision, world=job.world, thresholds=thresholds)
     evaluation = drive(steps, on_event)
     run.write_predictions(evaluation.predictions, TEST_PREDICTIONS)
     return evaluation
@@ -89,20 +113,12 @@ def _final_metrics(
 def _write_mistakes(
     job: Job,
     images: Splits,
-    epochs: Sequence[EpochResult],
-    kept: KeptEpoch | None,
+    validation: PredictionTable | MultiLabelTable | None,
     test: Evaluation | None,
     run: RunDir,
 ) -> None:
     """Save the images with the worst predictions, of the test images or else of the validation images."""
-    predictions = test.predictions if test else _kept_predictions(epochs, kept, run)
+    predictions = test.predictions if test else validation
     if predictions is not None and run.writes:
         shown = images["test" if test else "validation"]
         run.write_mistakes(worst_predictions(job.model, shown, job.plan.input, predictions, job.precision))
-
-
-def _kept_predictions(epochs: Sequence[EpochResult], kept: KeptEpoch | None, run: RunDir) -> Predictions | None:
-    """Return the kept epoch's predictions; those of an epoch that is no longer in memory are in predictions.csv."""
-    if kept is not None and not kept.by and epochs[-1].predictions is not None:
-        return epochs[-1].predictions
-    return run.read_predictions()

@@ -24,7 +24,7 @@ class FrozenFeaturesTrainer:
         """Train the head of the job's model in place; the backbone does not change, including its buffers."""
         settings = FrozenFeaturesSettings.model_validate(job.plan.settings)
         names = ["train_accuracy", *(["validation_accuracy"] if job.validation is not None else [])]
-        Monitor.of(job.plan.recipe).require(measured_names(job.plan.recipe, names))
+        Monitor.of(job.plan).require(measured_names(job.plan, names))
         with split_head(job.model, job.plan.model) as (backbone, head):
             source = FrozenBackbone(backbone, job, settings.feature_batch_size)
             train = yield from source.features(job.train, "training")

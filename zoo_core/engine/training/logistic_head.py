@@ -11,9 +11,9 @@ from torch import nn
 
 from zoo_core.engine.models.build import split_head
 from zoo_core.engine.training.cross_validation import FittedHead, fit_head
-from zoo_core.engine.training.examples import Examples
+from zoo_core.engine.training.examples import VALIDATION, Examples
 from zoo_core.engine.training.features import Features, FrozenBackbone
-from zoo_core.engine.training.metrics import VALIDATION, RecipeMetrics
+from zoo_core.engine.training.metrics import RecipeMetrics
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import UsageError
 from zoo_core.events import Checkpoint, EpochResult, Event, TrainState

@@ -19,9 +19,9 @@ from zoo_core.engine.data.mixing import Mixing
 from zoo_core.engine.training.batch_norm import explained_batch_norm, freeze_statistics
 from zoo_core.engine.training.batch_shards import BatchShard, split_batches
 from zoo_core.engine.training.epoch_progress import TOTALS, EpochProgress
-from zoo_core.engine.training.examples import EvaluatedExamples, Examples
+from zoo_core.engine.training.examples import VALIDATION, EvaluatedExamples, Examples
 from zoo_core.engine.training.fast_path.switch import fast_path
-from zoo_core.engine.training.metrics import VALIDATION, RecipeMetrics
+from zoo_core.engine.training.metrics import RecipeMetrics
 from zoo_core.engine.training.optimizers import (
     make_optimizer,
     optimizer_tensors,
@@ -33,6 +33,7 @@ from zoo_core.engine.training.parameter_groups import parameter_groups
 from zoo_core.engine.training.weight_average import WeightAverage
 from zoo_core.errors import Diverged, IntegrityError
 from zoo_core.events import Checkpoint, EpochResult, Event, Progress, TrainState, never_due
+from zoo_core.metrics import for_task
 from zoo_core.recipes.recipe import Recipe
 
 AGREE_EVERY = 16  # steps after which ranks agree again on whether a checkpoint is due
@@ -97,7 +98,8 @@ class TrainingLoop:
         Args:
             examples: what to train on.
             measures: metric names, such as "validation_accuracy", and the examples to compute each on. The predictions
-                of "validation_accuracy" are part of the EpochResult.
+                of "validation_accuracy" are part of the EpochResult. Multi-label examples are measured by their mean
+                average precision, and "accuracy" in the name becomes "map".
             resume: the state of a Checkpoint of this loop; on the same machine the result is the same bit for bit.
             loss: `loss(logits, *targets)`, the mean over the batch; None: the recipe's. Logits are (n, K), and K may
                 be 1 for two classes: see `class_logits`.
@@ -166,7 +168,7 @@ class TrainingLoop:
             steps = self.measure(measured_on, epoch, what=f"epoch {epoch + 1}: {name}")
             measured = yield from self._interruptible(steps, state, epoch, progress)
             self._finite(measured.loss, epoch, progress.step - 1)
-            metrics[name] = measured.accuracy
+            metrics[for_task(name, measured.task)] = measured.score
             if name == VALIDATION:
                 predictions = measured.predictions
                 details = {f"validation_{metric}": value for metric, value in measured.metrics.items()}

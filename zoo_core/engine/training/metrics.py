@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from zoo_core.cards.fields import resolve
-from zoo_core.engine.training.examples import EvaluatedExamples
+from zoo_core.engine.training.examples import VALIDATION, EvaluatedExamples
 from zoo_core.errors import PluginError, UsageError
-from zoo_core.metrics import MetricKind
+from zoo_core.metrics import TASK_METRICS, MetricKind, for_task
+from zoo_core.recipes.plan import Plan
 from zoo_core.recipes.recipe import Recipe
 
-VALIDATION = "validation_accuracy"  # the measure whose examples the metrics are computed on
 
-
-def measured_names(recipe: Recipe, measures: Collection[str]) -> list[str]:
+def measured_names(plan: Plan, measures: Collection[str]) -> list[str]:
     """Return the names of all metrics that a TrainingLoop records for these measures."""
-    names = ["loss", *measures]
+    names = ["loss", *(for_task(name, plan.task) for name in measures)]
     if VALIDATION in measures:
-        names += [f"validation_{name}" for name in ("loss", "balanced_accuracy", "macro_f1")]
-        names += [recorded_name(choice.name) for choice in recipe.metrics]
+        names += [f"validation_{name}" for name in ("loss", *TASK_METRICS[plan.task])]
+        names += [recorded_name(choice.name) for choice in plan.recipe.metrics]
     return list(dict.fromkeys(names))
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 from zoo_core.errors import UsageError
 from zoo_core.events import EpochResult
-from zoo_core.metrics import higher_is_better
-from zoo_core.recipes.recipe import Recipe
+from zoo_core.metrics import for_task, higher_is_better
+from zoo_core.recipes.plan import Plan
 from zoo_core.results import KeptEpoch, words
 
 
@@ -27,9 +27,10 @@ class Monitor:
     patience: int | None
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Monitor:
-        """Return the monitor of a recipe."""
-        return cls(recipe.name, recipe.monitor, recipe.keep, recipe.patience)
+    def of(cls, plan: Plan) -> Monitor:
+        """Return the monitor of a plan; for multi-label data, mean average precision takes the place of accuracy."""
+        recipe = plan.recipe
+        return cls(recipe.name, for_task(recipe.monitor, plan.task), recipe.keep, recipe.patience)
 
     @property
     def is_used(self) -> bool:

@@ -28,7 +28,7 @@ from zoo_core.engine.training.tensorboard import need_tensorboard, on_board
 from zoo_core.engine.training.trainer import Job
 from zoo_core.engine.training.trainer_events import started, trainer_events
 from zoo_core.events import Checkpoint, EpochResult, Event, OnEvent, drive, ignore_event, never_due
-from zoo_core.predictions import PredictionTable
+from zoo_core.multi_label import table_of
 from zoo_core.recipes.plan import Plan
 from zoo_core.registry.plugin_errors import attributed_to_plugins
 from zoo_core.results import RunResult
@@ -205,4 +205,4 @@ def _record(best: BestWeights, run: RunDir, epochs: list[EpochResult]) -> None:
     best.save(run, epochs)
     run.record(result)
     if result.predictions is not None and best.monitor.kept(epochs) == len(epochs) - 1:
-        run.write_predictions(PredictionTable.of(result.predictions, plan.classes, plan.task))
+        run.write_predictions(table_of(result.predictions, plan.classes, plan.task))

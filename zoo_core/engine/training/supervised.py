@@ -36,5 +36,5 @@ class SupervisedTrainer:
             if settings.validate_through_augmentation:
                 augmented = clean.with_augmentation(augmentation, (seed, "measure validation"))
                 measures["validation_accuracy_augmented"] = augmented
-        Monitor.of(job.plan.recipe).require(measured_names(job.plan.recipe, measures))
+        Monitor.of(job.plan).require(measured_names(job.plan, measures))
         yield from job.loop().train(train, measures, resume)
