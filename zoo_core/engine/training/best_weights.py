@@ -58,7 +58,7 @@ class BestWeights:
         self.forget_worse(run, epochs)
 
     def forget_worse(self, run: RunDir, epochs: Sequence[EpochResult]) -> None:
-        """Delete the epochs that neither the run nor a checkpoint of it needs any more."""
+        """Delete the epochs that are the best neither now nor at a checkpoint."""
         if self.monitor.keep == "last" or not run.writes or not epochs:
             return
         finished = [len(epochs), *(int(name.partition("-")[0]) for name in run.checkpoints.names())]
