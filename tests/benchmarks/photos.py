@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -91,7 +92,9 @@ def scikit_learn(train: Features, test: Features, seed: int) -> float:
     """Let scikit-learn choose among its ten default strengths."""
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     model = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=10, cv=folds, max_iter=1000, scoring="accuracy"))
-    model.fit(train.rows.numpy(), train.labels.numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about defaults that will change
+        model.fit(train.rows.numpy(), train.labels.numpy())
     return float(np.mean(model.predict(test.rows.numpy()) == test.labels.numpy()))
 
 

@@ -18,7 +18,7 @@ from zoo_core.engine.compute.losses import class_weights
 from zoo_core.engine.data.batches import load_split
 from zoo_core.engine.models.build import build_planned, state_hash
 from zoo_core.engine.models.weights import save_tensors
-from zoo_core.engine.training import feature_shards, features
+from zoo_core.engine.training import feature_shards, features, streamed_head
 from zoo_core.engine.training.cross_validation import FittedHead, assign_folds, fit_head
 from zoo_core.engine.training.feature_shards import FeatureShards
 from zoo_core.engine.training.logistic import PrincipalRows, Solution, Standardization, fit_temperature, solve
@@ -26,6 +26,12 @@ from zoo_core.engine.training.logistic_head import LogisticHeadTrainer
 from zoo_core.events import drive, ignore_event
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up which distribution a package belongs to reads every installed distribution, for every key."""
+    monkeypatch.setattr("zoo_core.engine.training.feature_key.owner_of", lambda package: package)
 
 
 def clusters(classes: int = 3, count: int = 60, width: int = 12, spread: float = 1.5) -> tuple[Tensor, Tensor]:
@@ -164,8 +170,9 @@ def test_balance_raises_the_recall_of_a_rare_class() -> None:
     assert recalls[1] > recalls[0]
 
 
-def job_for(pond: Registry, store: Store, **overrides: Any) -> Job:
-    changes = {"trainer": "logistic-head", **{key.replace("__", "."): value for key, value in overrides.items()}}
+def job_for(pond: Registry, store: Store, trainer: str = "logistic-head", **overrides: Any) -> Job:
+    few = {"settings.strengths": [1.0, 0.1], "settings.folds": 3} if trainer == "logistic-head" else {}
+    changes = {"trainer": trainer, **few, **{key.replace("__", "."): value for key, value in overrides.items()}}
     plan = pond.plan("pond-features", changes)
     torch.manual_seed(0)
     train, validation = (load_split(plan.dataset, plan.edition, split, store) for split in ("train", "validation"))
@@ -232,7 +239,16 @@ def test_a_random_frozen_backbone_is_refused(pond: Registry, installed: Registry
 
 
 def test_the_run_predicts_like_any_other(pond: Registry, with_pond: Registry, zoo: Zoo, tmp_path: Path) -> None:
-    options = ("--set", "trainer=logistic-head", "--epochs", "2", "--out", tmp_path)
+    options = (
+        "--set",
+        "trainer=logistic-head",
+        "--set",
+        "settings.strengths=[1.0]",
+        "--epochs",
+        "2",
+        "--out",
+        tmp_path,
+    )
     assert zoo("run", "pond-features", *options).code == 0
     assert zoo("eval", tmp_path / "pond-features" / "latest").code == 0
 
@@ -274,7 +290,8 @@ def test_shards_give_the_same_rows(tmp_path: Path) -> None:
 def test_sharded_features_give_the_same_head(
     pond: Registry, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: str
 ) -> None:
-    sharded, again = (job_for(pond, store, trainer=trainer, precision="float32") for _ in range(2))
+    changes = {"trainer": trainer, "precision": "float32"}
+    sharded, again = (job_for(pond, store, **changes) for _ in range(2))
     list(resolve(sharded.plan.trainer.trainer)().fit(sharded, None))
     assert len([entry for entry in store.entries() if entry.kind == "features"]) == 12 + 6
     monkeypatch.setattr(features, "SHARD_ROWS", 4096)
@@ -307,7 +324,11 @@ def test_a_killed_computation_of_features_resumes_with_the_next_shard(pond: Regi
 
 
 @pytest.mark.usefixtures("four_rows")
-def test_a_head_on_streamed_features_resumes_with_the_same_bits(pond: Registry, store: Store) -> None:
+def test_a_head_on_streamed_features_resumes_with_the_same_bits(
+    pond: Registry, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed_head, "STEPS", 1)
+    monkeypatch.setattr(streamed_head, "RATE", 0.1)
     options = {"settings__hold_bytes": 0, "settings__strengths": [1.0, 0.01]}
     straight, resumed = job_for(pond, store, **options), job_for(pond, store, **options)
     states, results = [], []
