@@ -14,6 +14,7 @@ from zoo_core.recipes.component_choice import Rate
 
 SMALL_BATCH = 32  # images; BatchNorm's statistics of fewer are too noisy to replace those of a pretrained model
 
+HOLD_FEATURES = "keep features in memory up to this many bytes, else on disk; None: an eighth of the memory"
 ALLOW_RANDOM = "train a head on a frozen backbone with random weights, which is refused otherwise"
 
 BOTH: tuple[Task, ...] = ("single-label", "multi-label")
@@ -39,6 +40,7 @@ class FrozenFeaturesSettings(FrozenModel):
 
     allow_random: bool = Field(default=False, description=ALLOW_RANDOM)
     feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
+    hold_bytes: NonNegativeInt | None = Field(default=None, description=HOLD_FEATURES)
 
 
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -7, -1))  # 100 to 0.001, two for each decade
@@ -58,6 +60,7 @@ class LogisticHeadSettings(FrozenModel):
     )
     allow_random: bool = Field(default=False, description=ALLOW_RANDOM)
     feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
+    hold_bytes: NonNegativeInt | None = Field(default=None, description=HOLD_FEATURES)
 
 
 class FinetuneSettings(FrozenModel):

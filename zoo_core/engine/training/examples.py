@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo_core.cards.fields import Task
 from zoo_core.engine.compute.as_predictions import predictions_of
 from zoo_core.engine.compute.losses import cross_entropy, probabilities
+from zoo_core.engine.compute.seeding import epoch_order
 from zoo_core.events import Predictions
 from zoo_core.metrics import balanced_accuracy, macro_f1
 from zoo_core.multi_label import MultiLabelTable
@@ -36,6 +37,16 @@ class Examples(Protocol):
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         """Yield (n, ...) float32 for each (n,) of indices; random draws depend only on the epoch and the index."""
+
+
+def order_of(examples: Examples, seed: int, epoch: int) -> Tensor:
+    """Return the order (N,) of an epoch: the examples' `order(seed, epoch)` if they have one, else any permutation.
+
+    Examples in files have one that reads each file once.
+    """
+    order = getattr(examples, "order", None)
+    found: Tensor = epoch_order(seed, epoch, len(examples.labels)) if order is None else order(seed, epoch)
+    return found
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class FrozenFeaturesTrainer:
         names = ["train_accuracy", *(["validation_accuracy"] if job.validation is not None else [])]
         Monitor.of(job.plan).require(measured_names(job.plan, names))
         with split_head(job.model, job.plan.model) as (backbone, head):
-            source = FrozenBackbone(backbone, job, settings.feature_batch_size)
+            source = FrozenBackbone(backbone, job, settings.feature_batch_size, settings.hold_bytes)
             train = yield from source.features(job.train, "training")
             measures: dict[str, Examples] = {"train_accuracy": train}
             if job.validation is not None:
