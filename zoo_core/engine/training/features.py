@@ -24,6 +24,7 @@ from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import ResourceError
 from zoo_core.events import Event, Progress
 from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.labels import Label
 
 LOG = logging.getLogger(__name__)
 
@@ -74,10 +75,10 @@ class _Part:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> tuple[Image.Image, Label]:
         return self.images[self.start + index]
 
-    def label(self, index: int) -> int:
+    def label(self, index: int) -> Label:
         return self.images.label(self.start + index)
 
     def name(self, index: int) -> str:
