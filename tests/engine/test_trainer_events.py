@@ -161,16 +161,16 @@ def test_only_the_last_epochs_predictions_stay_in_memory(pond: Registry, store: 
         if isinstance(event, EpochResult):
             seen.append(event)
 
-    import zoo_core.engine.training.run as run_module
+    import zoo_core.engine.training.finish as finish_module
 
-    original = run_module._final_metrics
+    original = finish_module._final_metrics
 
     def final(epochs: list[EpochResult], *rest: Any) -> dict[str, float]:
         alive.append(sum(epoch.predictions is not None for epoch in epochs))
         return original(epochs, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "_final_metrics", final)
+        patch.setattr(finish_module, "_final_metrics", final)
         execute(pond.plan("pond", {"epochs": 3}), store=store, out=tmp_path, on_event=count)
     assert (len(seen), alive) == (3, [1])
 
