@@ -48,7 +48,7 @@ from zoo_core.registry.discovery import new_manager
 manager = new_manager()
 manager.register(zoo_pond)
 fields = {
-    "trainer": "finetune", "settings": {"head_epochs": 1, "allow_random": True}, "precision": "float32",
+    "trainer": "finetune", "settings": {"allow_random": True}, "precision": "float32",
     "accumulate": 2, "ema": 0.5, "clip_norm": 1.0, "layer_decay": 0.5, "warmup": 0.2, "batch_size": 9,
 }
 registry, out = zoo.load_registry(manager=manager), Path(sys.argv[1])

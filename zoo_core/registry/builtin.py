@@ -10,7 +10,6 @@ from zoo_core.cards.components import Component
 from zoo_core.cards.fields import FrozenModel, Task
 from zoo_core.cards.trainers import RECIPE_FIELDS, TrainerCard
 from zoo_core.hookspecs import hookimpl
-from zoo_core.recipes.component_choice import Rate
 
 SMALL_BATCH = 32  # images; BatchNorm's statistics of fewer are too noisy to replace those of a pretrained model
 
@@ -66,10 +65,6 @@ class LogisticHeadSettings(FrozenModel):
 class FinetuneSettings(FrozenModel):
     """Settings of the `finetune` trainer."""
 
-    head_epochs: NonNegativeInt = Field(
-        default=1, description="of the recipe's epochs, how many train the head alone, on features of clean images"
-    )
-    head_lr: Rate = Field(default=1e-3, description="learning rate of those epochs; the recipe's is for all the others")
     freeze_batch_norm: bool | Literal["auto"] = Field(
         default="auto",
         description="whether BatchNorm keeps the statistics that the weights came with; auto: if fewer than "
@@ -77,7 +72,8 @@ class FinetuneSettings(FrozenModel):
     )
     allow_random: bool = Field(default=False, description="train even if the backbone has random weights")
     feature_batch_size: PositiveInt = Field(
-        default=16, description="images per forward pass of the frozen backbone, while the head is trained alone"
+        default=16,
+        description="images per forward pass of the frozen backbone, whose features the head is fitted on",
     )
 
 
@@ -107,7 +103,7 @@ def zoo_trainers() -> list[TrainerCard]:
         ),
         TrainerCard(
             name="finetune",
-            summary="Trains the head on a frozen backbone's features, then all layers",
+            summary="Fits the head by logistic regression on a frozen backbone's features, then trains all layers",
             trainer="zoo_core:FinetuneTrainer",
             settings="zoo_core:FinetuneSettings",
             needs_head=True,
