@@ -365,9 +365,9 @@ def test_fine_tuning_resumes_bit_for_bit_in_both_phases(pond: Registry, store: S
     fields = {"ema": 0.9, "layer_decay": 0.7, "augment": [{"name": "cutmix"}, {"name": "random-crop", "padding": 2}]}
     straight = job_for(pond, store, **fields)
     states = [state_of(event) for event in FinetuneTrainer().fit(straight) if isinstance(event, Checkpoint)]
-    assert {state.epoch for state in states} == {0, 1, 2, 3, 4}
+    assert {state.epoch for state in states} == {1, 2, 3, 4}
     chosen = {(state.epoch, state.step): state for state in states}
-    for where in [(0, 3), (1, 0), (2, 0), (2, 1), (3, 0), (3, 4), (4, 0)]:
+    for where in [(1, 0), (1, 1), (2, 0), (3, 0), (3, 4), (4, 0)]:
         job = job_for(pond, store, **fields)
         list(FinetuneTrainer().fit(job, chosen[where]))
         assert state_hash(job.model) == state_hash(straight.model), where

@@ -232,7 +232,7 @@ def test_a_random_frozen_backbone_is_refused(pond: Registry, installed: Registry
     with pytest.raises(UsageError, match="pond-net starts from random weights") as raised:
         pond.plan("pond-features", {"trainer": trainer, "settings.allow_random": False})
     assert raised.value.fix == "zoo run pond-features --set trainer=supervised"
-    with pytest.raises(UsageError, match="horses-inception starts from random weights") as raised:
+    with pytest.raises(UsageError, match="efficientnet-lite0 starts from random weights") as raised:
         installed.plan("transfer", {"weights": None, "trainer": trainer})
     assert raised.value.fix == "zoo run transfer --weights pretrained"
     assert "settings.allow_random=true" in raised.value.why
