@@ -116,7 +116,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
         "recipe": recipe.name,
         "trainer": recipe.trainer,
         "weights": recipe.weights or "none",
-        "lr": getattr(recipe.optimizer, "lr", None),
+        "lr": getattr(recipe.optimizer, "lr", None) if "optimizer" in plan.trainer.uses else None,
         "seed": recipe.seed,
         "planned_epochs": recipe.epochs,
     }
