@@ -94,9 +94,8 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Fractions of 1: accuracy; for multi-label images `map`, `macro_f1`, `micro_f1` and `exact_match`."""
-        table = self.predictions
-        return table.metrics if isinstance(table, MultiLabelTable) else {"accuracy": table.accuracy}
+        """Fractions of 1, those of the task; see `zoo_core.metrics.TASK_METRICS`."""
+        return self.predictions.metrics
 
     @property
     def accuracy(self) -> float:
@@ -134,7 +133,8 @@ class Evaluation:
         if isinstance(table, MultiLabelTable):
             details: dict[str, Any] = {"without_images": table.without_images}
         else:
-            details = {"confusion": self.confusion}
+            interval = list(table.accuracy_interval)
+            details = {"accuracy_interval": interval, "majority": table.majority, "confusion": table.confusion}
         return {
             "model": self.model,
             "data": self.data,

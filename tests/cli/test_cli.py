@@ -89,6 +89,7 @@ def test_show_prints_a_card(zoo: Zoo) -> None:
         "summary   Saves in the middle of an epoch",
         "trainer   zoo_pond.trainer:Patient",
         "settings  zoo_pond.settings:PatientSettings",
+        "tasks     single-label",
         "uses      epochs, batch_size, optimizer",
         "--set                      values   default  meaning",
         "settings.checkpoint_every  int > 0  2        steps between checkpoints",

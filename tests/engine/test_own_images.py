@@ -92,7 +92,7 @@ def test_a_run_on_a_csv_is_evaluated_on_its_own_split(
     assert said.code == 0, said.err
     assert "Note: 12 train, 6 validation images; always answering coral would be right for 33.3%" in said.err
     assert "  moss: 4 train, 2 validation" in said.err
-    run = tmp_path / "runs" / "pond" / "latest"
+    run = tmp_path / "runs" / table.stem / "latest"
     plan = RunDir(run).plan()
     assert plan.edition.examples == {"train": 12, "validation": 6}
     assert pond.plan_again(plan) == plan
@@ -151,7 +151,7 @@ def test_an_image_in_two_splits_stops_a_run_and_the_command_to_type_works(
     said = zoo(*shlex.split(typed), "--epochs", "1", "--out", tmp_path / "runs")
     assert said.code == 0, said.err
     assert "Note: 1 image appears in more than one split" in said.err
-    said = zoo("eval", tmp_path / "runs/pond/latest")
+    said = zoo("eval", tmp_path / "runs/latest")
     assert said.code == 0, said.err
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from zoo_core.errors import UnknownName, printable
-from zoo_core.metrics import SPLITS
+from zoo_core.metrics import SPLITS, TASK_METRICS
 from zoo_core.results import format_metric, words
 from zoo_core.runs.summary import RunSummary
 
@@ -152,11 +152,12 @@ def _accuracy_text(summary: RunSummary) -> str:
 
 
 def _other_metric(summary: RunSummary) -> str:
-    """Return the first metric of a run without any accuracy."""
+    """Return the main metric of a run without any accuracy: that of the task, otherwise the first."""
     if summary.accuracy is not None or not summary.metrics:
         return ""
-    name, value = next(iter(summary.metrics.items()))
-    return f"{words(name)} {format_metric(name, value, summary.kinds)}"
+    main = (f"{split}{TASK_METRICS['multi-label'][0]}" for split in reversed(SPLITS))
+    name = next((name for name in main if name in summary.metrics), next(iter(summary.metrics)))
+    return f"{words(name)} {format_metric(name, summary.metrics[name], summary.kinds)}"
 
 
 def _data_name(data: str) -> str:

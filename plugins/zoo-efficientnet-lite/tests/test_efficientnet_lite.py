@@ -88,7 +88,7 @@ def test_parameters_are_counted_by_hand(variant: int) -> None:
 
 
 def round_to_eight(width: float) -> int:
-    """The nearest multiple of eight that is not more than a tenth smaller."""
+    """The closest multiple of eight that is not more than a tenth smaller."""
     near = max(8, int(width + 4) // 8 * 8)
     return near + 8 if near < 0.9 * width else near
 
@@ -133,7 +133,7 @@ def legacy(tensors: Mapping[str, Tensor], path: Path) -> Path:
 
 
 def test_weights_from_a_file_are_converted_once_and_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole run with weights of our own in the published format: pull, verify, predict without a network."""
+    """A whole run with made-up weights in the published format: pull, verify, predict without a network."""
     model = network(0)
     path = legacy(published(model), tmp_path / "lite0.pth")
     content = b"".join(zoo.unpickle_weights(path))

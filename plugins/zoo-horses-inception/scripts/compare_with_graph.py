@@ -2,7 +2,7 @@
 
     python scripts/compare_with_graph.py [--images 256]
 
-The graph is TorchScript: code from elsewhere, so it runs in a process of its own. The file's SHA-256 is verified first.
+The graph is TorchScript: code from elsewhere, so it runs in a separate process. The file's SHA-256 is verified first.
 """
 
 from __future__ import annotations
