@@ -1,0 +1,36 @@
+"""Replaces the background of a picture by one color, at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+SAMPLES = 16  # pixels of the border whose colors are taken for the background's
+SUBJECT = 0.08  # a picture of which less than this share would be left stays as it is
+
+
+def flat_background(p: float, tolerance: tuple[float, float], white: float) -> Callable[[Tensor], Tensor]:
+    """Return a transform of (3, H, W) uint8: with probability `p` it fills the background with one color.
+
+    The background is every pixel whose color is near that of a pixel drawn from the picture's left, right or upper
+    border: within a tolerance that is drawn too, of 0 to 255, in the largest difference of a channel. The new color is
+    white with probability `white`, and otherwise drawn. This is crude: parts of a subject in the colors of its
+    surroundings vanish with them.
+    """
+
+    def transform(image: Tensor) -> Tensor:
+        if torch.rand(()) >= p:
+            return image
+        border = torch.cat([image[:, 0], image[:, :, 0], image[:, :, -1]], dim=1)  # (3, 2 H + W)
+        colors = border[:, torch.randint(border.shape[1], (SAMPLES,))].short()
+        nearest = (image.short()[:, None] - colors[:, :, None, None]).abs().amax(dim=0).amin(dim=0)  # (H, W)
+        low, high = tolerance
+        background = nearest <= low + (high - low) * torch.rand(())
+        if background.float().mean() > 1 - SUBJECT:
+            return image
+        fill = torch.full((3,), 255) if torch.rand(()) < white else torch.randint(256, (3,))
+        return torch.where(background, fill.to(torch.uint8)[:, None, None], image)
+
+    return transform
