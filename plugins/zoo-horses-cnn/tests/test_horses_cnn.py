@@ -45,20 +45,26 @@ def disc() -> Tensor:
 def test_a_flat_background_spares_the_subject(disc: Tensor) -> None:
     torch.manual_seed(0)
     before, subject = disc.clone(), disc[0] == 10
-    changed = flat_background(1.0, (5, 35), 1.0)(disc)
+    changed = flat_background(1.0, (5, 35), 1.0, 1.0)(disc)
     assert (changed.shape, changed.dtype) == (disc.shape, torch.uint8)
     assert torch.equal(changed[:, subject], disc[:, subject])
     assert (changed[:, ~subject] == 255).all()
     assert torch.equal(disc, before)
-    colored = flat_background(1.0, (5, 35), 0.0)(disc)[:, ~subject]
+    colored = flat_background(1.0, (5, 35), 0.0, 1.0)(disc)[:, ~subject]
     assert len(colored.unique(dim=1).T) == 1
     assert not (colored == 255).all()
 
 
 def test_a_picture_that_would_vanish_stays(disc: Tensor) -> None:
     plain = torch.full((3, 40, 40), 90, dtype=torch.uint8)
-    assert torch.equal(flat_background(1.0, (5, 35), 1.0)(plain), plain)
-    assert torch.equal(flat_background(0.0, (5, 35), 1.0)(disc), disc)
+    assert torch.equal(flat_background(1.0, (5, 35), 1.0, 1.0)(plain), plain)
+    assert torch.equal(flat_background(0.0, (5, 35), 1.0, 1.0)(disc), disc)
+
+
+def test_before_a_flat_background_a_subject_shrinks(disc: Tensor) -> None:
+    torch.manual_seed(0)
+    darks = [int((flat_background(1.0, (5, 35), 1.0, 0.4)(disc)[0] < 60).sum()) for _ in range(20)]
+    assert 0.4**2 * int((disc[0] == 10).sum()) * 0.7 < min(darks) < max(darks) <= int((disc[0] == 10).sum())
 
 
 def test_the_best_recipe_trains_the_notebooks_network() -> None:

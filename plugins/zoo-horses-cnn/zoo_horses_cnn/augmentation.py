@@ -6,31 +6,53 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 SAMPLES = 16  # pixels of the border whose colors are taken for the background's
 SUBJECT = 0.08  # a picture of which less than this share would be left stays as it is
 
 
-def flat_background(p: float, tolerance: tuple[float, float], white: float) -> Callable[[Tensor], Tensor]:
+def flat_background(
+    p: float, tolerance: tuple[float, float], white: float, smallest: float
+) -> Callable[[Tensor], Tensor]:
     """Return a transform of (3, H, W) uint8: with probability `p` it fills the background with one color.
 
     The background is every pixel whose color is near that of a pixel drawn from the picture's left, right or upper
     border: within a tolerance that is drawn too, of 0 to 255, in the largest difference of a channel. The new color is
     white with probability `white`, and otherwise drawn. This is crude: parts of a subject in the colors of its
     surroundings vanish with them.
+
+    The picture is then scaled, by a factor between `smallest` and 1, and placed at random on more of the same color.
     """
 
     def transform(image: Tensor) -> Tensor:
         if torch.rand(()) >= p:
             return image
-        border = torch.cat([image[:, 0], image[:, :, 0], image[:, :, -1]], dim=1)  # (3, 2 H + W)
-        colors = border[:, torch.randint(border.shape[1], (SAMPLES,))].short()
-        nearest = (image.short()[:, None] - colors[:, :, None, None]).abs().amax(dim=0).amin(dim=0)  # (H, W)
-        low, high = tolerance
-        background = nearest <= low + (high - low) * torch.rand(())
+        background = _background(image, tolerance)
         if background.float().mean() > 1 - SUBJECT:
             return image
         fill = torch.full((3,), 255) if torch.rand(()) < white else torch.randint(256, (3,))
-        return torch.where(background, fill.to(torch.uint8)[:, None, None], image)
+        color = fill.to(torch.uint8)[:, None, None]
+        return _placed(torch.where(background, color, image), color, smallest + (1 - smallest) * torch.rand(()).item())
 
     return transform
+
+
+def _background(image: Tensor, tolerance: tuple[float, float]) -> Tensor:
+    """Return which pixels (H, W) have a color like the border's."""
+    border = torch.cat([image[:, 0], image[:, :, 0], image[:, :, -1]], dim=1)  # (3, 2 H + W)
+    colors = border[:, torch.randint(border.shape[1], (SAMPLES,))].short()
+    nearest = (image.short()[:, None] - colors[:, :, None, None]).abs().amax(dim=0).amin(dim=0)
+    low, high = tolerance
+    return nearest <= low + (high - low) * torch.rand(())
+
+
+def _placed(image: Tensor, color: Tensor, scale: float) -> Tensor:
+    """Return the image, scaled down and placed at random, on a canvas of its size in one color (3, 1, 1)."""
+    height, width = (max(1, round(scale * side)) for side in image.shape[1:])
+    top, left = (
+        int(torch.randint(side - part + 1, ())) for side, part in zip(image.shape[1:], (height, width), strict=True)
+    )
+    canvas = color.expand(image.shape).clone()
+    canvas[:, top : top + height, left : left + width] = F.resize(image, [height, width], antialias=True)
+    return canvas
