@@ -22,7 +22,8 @@ def flat_background(
     white with probability `white`, and otherwise drawn. This is crude: parts of a subject in the colors of its
     surroundings vanish with them.
 
-    The picture is then scaled, by a factor between `smallest` and 1, and placed at random on more of the same color.
+    The picture's height and width are then scaled, each by a factor between `smallest` and 1, and it is placed at
+    random on more of the same color: being higher than wide does not make a human of a rearing horse.
     """
 
     def transform(image: Tensor) -> Tensor:
@@ -33,7 +34,7 @@ def flat_background(
             return image
         fill = torch.full((3,), 255) if torch.rand(()) < white else torch.randint(256, (3,))
         color = fill.to(torch.uint8)[:, None, None]
-        return _placed(torch.where(background, color, image), color, smallest + (1 - smallest) * torch.rand(()).item())
+        return _placed(torch.where(background, color, image), color, smallest)
 
     return transform
 
@@ -47,12 +48,14 @@ def _background(image: Tensor, tolerance: tuple[float, float]) -> Tensor:
     return nearest <= low + (high - low) * torch.rand(())
 
 
-def _placed(image: Tensor, color: Tensor, scale: float) -> Tensor:
+def _placed(image: Tensor, color: Tensor, smallest: float) -> Tensor:
     """Return the image, scaled down and placed at random, on a canvas of its size in one color (3, 1, 1)."""
-    height, width = (max(1, round(scale * side)) for side in image.shape[1:])
-    top, left = (
-        int(torch.randint(side - part + 1, ())) for side, part in zip(image.shape[1:], (height, width), strict=True)
-    )
+    spans = []
+    for side in image.shape[1:]:
+        length = max(1, round(side * (smallest + (1 - smallest) * torch.rand(()).item())))
+        start = int(torch.randint(side - length + 1, ()))
+        spans.append(slice(start, start + length))
     canvas = color.expand(image.shape).clone()
-    canvas[:, top : top + height, left : left + width] = F.resize(image, [height, width], antialias=True)
+    part = canvas[:, spans[0], spans[1]]
+    part.copy_(F.resize(image, list(part.shape[1:]), antialias=True))
     return canvas

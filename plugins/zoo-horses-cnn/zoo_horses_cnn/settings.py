@@ -18,6 +18,7 @@ class FlatBackgroundSettings(BaseModel, extra="forbid"):
         default=(5, 35), description="smallest and largest difference from a color of the border, 0 to 255"
     )
     smallest: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.5, description="smallest factor by which a picture is scaled once its background is one color"
+        default=0.5,
+        description="smallest factor for the height and the width of a picture whose background was replaced",
     )
     white: Fraction = Field(default=0.5, description="probability that the new background is white, not a random color")
