@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 from torchvision.transforms.v2 import functional as F
 
 SAMPLES = 16  # pixels of the border whose colors are taken for the background's
-SUBJECT = 0.08  # a picture of which less than this share would be left stays as it is
+AROUND = 5  # width of the square whose majority decides on its middle, in pixels
+SUBJECT = 0.12  # a picture of which less than this share would be left stays as it is
 
 
 def flat_background(
@@ -17,10 +19,10 @@ def flat_background(
 ) -> Callable[[Tensor], Tensor]:
     """Return a transform of (3, H, W) uint8: with probability `p` it fills the background with one color.
 
-    The background is every pixel whose color is near that of a pixel drawn from the picture's left, right or upper
-    border: within a tolerance that is drawn too, of 0 to 255, in the largest difference of a channel. The new color is
-    white with probability `white`, and otherwise drawn. This is crude: parts of a subject in the colors of its
-    surroundings vanish with them.
+    The background is what is seen from the picture's border, along rows and columns, through colors near those of
+    pixels that are drawn from its left, right and upper border: within a tolerance that is drawn too, of 0 to 255, in
+    the largest difference of a channel. The new color is white with probability `white`, and otherwise drawn. This is
+    crude: parts of a subject in the colors of its surroundings vanish with them.
 
     The picture's height and width are then scaled, each by a factor between `smallest` and 1, and it is placed at
     random on more of the same color: being higher than wide does not make a human of a rearing horse.
@@ -40,12 +42,16 @@ def flat_background(
 
 
 def _background(image: Tensor, tolerance: tuple[float, float]) -> Tensor:
-    """Return which pixels (H, W) have a color like the border's."""
+    """Return which pixels (H, W) are seen from the border through colors like the border's."""
     border = torch.cat([image[:, 0], image[:, :, 0], image[:, :, -1]], dim=1)  # (3, 2 H + W)
     colors = border[:, torch.randint(border.shape[1], (SAMPLES,))].short()
     nearest = (image.short()[:, None] - colors[:, :, None, None]).abs().amax(dim=0).amin(dim=0)
     low, high = tolerance
-    return nearest <= low + (high - low) * torch.rand(())
+    alike = (nearest <= low + (high - low) * torch.rand(())).float()
+    # mostly alike, so that a blade of grass does not end what is seen
+    clear = (avg_pool2d(alike[None], AROUND, stride=1, padding=AROUND // 2, count_include_pad=False)[0] > 0.5).long()
+    seen = [clear.cumprod(0), clear.flip(0).cumprod(0).flip(0), clear.cumprod(1), clear.flip(1).cumprod(1).flip(1)]
+    return torch.stack(seen).any(dim=0)
 
 
 def _placed(image: Tensor, color: Tensor, smallest: float) -> Tensor:
