@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import accuracy
 import documented_numbers
 import performance
 import reliability
@@ -49,6 +50,7 @@ def pages() -> dict[Path, str]:
         HERE / "reference" / "hooks.md": HEAD + "# Hooks\n\n" + "\n".join(_hooks()),
         HERE / "reference" / "trainers.md": HEAD + "# Writing a trainer\n\n" + "\n".join(_trainers()),
         HERE / "reference" / "testing.md": HEAD + "# Testing a plugin\n\n" + "\n".join(_testing()),
+        HERE / "explanation" / "accuracy.md": HEAD + "\n".join(accuracy.accuracy(load_registry(), accuracy.measured())),
         HERE / "explanation" / "performance.md": HEAD + "\n".join(performance.performance(performance.measured())),
         HERE / "explanation" / "scaling.md": HEAD + "\n".join(performance.scaling(performance.measured())),
         HERE / "explanation" / "reliability.md": HEAD + "\n".join(reliability.reliability(reliability.ledger())),

@@ -225,6 +225,14 @@ def test_supervised_measures_clean_and_augmented_validation_images(pond: Registr
     assert len(last.predictions.labels) == 24
 
 
+def test_supervised_leaves_training_images_unmeasured_on_request(pond: Registry, store: Store) -> None:
+    measured, spared = job_for(pond, "pond", store), job_for(pond, "pond", store, **{"settings.measure_train": False})
+    (*_, last) = results(SupervisedTrainer().fit(spared))
+    (*_, expected) = results(SupervisedTrainer().fit(measured))
+    assert set(expected.metrics) - set(last.metrics) == {"train_accuracy"}
+    assert all(value == expected.metrics[name] for name, value in last.metrics.items())
+
+
 def test_validation_images_are_not_augmented(pond: Registry, store: Store) -> None:
     job = job_for(pond, "pond", store, augment=[{"name": "rotation", "degrees": 90}])
     (*_, last) = results(SupervisedTrainer().fit(job))

@@ -29,6 +29,10 @@ class SupervisedSettings(FrozenModel):
     hold_bytes: NonNegativeInt | None = Field(
         default=None, description="keep decoded images in memory up to this many bytes; None: an eighth of the memory"
     )
+    measure_train: bool = Field(
+        default=True,
+        description="measure accuracy on the training images after every epoch; false saves a pass over them",
+    )
     validate_through_augmentation: bool = Field(
         default=False, description="also augment validation images: reproduces a common mistake, for comparison"
     )

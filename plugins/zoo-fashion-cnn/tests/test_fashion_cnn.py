@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from zoo_fashion_cnn.data import read_idx
+from zoo_fashion_cnn.fashion_net import FashionNet
 from zoo_fashion_cnn.model import FashionCNN
 
 import zoo_core as zoo
@@ -29,6 +30,34 @@ def test_the_network_is_the_sources() -> None:
     model, images = FashionCNN(), torch.randn(4, 1, 28, 28)
     torch.testing.assert_close(model(images), as_printed(model, images))
     assert [name for name, _ in model.named_children()] == ["layer1", "layer2", "fc1", "fc2"]
+
+
+def test_fashion_net_is_not_larger_than_the_notebooks_network() -> None:
+    net, notebooks = FashionNet(), FashionCNN()
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in net.named_children()}
+    assert sizes == {"stem": 4_848, "middle": 92_544, "last": 221_760, "fc": 970}
+    assert sum(sizes.values()) == 320_122
+    assert sum(sizes.values()) <= sum(p.numel() for p in notebooks.parameters()) == 333_898
+
+
+def test_fashion_net_halves_its_maps_twice() -> None:
+    net, images = FashionNet(5).eval(), torch.randn(3, 1, 28, 28)
+    stem = net.stem(images)
+    middle = net.middle(stem)
+    assert (stem.shape, middle.shape) == ((3, 32, 14, 14), (3, 64, 7, 7))
+    features = net.last(middle)
+    assert features.shape == (3, 96, 1, 1)
+    assert torch.equal(net(images), net.fc(features.flatten(1)))
+    assert net(images).shape == (3, 5)
+
+
+@pytest.mark.parametrize("recipe", ["fashion-cnn-best", "fashion-net"])
+def test_the_best_recipes_train_on_all_images_and_test_once(recipe: str) -> None:
+    plan = zoo.load_registry().plan(recipe)
+    assert plan.edition.examples == {"train": 60_000, "test": 10_000}
+    assert plan.model.parameters <= 333_898
+    assert plan.weights == ()
+    assert plan.recipe.keep == "last"  # nothing is chosen by an image that is tested on
 
 
 @pytest.mark.parametrize(("split", "each"), [("train", 600), ("test", 100)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo_core import ImageInput, ModelCard, hookimpl
+from zoo_core import Component, ImageInput, ModelCard, hookimpl
 
 
 def _card(name: str, summary: str, *, size: int, parameters: int) -> ModelCard:
@@ -36,4 +36,18 @@ def zoo_models() -> list[ModelCard]:
             size=300,
             parameters=44_884_001,
         ),
+    ]
+
+
+@hookimpl
+def zoo_components() -> list[Component]:
+    """Return the augmentation against a change of backgrounds."""
+    return [
+        Component(
+            kind="augmentation",
+            name="flat-background",
+            summary="Fill the background of a picture, as far as its border shows it, with one color",
+            build="zoo_horses_cnn.augmentation:flat_background",
+            settings="zoo_horses_cnn.settings:FlatBackgroundSettings",
+        )
     ]

@@ -17,7 +17,8 @@ class SupervisedTrainer:
     """Trains the model, or the part that `freeze_until` does not freeze.
 
     After each epoch it measures, in evaluation mode, `train_accuracy` on the training images as they are trained on
-    (augmented, with separate random draws) and `validation_accuracy` on the clean validation images.
+    (augmented, with separate random draws), unless `measure_train` is off, and `validation_accuracy` on the clean
+    validation images.
     """
 
     def fit(self, job: Job, resume: TrainState | None = None) -> Iterator[Event]:
@@ -27,9 +28,9 @@ class SupervisedTrainer:
         if settings.freeze_until is not None:
             freeze_until(job.model, settings.freeze_until)
         train = job.examples("train", max_bytes=settings.hold_bytes)
-        measures: dict[str, Examples] = {
-            "train_accuracy": train.with_augmentation(augmentation, (seed, "measure train"))
-        }
+        measures: dict[str, Examples] = {}
+        if settings.measure_train:
+            measures["train_accuracy"] = train.with_augmentation(augmentation, (seed, "measure train"))
         if job.validation is not None:
             clean = job.examples("validation", max_bytes=settings.hold_bytes)
             measures["validation_accuracy"] = clean
