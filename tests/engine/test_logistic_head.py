@@ -13,15 +13,25 @@ from torch import Tensor
 
 from tests.conftest import Zoo
 from zoo_core import Checkpoint, DataError, EpochResult, Job, Progress, Registry, Store, UsageError
+from zoo_core.cards.fields import resolve
 from zoo_core.engine.compute.losses import class_weights
 from zoo_core.engine.data.batches import load_split
 from zoo_core.engine.models.build import build_planned, state_hash
+from zoo_core.engine.models.weights import save_tensors
+from zoo_core.engine.training import feature_shards, features, streamed_head
 from zoo_core.engine.training.cross_validation import FittedHead, assign_folds, fit_head
+from zoo_core.engine.training.feature_shards import FeatureShards
 from zoo_core.engine.training.logistic import PrincipalRows, Solution, Standardization, fit_temperature, solve
 from zoo_core.engine.training.logistic_head import LogisticHeadTrainer
 from zoo_core.events import drive, ignore_event
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up which distribution a package belongs to reads every installed distribution, for every key."""
+    monkeypatch.setattr("zoo_core.engine.training.feature_key.owner_of", lambda package: package)
 
 
 def clusters(classes: int = 3, count: int = 60, width: int = 12, spread: float = 1.5) -> tuple[Tensor, Tensor]:
@@ -160,8 +170,9 @@ def test_balance_raises_the_recall_of_a_rare_class() -> None:
     assert recalls[1] > recalls[0]
 
 
-def job_for(pond: Registry, store: Store, **overrides: Any) -> Job:
-    changes = {"trainer": "logistic-head", **{key.replace("__", "."): value for key, value in overrides.items()}}
+def job_for(pond: Registry, store: Store, trainer: str = "logistic-head", **overrides: Any) -> Job:
+    few = {"settings.strengths": [1.0, 0.1], "settings.folds": 3} if trainer == "logistic-head" else {}
+    changes = {"trainer": trainer, **few, **{key.replace("__", "."): value for key, value in overrides.items()}}
     plan = pond.plan("pond-features", changes)
     torch.manual_seed(0)
     train, validation = (load_split(plan.dataset, plan.edition, split, store) for split in ("train", "validation"))
@@ -228,6 +239,106 @@ def test_a_random_frozen_backbone_is_refused(pond: Registry, installed: Registry
 
 
 def test_the_run_predicts_like_any_other(pond: Registry, with_pond: Registry, zoo: Zoo, tmp_path: Path) -> None:
-    options = ("--set", "trainer=logistic-head", "--epochs", "2", "--out", tmp_path)
+    options = (
+        "--set",
+        "trainer=logistic-head",
+        "--set",
+        "settings.strengths=[1.0]",
+        "--epochs",
+        "2",
+        "--out",
+        tmp_path,
+    )
     assert zoo("run", "pond-features", *options).code == 0
     assert zoo("eval", tmp_path / "pond-features" / "latest").code == 0
+
+
+def shards_of(rows: Tensor, folder: Path) -> FeatureShards:
+    """Write rows as the cache does, in shards of four."""
+    parts: list[Path | Tensor] = []
+    for number, part in enumerate(torch.split(rows, feature_shards.SHARD_ROWS)):
+        path = folder / f"{number}.safetensors"
+        path.write_bytes(save_tensors({"features": part}))
+        parts.append(path)
+    return FeatureShards.of(parts)
+
+
+@pytest.fixture
+def four_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_shards, "SHARD_ROWS", 4)
+    monkeypatch.setattr(features, "SHARD_ROWS", 4)
+
+
+@pytest.mark.usefixtures("four_rows")
+def test_shards_give_the_same_rows(tmp_path: Path) -> None:
+    rows = torch.randn(38, 3)
+    shards = shards_of(rows, tmp_path)
+    assert torch.equal(shards.load(), rows)
+    assert torch.equal(torch.cat(list(shards.chunks())), rows)
+    order = shards.order(0, 0)
+    assert order.sort().values.tolist() == list(range(38))
+    assert not torch.equal(order, shards.order(0, 1))
+    for given, found in zip(torch.split(order, 5), shards.stream(torch.split(order, 5)), strict=True):
+        assert torch.equal(found, rows[given])
+    moments, streamed = Standardization.of(rows), Standardization.of_chunks(shards.chunks())
+    torch.testing.assert_close(streamed.mean, moments.mean)
+    torch.testing.assert_close(streamed.scale, moments.scale)
+
+
+@pytest.mark.usefixtures("four_rows")
+@pytest.mark.parametrize("trainer", ["frozen-features", "logistic-head"])
+def test_sharded_features_give_the_same_head(
+    pond: Registry, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: str
+) -> None:
+    changes = {"trainer": trainer, "precision": "float32"}
+    sharded, again = (job_for(pond, store, **changes) for _ in range(2))
+    list(resolve(sharded.plan.trainer.trainer)().fit(sharded, None))
+    assert len([entry for entry in store.entries() if entry.kind == "features"]) == 12 + 6
+    monkeypatch.setattr(features, "SHARD_ROWS", 4096)
+    monkeypatch.setattr(feature_shards, "SHARD_ROWS", 4096)
+    whole = replace(again, store=Store(tmp_path / "whole"))
+    list(resolve(whole.plan.trainer.trainer)().fit(whole, None))
+    for name, tensor in whole.model.state_dict().items():  # batches of 4 and of 16 images round differently
+        torch.testing.assert_close(sharded.model.state_dict()[name], tensor, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("four_rows")
+def test_a_killed_computation_of_features_resumes_with_the_next_shard(pond: Registry, store: Store) -> None:
+    first = job_for(pond, store)
+    events = LogisticHeadTrainer().fit(first)
+    for event in events:
+        if isinstance(event, Progress) and event.done == 12:
+            break
+    events.close()  # type: ignore[attr-defined]
+    kept = [entry for entry in store.entries() if entry.kind == "features"]
+    assert len(kept) in (2, 3)
+    job = job_for(pond, store)
+    done = [event for event in LogisticHeadTrainer().fit(job) if isinstance(event, Progress)]
+    assert sum(event.what == "training features (cached)" for event in done) == len(kept)
+    assert [event.done for event in done if event.what == "training features"][-1] == 48
+    kept[0].path.write_bytes(b"damaged")
+    again = job_for(pond, store)
+    done = [event for event in LogisticHeadTrainer().fit(again) if isinstance(event, Progress)]
+    assert sum(event.what == "training features (cached)" for event in done) == 11
+    assert state_hash(again.model) == state_hash(job.model)
+
+
+@pytest.mark.usefixtures("four_rows")
+def test_a_head_on_streamed_features_resumes_with_the_same_bits(
+    pond: Registry, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed_head, "STEPS", 1)
+    monkeypatch.setattr(streamed_head, "RATE", 0.1)
+    options = {"settings__hold_bytes": 0, "settings__strengths": [1.0, 0.01]}
+    straight, resumed = job_for(pond, store, **options), job_for(pond, store, **options)
+    states, results = [], []
+    for event in LogisticHeadTrainer().fit(straight):
+        if isinstance(event, Checkpoint):
+            tensors = {name: tensor.clone() for name, tensor in event.state.tensors.items()}
+            states.append(replace(event.state, tensors=tensors))
+        results += [event] if isinstance(event, EpochResult) else []
+    assert len(results) == 1
+    assert results[0].metrics["validation_accuracy"] == 1
+    rest = list(LogisticHeadTrainer().fit(resumed, states[len(states) // 2]))
+    assert state_hash(resumed.model) == state_hash(straight.model)
+    assert [event.metrics for event in rest if isinstance(event, EpochResult)] == [results[0].metrics]

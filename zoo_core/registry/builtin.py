@@ -11,6 +11,7 @@ from zoo_core.cards.fields import FrozenModel
 from zoo_core.cards.trainers import RECIPE_FIELDS, TrainerCard
 from zoo_core.hookspecs import hookimpl
 
+HOLD_FEATURES = "keep features in memory up to this many bytes, else on disk; None: an eighth of the memory"
 ALLOW_RANDOM = "train a head on a frozen backbone with random weights, which is refused otherwise"
 
 
@@ -34,6 +35,7 @@ class FrozenFeaturesSettings(FrozenModel):
 
     allow_random: bool = Field(default=False, description=ALLOW_RANDOM)
     feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
+    hold_bytes: NonNegativeInt | None = Field(default=None, description=HOLD_FEATURES)
 
 
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -7, -1))  # 100 to 0.001, two for each decade
@@ -53,6 +55,7 @@ class LogisticHeadSettings(FrozenModel):
     )
     allow_random: bool = Field(default=False, description=ALLOW_RANDOM)
     feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
+    hold_bytes: NonNegativeInt | None = Field(default=None, description=HOLD_FEATURES)
 
 
 @hookimpl

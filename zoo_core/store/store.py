@@ -136,6 +136,16 @@ class Store:
                 path.unlink()
         return None
 
+    def cached_path(self, key: str) -> Path | None:
+        """Return the file of the features cached under a key, or None; a damaged one is deleted, as by `get_cached`."""
+        for path in self._features(key):
+            with suppress(OSError):  # another process deleted it, or a damaged copy cannot be deleted
+                if hash_of(path) == path.stem.partition("-")[2]:
+                    return path
+                failpoint("store.forget")
+                path.unlink()
+        return None
+
     def put_cached(self, key: str, content: bytes) -> Path:
         """Cache computed features; `key` is the SHA-256 of what they were computed from, in hexadecimal digits."""
         name = f"{key}-{hashlib.sha256(content).hexdigest()}.safetensors"

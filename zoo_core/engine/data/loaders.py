@@ -168,10 +168,15 @@ def load_examples(
         max_bytes: how many bytes of decoded images fit; None: an eighth of the machine's memory.
         world: the processes on one machine share its memory.
     """
-    budget = _memory_bytes() // MEMORY_FRACTION // world.local_count if max_bytes is None else max_bytes
+    budget = memory_budget(world) if max_bytes is None else max_bytes
     if len(images) * spec.channels * spec.size**2 <= budget:
         return InMemoryImages(decode_all(images, spec), spec)
     return StreamedImages(images, spec, labels_of(images), names_of(images))
+
+
+def memory_budget(world: World = SINGLE_PROCESS) -> int:
+    """Return how many bytes of one split a process may keep in memory: an eighth, shared by the machine's processes."""
+    return _memory_bytes() // MEMORY_FRACTION // world.local_count
 
 
 def _memory_bytes() -> int:

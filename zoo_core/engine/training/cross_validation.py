@@ -53,7 +53,8 @@ class FittedHead:
     """A linear head for plain features: standardization and temperature are folded in.
 
     `weight` (K, D) and `bias` (K,) are float64. `held_out` (N, K) are the logits of each image from the fold that was
-    not trained on it, with the temperature; NaN for the only image of a class, which is in no such fold.
+    not trained on it, with the temperature; NaN for the only image of a class, which is in no such fold. A head
+    that was fitted on streamed features has those of the held-out part alone.
     """
 
     weight: Tensor
@@ -114,7 +115,7 @@ def fit_head(
     ordered = tuple(sorted(strengths, reverse=True))
     held_out = yield from fits.held_out_logits(assigned, ordered)
     seen = assigned >= 0
-    scores = Scores(ordered, *_scores(held_out[:, seen], targets[seen], weights[seen]))
+    scores = Scores(ordered, *held_out_scores(held_out[:, seen], targets[seen], weights[seen]))
     best = scores.best(criterion)
     final = Solution.zero(classes, principal.rows.shape[1])
     for strength in ordered[: best + 1]:  # along the path again: each solution is close to the next
@@ -187,7 +188,7 @@ def _row_weights(targets: Tensor, classes: int, balance: float) -> Tensor:
     return class_weights(targets, classes, balance).double()[targets]
 
 
-def _scores(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def held_out_scores(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean loss and the accuracy for each strength, of logits (strengths, N, K); both weighted."""
     losses = [(losses_of(one, targets) * weights).mean().item() for one in logits]
     if targets.ndim == 1:

@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from zoo_core.engine.compute.losses import cross_entropy, probabilities
+from zoo_core.engine.compute.seeding import epoch_order
 from zoo_core.events import Predictions
 
 
@@ -29,6 +30,16 @@ class Examples(Protocol):
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         """Yield (n, ...) float32 for each (n,) of indices; random draws depend only on the epoch and the index."""
+
+
+def order_of(examples: Examples, seed: int, epoch: int) -> Tensor:
+    """Return the order (N,) of an epoch: the examples' `order(seed, epoch)` if they have one, else any permutation.
+
+    Examples in files have one that reads each file once.
+    """
+    order = getattr(examples, "order", None)
+    found: Tensor = epoch_order(seed, epoch, len(examples.labels)) if order is None else order(seed, epoch)
+    return found
 
 
 @dataclass(frozen=True)

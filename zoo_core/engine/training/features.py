@@ -1,4 +1,4 @@
-"""The features of a frozen backbone: computed once, cached in the Store for later runs."""
+"""The features of a frozen backbone: computed once, cached in the Store for later runs, shard by shard."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import logging
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
 
+from PIL import Image
 from torch import Tensor, nn
 
+from zoo_core.engine.compute.seeding import epoch_order
 from zoo_core.engine.data.batches import labels_of, names_of
+from zoo_core.engine.data.loaders import memory_budget
 from zoo_core.engine.evaluation.evaluate import forward_all
 from zoo_core.engine.models.inference import optimize_for_inference
-from zoo_core.engine.models.weights import load_tensors, save_tensors
+from zoo_core.engine.models.weights import save_tensors
 from zoo_core.engine.training.feature_key import feature_key
+from zoo_core.engine.training.feature_shards import NAME, SHARD_ROWS, FeatureShards
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import ResourceError
 from zoo_core.events import Event, Progress
@@ -24,9 +30,9 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Features:
-    """The backbone's output for a set of images: `rows` (N, D) float32."""
+    """The backbone's output for a set of images: `rows` (N, D) float32, in memory or in memory-mapped shards."""
 
-    rows: Tensor
+    rows: Tensor | FeatureShards
     labels: Tensor
     names: tuple[str, ...]
 
@@ -37,7 +43,45 @@ class Features:
 
     def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
         """Yield (n, D) float32, the same in every epoch."""
-        return (self.rows[indices] for indices in batches)
+        if isinstance(self.rows, FeatureShards):
+            return self.rows.stream(batches)
+        rows = self.rows
+        return (rows[indices] for indices in batches)
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """Return the indices (N,) in the order to train on in an epoch."""
+        if isinstance(self.rows, FeatureShards):
+            return self.rows.order(seed, epoch)
+        return epoch_order(seed, epoch, len(self.labels))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The images from `start` to `stop`."""
+
+    images: ImageSet
+    start: int
+    stop: int
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.images.classes
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256(f"{self.images.fingerprint} {self.start} {self.stop}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return self.images[self.start + index]
+
+    def label(self, index: int) -> int:
+        return self.images.label(self.start + index)
+
+    def name(self, index: int) -> str:
+        return self.images.name(self.start + index)
 
 
 @dataclass(frozen=True)
@@ -47,6 +91,7 @@ class FrozenBackbone:
     backbone: nn.Module
     job: Job
     batch_size: int  # images per forward pass
+    max_bytes: int | None = None  # features of up to this size are kept in memory; None: an eighth of the machine's
 
     @cached_property
     def _network(self) -> nn.Module:
@@ -57,27 +102,59 @@ class FrozenBackbone:
     def features(self, images: ImageSet, what: str) -> Generator[Event, None, Features]:
         """Return the features of every image, computed or from the cache; ranks share the work.
 
+        They are cached in shards of SHARD_ROWS rows, so a computation that was killed resumes with the next shard.
+
         Raises:
             DataError: an image is damaged.
         """
-        job, key = self.job, feature_key(self.backbone, images, self.job)
-        cached = job.store.get_cached(key)
-        if job.world.all_reduce_mean(float(cached is not None)) == 1.0:  # on every machine, or all compute
-            assert cached is not None
-            yield Progress(f"{what} features (cached)", len(images), len(images), "images")
-            return Features(load_tensors(cached, "cached features")["features"], labels_of(images), names_of(images))
-        rows = yield from forward_all(
+        key, parts = feature_key(self.backbone, images, self.job), list[Path | Tensor]()
+        for start in range(0, len(images), SHARD_ROWS):
+            part = _Part(images, start, min(start + SHARD_ROWS, len(images)))
+            shard_key = key if start == 0 else sha256(f"{key} {start}".encode()).hexdigest()
+            path = self._cached(shard_key)
+            if path is not None:
+                yield Progress(f"{what} features (cached)", part.stop, len(images), "images")
+            parts.append(path or (yield from self._computed(part, shard_key, len(images), what)))
+        shards = FeatureShards.of(parts)
+        budget = memory_budget(self.job.world) if self.max_bytes is None else self.max_bytes
+        rows = shards.load() if shards.nbytes <= budget else shards
+        return Features(rows, labels_of(images), names_of(images))
+
+    def _cached(self, key: str) -> Path | None:
+        """Return a shard's file if it is in the cache of every machine; otherwise all compute it."""
+        path = self.job.store.cached_path(key)
+        return path if self.job.world.all_reduce_mean(float(path is not None)) == 1.0 else None
+
+    def _computed(self, part: _Part, key: str, total: int, what: str) -> Generator[Event, None, Path | Tensor]:
+        """Compute and cache a shard; return its file, or its rows where it could not be cached."""
+        job = self.job
+        steps = forward_all(
             self._network,
-            images,
+            part,
             job.plan.input,
             job.device,
             world=job.world,
             what=f"{what} features",
             batch_size=self.batch_size,
         )
+        rows = yield from _counted(steps, part, total)
         if job.world.is_first:
             try:
-                job.store.put_cached(key, save_tensors({"features": rows}))
+                job.store.put_cached(key, save_tensors({NAME: rows}))
             except ResourceError as error:  # a full or read-only cache does not stop a run
                 LOG.warning("the %s features were not cached: %s", what, error.why.partition("\n")[0])
-        return Features(rows, labels_of(images), names_of(images))
+        return rows if len(part) == total else self._cached(key) or rows
+
+
+def _counted(steps: Generator[Event, None, Tensor], part: _Part, total: int) -> Generator[Event, None, Tensor]:
+    """Pass on the progress of a part as that of all images."""
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as stop:
+            rows: Tensor = stop.value
+            return rows
+        if isinstance(event, Progress):
+            done = part.start + len(part) * event.done // event.total
+            event = Progress(event.what, done, total, event.unit)
+        yield event

@@ -22,7 +22,7 @@ class FrozenFeaturesTrainer:
         """Train the head of the job's model in place; the backbone does not change, including its buffers."""
         settings = FrozenFeaturesSettings.model_validate(job.plan.settings)
         with split_head(job.model, job.plan.model) as (backbone, head):
-            source = FrozenBackbone(backbone, job, settings.feature_batch_size)
+            source = FrozenBackbone(backbone, job, settings.feature_batch_size, settings.hold_bytes)
             train = yield from source.features(job.train, "training")
             measures: dict[str, Examples] = {"train_accuracy": train}
             if job.validation is not None:

@@ -7,7 +7,7 @@ LogisticRegression with C = 1 / (strength * N). With one label per image, the lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,17 @@ class Standardization:
         """Measure rows (N, D)."""
         deviation, mean = torch.std_mean(rows.double(), dim=0, correction=0)
         return cls.from_moments(mean, deviation)
+
+    @classmethod
+    def of_chunks(cls, chunks: Iterable[Tensor]) -> Standardization:
+        """Measure rows that come in chunks (n, D), in constant memory."""
+        count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+        for chunk in chunks:  # Chan's rule for the sum of two parts
+            variance, center = torch.var_mean(chunk.double(), dim=0, correction=0)
+            total, apart = count + len(chunk), center - mean
+            squares = squares + len(chunk) * variance + apart.square() * count * len(chunk) / total
+            mean, count = mean + apart * len(chunk) / total, total
+        return cls.from_moments(mean, (squares / count).sqrt())
 
     @classmethod
     def from_moments(cls, mean: Tensor, deviation: Tensor) -> Standardization:

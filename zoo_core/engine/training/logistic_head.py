@@ -7,13 +7,14 @@ from dataclasses import replace
 from time import perf_counter
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo_core.engine.models.build import split_head
 from zoo_core.engine.training.cross_validation import FittedHead, fit_head
 from zoo_core.engine.training.examples import Examples
 from zoo_core.engine.training.features import Features, FrozenBackbone
 from zoo_core.engine.training.metrics import VALIDATION, RecipeMetrics
+from zoo_core.engine.training.streamed_head import COST, fit_streamed
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import UsageError
 from zoo_core.events import Checkpoint, EpochResult, Event, TrainState
@@ -47,17 +48,17 @@ class LogisticHeadTrainer:
         settings = LogisticHeadSettings.model_validate(job.plan.settings)
         with split_head(job.model, job.plan.model) as (backbone, head):
             layer = _linear_layer(head, job)
-            if resume is not None and resume.epoch > 0:
+            if resume is not None and HEAD + "weight" in resume.tensors:
                 layer.load_state_dict({name.removeprefix(HEAD): tensor for name, tensor in resume.tensors.items()})
                 return
             started = perf_counter()
             extra = RecipeMetrics.of(job.plan.recipe, {} if job.validation is None else {VALIDATION: None})
-            source = FrozenBackbone(backbone, job, settings.feature_batch_size)
+            source = FrozenBackbone(backbone, job, settings.feature_batch_size, settings.hold_bytes)
             train = yield from source.features(job.train, "training")
             measures: dict[str, Examples] = {"train_accuracy": train}
             if job.validation is not None:
                 measures[VALIDATION] = yield from source.features(job.validation, "validation")
-            fitted = yield from _fitted(train, job, settings)
+            fitted = yield from _fitted(train, job, settings, resume)
             with torch.no_grad():
                 layer.weight.copy_(fitted.weight)
                 layer.bias.copy_(fitted.bias)
@@ -76,19 +77,24 @@ def _linear_layer(head: nn.Module, job: Job) -> nn.Linear:
     )
 
 
-def _fitted(train: Features, job: Job, settings: LogisticHeadSettings) -> Generator[Event, None, FittedHead]:
-    """Fit on the first rank, and give the result to the others."""
+def _fitted(
+    train: Features, job: Job, settings: LogisticHeadSettings, resume: TrainState | None
+) -> Generator[Event, None, FittedHead]:
+    """Fit by L-BFGS on the first rank, and give the result to the others; large features by minibatches on all."""
+    rows, classes, recipe = train.rows, len(job.plan.classes), job.plan.recipe
+    if not isinstance(rows, Tensor) or rows.numel() * classes > COST:
+        return (yield from fit_streamed(train, job, settings, resume))
     fitted = None
     if job.world.is_first:
         fitted = yield from fit_head(
-            train.rows,
+            rows,
             train.labels,
-            classes=len(job.plan.classes),
+            classes=classes,
             folds=settings.folds,
             strengths=settings.strengths,
             criterion=settings.criterion,
-            balance=job.plan.recipe.balance,
-            seed=job.plan.recipe.seed,
+            balance=recipe.balance,
+            seed=recipe.seed,
         )
     shared = job.world.broadcast(fitted)
     assert shared is not None

@@ -14,10 +14,10 @@ from zoo_core.engine.compute.batched import infer_batches
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.compute.losses import Loss, make_loss
 from zoo_core.engine.compute.precision import Precision
-from zoo_core.engine.compute.seeding import epoch_order, seed_torch
+from zoo_core.engine.compute.seeding import seed_torch
 from zoo_core.engine.training.batch_norm import explained_batch_norm
 from zoo_core.engine.training.batch_shards import BatchShard, split_batches
-from zoo_core.engine.training.examples import EvaluatedExamples, Examples
+from zoo_core.engine.training.examples import EvaluatedExamples, Examples, order_of
 from zoo_core.engine.training.fast_path.switch import fast_path
 from zoo_core.engine.training.metrics import VALIDATION, RecipeMetrics
 from zoo_core.engine.training.optimizers import (
@@ -170,7 +170,7 @@ class TrainingLoop:
     ) -> Generator[Event, None, EpochProgress]:
         """Take the remaining steps of an epoch."""
         self.model.train()
-        order = epoch_order(self.recipe.seed, epoch, len(state.examples.labels))
+        order = order_of(state.examples, self.recipe.seed, epoch)
         batches = split_batches(order, self.recipe.batch_size, merge_single=state.merge_single)
         shards = [BatchShard.of(batch, self.world) for batch in batches[progress.step :]]
         inputs = state.examples.stream([shard.indices for shard in shards], epoch)

@@ -1,0 +1,155 @@
+"""Three ways to train a head, on sets of photographs: prints a table of accuracies and of seconds for each head.
+
+    python tests/benchmarks/photos.py FOLDER
+    python tests/benchmarks/photos.py FOLDER --sets flowers,trash --seeds 5 --grid
+
+Every subfolder of FOLDER is a set: class folders, or train/ and val/ with class folders in them. A set without a split
+is split by the seed, 80 to 20 in every class. All ways get the same features, which `transfer` computes and caches.
+With --grid, the table compares criteria and numbers of folds of `logistic-head` instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from zoo_core import FolderImages, Job, Store, load_registry
+from zoo_core.engine.compute.precision import FLOAT32
+from zoo_core.engine.compute.seeding import seed_torch
+from zoo_core.engine.models.build import build_planned, new_head, split_head
+from zoo_core.engine.models.weights import load_weights
+from zoo_core.engine.training.cross_validation import fit_head
+from zoo_core.engine.training.features import Features, FrozenBackbone
+from zoo_core.engine.training.loop import TrainingLoop
+from zoo_core.events import drive, ignore_event
+
+CPU = torch.device("cpu")
+REGISTRY = load_registry()
+Way = Callable[[Features, Features, int], float]  # train, test, seed -> accuracy
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The features of a set's images, and which are for testing; None: the seed decides."""
+
+    features: Features
+    test: torch.Tensor | None
+
+    def split(self, seed: int) -> tuple[Features, Features]:
+        """Return the features to train on and to test on."""
+        everything = torch.arange(len(self.features.labels))
+        if self.test is not None:
+            return self._part(everything[~self.test]), self._part(everything[self.test])
+        train, test = train_test_split(
+            everything.numpy(), test_size=0.2, stratify=self.features.labels.numpy(), random_state=seed
+        )
+        return self._part(torch.from_numpy(train)), self._part(torch.from_numpy(test))
+
+    def _part(self, indices: torch.Tensor) -> Features:
+        names = tuple(self.features.names[index] for index in indices.tolist())
+        return Features(self.features.rows[indices], self.features.labels[indices], names)
+
+
+def photo_set(folder: Path, recipe: str, model: str | None) -> PhotoSet:
+    """Open a folder, and compute its features or take them from the cache."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    classes = tuple(sorted({path.parent.name for path in files}))
+    labeled = tuple((path, classes.index(path.parent.name)) for path in files)
+    parts = [path.parent.parent.name for path in files]
+    plan = REGISTRY.plan(recipe, {} if model is None else {"model": model})
+    store, network = Store.default(), build_planned(plan)
+    load_weights(network, plan.selection, store)
+    job = Job(network, FolderImages(folder, labeled, classes), None, plan, store, CPU)
+    with split_head(network, plan.model) as (backbone, _):
+        features = drive(FrozenBackbone(backbone, job, 16).features(job.train, folder.name), ignore_event)
+    return PhotoSet(features, torch.tensor([part == "val" for part in parts]) if "val" in parts else None)
+
+
+def three_epochs(train: Features, test: Features, seed: int) -> float:
+    """Train the head as the recipe horses-inception does."""
+    recipe = REGISTRY.recipes["horses-inception"].model_copy(update={"seed": seed})
+    seed_torch(seed, "build")
+    head = new_head(torch.nn.Linear(train.rows.shape[1], 1), 1024, int(train.labels.max()) + 1)
+    loop = TrainingLoop(head, recipe, CPU, replace(FLOAT32, fast_path=True))
+    drive(loop.train(train), ignore_event)  # type: ignore[arg-type]
+    return drive(loop.measure(test, what="test"), ignore_event).accuracy
+
+
+def scikit_learn(train: Features, test: Features, seed: int) -> float:
+    """Let scikit-learn choose among its ten default strengths."""
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    model = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=10, cv=folds, max_iter=1000, scoring="accuracy"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about defaults that will change
+        model.fit(train.rows.numpy(), train.labels.numpy())
+    return float(np.mean(model.predict(test.rows.numpy()) == test.labels.numpy()))
+
+
+def transfer(train: Features, test: Features, seed: int, **options: object) -> float:
+    """Fit the head as the recipe transfer does."""
+    classes = int(train.labels.max()) + 1
+    fitted = drive(fit_head(train.rows, train.labels, classes=classes, seed=seed, **options), ignore_event)  # type: ignore[arg-type]
+    return (fitted.logits(test.rows).argmax(dim=1) == test.labels).double().mean().item()
+
+
+WAYS: Mapping[str, Way] = {
+    "(a) three epochs": three_epochs,
+    "(b) scikit-learn": scikit_learn,
+    "(c) transfer": transfer,
+}
+GRID: Mapping[str, Way] = {
+    f"{criterion}, {folds} folds": partial(transfer, criterion=criterion, folds=folds)
+    for criterion in ("loss", "accuracy")
+    for folds in (5, 10)
+}
+
+
+def measured(photos: PhotoSet, way: Way, seeds: int) -> tuple[float, float]:
+    """Return the mean accuracy and the mean seconds over the seeds."""
+    accuracies, seconds = [], []
+    for seed in range(seeds):
+        train, test = photos.split(seed)
+        started = time.perf_counter()
+        accuracies.append(way(train, test, seed))
+        seconds.append(time.perf_counter() - started)
+    return mean(accuracies), mean(seconds)
+
+
+def main() -> None:
+    """Print the table, a row as soon as it is measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sets", default="", help="names of subfolders, with commas; all by default")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--recipe", default="transfer", help="whose backbone computes the features")
+    parser.add_argument("--model", default=None, help="another backbone")
+    parser.add_argument("--grid", action="store_true", help="compare criteria and folds instead")
+    options = parser.parse_args()
+    ways = GRID if options.grid else WAYS
+    names = options.sets.split(",") if options.sets else sorted(path.name for path in options.folder.iterdir())
+    print("| set | images | " + " | ".join(ways) + " |\n|---|---|" + "---|" * len(ways), flush=True)
+    table = []
+    for name in names:
+        photos = photo_set(options.folder / name, options.recipe, options.model)
+        table.append([measured(photos, way, options.seeds) for way in ways.values()])
+        cells = [f"{accuracy:.2%}, {seconds:.1f} s" for accuracy, seconds in table[-1]]
+        print(f"| {name} | {len(photos.features.labels)} | " + " | ".join(cells) + " |", flush=True)
+    means = [f"{mean(row[column][0] for row in table):.2%}" for column in range(len(ways))]
+    print("| mean | | " + " | ".join(means) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
