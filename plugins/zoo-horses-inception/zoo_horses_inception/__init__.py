@@ -55,6 +55,17 @@ HEAD = WeightsCard(
     ),
 )
 
+GOOGLE_HEAD_SIZE, GOOGLE_HEAD_SHA256 = 4_201_204, "c95b2b75338fb116a14d41e7614d66d94aa1a1aa81de91591ed485668a2f9a61"
+GOOGLE_HEAD = WeightsCard(
+    name="horses-or-humans-2",
+    covers="head",
+    backbone="inception-2015",
+    file=File.shipped("zoo_horses_inception/data/horses-or-humans-2.safetensors", GOOGLE_HEAD_SIZE, GOOGLE_HEAD_SHA256),
+    license=HEAD.license,
+    provenance=HEAD.provenance,
+    reported=HEAD.reported,
+)
+
 
 @hookimpl
 def zoo_models() -> list[ModelCard]:
@@ -73,6 +84,6 @@ def zoo_models() -> list[ModelCard]:
             head="fc",
             parameters=23_885_794,
             trainable_parameters=2_100_226,
-            weights=(GOOGLE_BACKBONE, BACKBONE, HEAD),
+            weights=(GOOGLE_BACKBONE, GOOGLE_HEAD, BACKBONE, HEAD),
         )
     ]
