@@ -454,7 +454,7 @@ def test_a_run_on_a_folder_drops_the_published_column(zoo: Zoo) -> None:
     said = zoo("run", "pond", "--data", "pets")
     assert said.code == 0
     assert lines(said.out)[0].split() == ["measured"]
-    assert zoo("eval", "runs/pond/latest", "--json").code == 0
+    assert zoo("eval", "runs/pets/latest", "--json").code == 0
     Path("pets", "cats", "bad.png").write_bytes(b"bad")
     again = zoo("run", "pond", "--data", "pets")
     assert again.code == 3

@@ -494,13 +494,13 @@ def test_run_and_eval_list_every_bad_file(named: Path, with_pond: Registry, zoo:
         (named / "val" / "blue" / name).write_bytes(b"not an image")
     for command in (
         ("run", "pond", "--data", named),
-        ("eval", "runs/pond/latest"),
-        ("eval", "runs/pond/latest", "--data", named),
+        ("eval", "runs/latest"),
+        ("eval", "runs/latest", "--data", named),
     ):
         said = zoo(*command)
         assert said.code == 3
         assert all(f"val/blue/{name}: unsupported or corrupt" in said.err for name in ("a.png", "b.png"))
-    assert zoo("eval", "runs/pond/latest", "--split", "train").code == 0  # the other split is intact
+    assert zoo("eval", "runs/latest", "--split", "train").code == 0  # the other split is intact
 
 
 def test_decoder_messages_show_no_memory_address() -> None:
