@@ -35,7 +35,7 @@ PACKAGES = [
     *("progress", "store"),
     *("images", "registry", "runs"),
     *("pull", "plugin_tools", "engine.compute", "engine.data", "engine.models", "engine.evaluation", "engine.explain"),
-    *("engine.training", "engine.checks", "api", "testing", "cli"),
+    *("engine.training", "engine.tuning", "engine.checks", "api", "testing", "cli"),
 ]
 TORCH = {"torch", "torchvision", "timm", "torchinfo", "safetensors.torch"}
 
@@ -221,6 +221,7 @@ def test_the_public_names_are_frozen() -> None:
         load_registry predict run transforms
         EvaluatedExamples Event Examples TrainingLoop class_logits cross_entropy
         RunSummary list_runs
+        BackboneRanking BackboneScore compare
         augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
         unpickle_weights
     """
