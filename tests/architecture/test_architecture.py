@@ -221,7 +221,7 @@ def test_the_public_names_are_frozen() -> None:
         load_registry predict run transforms
         EvaluatedExamples Event Examples TrainingLoop class_logits cross_entropy
         RunSummary list_runs
-        BackboneRanking BackboneScore compare
+        BackboneRanking BackboneScore compare Gain Trial Tuning tune
         augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
         unpickle_weights
     """

@@ -9,9 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import zoo_core as zoo_module
 from tests.conftest import Zoo
@@ -29,19 +27,6 @@ from zoo_core.runs.backbones import mcnemar, ranked
 def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking up which distribution a package belongs to reads every installed distribution, for every key."""
     monkeypatch.setattr("zoo_core.engine.training.feature_key.owner_of", lambda package: package)
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Three classes whose colors overlap."""
-    generator = np.random.default_rng(0)
-    for label, name in enumerate(("ducks", "frogs", "newts")):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for index in range(24):
-            pixels = generator.integers(0, 200, (8, 8, 3), dtype=np.uint8)
-            pixels[..., label] = np.minimum(255, pixels[..., label] + generator.integers(0, 60))
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
-    return tmp_path / "photos"
 
 
 @pytest.fixture

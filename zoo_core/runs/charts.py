@@ -31,6 +31,20 @@ STYLE = {
 }
 
 
+def best_so_far(costs: Sequence[float], best: Sequence[float], unit: str) -> Markup:
+    """Draw a dot for each trial's cost, and a line for the smallest one up to it; the first trial is the default."""
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, axes = _canvas("trials, and the best so far")
+        axes.scatter(range(len(costs)), costs, s=8, alpha=0.5)
+        axes.step(range(len(best)), best, where="post", color="C1")
+        axes.axhline(costs[0], color="#888888", lw=1, ls="--")
+        low, high = min(costs), 3 * costs[0] - 2 * min(costs)  # failures of the search would hide the differences
+        margin = 0.05 * max(high - low, 1e-9)
+        axes.set(xlabel="trial", ylabel=unit, ylim=(low - margin, max(high, low + 1e-3) + margin))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _svg(figure, "best so far")
+
+
 @dataclass(frozen=True)
 class TimedAccuracy:
     """A point of `accuracy_against_time`: accuracies are fractions of 1."""

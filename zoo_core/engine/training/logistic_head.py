@@ -94,6 +94,7 @@ def fitted_head(
             strengths=settings.strengths,
             criterion=settings.criterion,
             balance=recipe.balance,
+            standardize=settings.standardize,
             seed=recipe.seed,
         )
     shared = job.world.broadcast(fitted)
