@@ -219,11 +219,10 @@ def test_the_public_names_are_frozen() -> None:
         Plan PluginError Progress Recipe ReportedAccuracy Registry RunResult Source Store TrainState Trainer TrainerCard
         UsageError FrozenModel WeightsCard ZipImages ZooError create_model hookimpl list_models load_dataset
         load_registry predict run transforms
-        EvaluatedExamples Event Examples TrainingLoop class_logits cross_entropy
-        RunSummary list_runs
+        EvaluatedExamples Event Examples LogisticHeadSettings LogisticHeadTrainer TrainingLoop class_logits
+        cross_entropy augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
+        RunSummary list_runs unpickle_weights
         BackboneRanking BackboneScore compare Gain Trial Tuning tune
-        augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
-        unpickle_weights
     """
     assert set(zoo_core.__all__) >= set(frozen.split())
 

@@ -107,7 +107,7 @@ def test_names_are_checked_before_anything_is_computed(backbones: Registry, stor
     assert "page (.html)" in said.err
 
 
-def test_by_default_the_models_at_hand_are_compared(backbones: Registry, installed: Registry, store: Store) -> None:
+def test_by_default_the_available_models_are_compared(backbones: Registry, installed: Registry, store: Store) -> None:
     assert "horses-inception" in chosen_models(installed, store)  # from the package index
     offline = replace(store, offline=True)
     assert "horses-inception" not in chosen_models(installed, offline)

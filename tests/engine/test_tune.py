@@ -52,6 +52,8 @@ def test_a_search_ends_with_a_run_that_predicts(
     assert said.code == 0, said.err
     document = json.loads(said.out)
     assert document["trials"] == 5
+    plan = json.loads((Path(document["run"]) / "plan.json").read_text())
+    assert document["images"] == plan["dataset"]["editions"][0]["examples"]["train"]  # and no others
     assert document["default"]["overrides"] == {}
     run, directory = Path(document["run"]), Path(document["directory"])
     assert zoo("predict", run, photos / "ducks" / "0.png").code == 0
@@ -147,17 +149,6 @@ def test_folds_fitted_together_are_those_fitted_alone() -> None:
         kept = principal.rows[~held], labels[~held], weights[~held], principal.variance
         alone = solve(*kept, strength=0.1, start=Solution.zero(3, principal.rows.shape[1]))
         assert torch.allclose(logits, alone.logits(principal.rows), atol=0.02)
-
-
-def test_the_search_looks_at_training_images_only(pond: Registry, photos: Path, store: Store, tmp_path: Path) -> None:
-    search = tuned(pond, photos, store, trials=2, out=tmp_path / "runs")
-    run = zoo_module.list_runs(tmp_path / "runs")[0]
-    assert search.images == zoo_module_train_images(run.run)
-
-
-def zoo_module_train_images(run: Path) -> int:
-    plan = json.loads((run / "plan.json").read_text())
-    return int(plan["dataset"]["editions"][0]["examples"]["train"])
 
 
 def trial(number: int, losses: tuple[float, ...], accuracy: float = 0.9) -> Trial:

@@ -57,7 +57,7 @@ def compare(
 
     Raises:
         UnknownName: there is no such model, or a pattern matches none.
-        UsageError: no model is at hand, or the patterns match too many.
+        UsageError: no model is available, or the patterns match too many.
         DataError: the images cannot be used.
         ZooError: no model could be measured; this is the first one's error.
     """

@@ -24,6 +24,8 @@ from zoo_core.engine.data.preprocessing import preprocessing
 from zoo_core.engine.models.build import freeze_until
 from zoo_core.engine.models.inference import fold_batchnorm
 
+RANDOM_RESNET = {"model_options.backbone": "resnet18", "weights": None, "trainer": "supervised"}
+
 
 def test_the_head_is_that_of_the_notebook() -> None:
     with torch.device("meta"):
@@ -68,7 +70,7 @@ def test_the_loop_as_printed_leaves_most_of_the_last_block_trainable() -> None:
 
 
 def test_another_backbone_brings_its_preprocessing_and_width() -> None:
-    plan = zoo.load_registry().plan("horses-inception", {"model_options.backbone": "resnet18", "weights": None})
+    plan = zoo.load_registry().plan("horses-inception", RANDOM_RESNET)
     timms = timm.create_model("resnet18").default_cfg
     assert (plan.input.size, plan.input.mean, plan.input.resize) == (224, timms["mean"], "crop")
     assert plan.model.trainable_parameters == 512 * 1024 + 1024 + 1024 * 2 + 2
@@ -80,7 +82,7 @@ def test_another_backbone_brings_its_preprocessing_and_width() -> None:
 
 def test_preprocessing_of_a_backbone_is_timms() -> None:
     image = Image.effect_noise((400, 300), 90).convert("RGB")
-    plan = zoo.load_registry().plan("horses-inception", {"model_options.backbone": "resnet18", "weights": None})
+    plan = zoo.load_registry().plan("horses-inception", RANDOM_RESNET)
     timms = timm.data.create_transform(**timm.data.resolve_model_data_config(timm.create_model("resnet18")))
     torch.testing.assert_close(preprocessing(plan.input)(image), timms(image), atol=1e-6, rtol=0)
 

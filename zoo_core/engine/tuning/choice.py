@@ -1,4 +1,4 @@
-"""Which models to compare: those the user names, or those at hand."""
+"""Which models to compare: those the user names, or those that are available."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MOST = 100  # models that patterns may match
 
 
 def chosen_models(registry: Registry, store: Store, names: Sequence[str] = ()) -> list[str]:
-    """Return the models that names or patterns mean, in their order; without any, those at hand.
+    """Return the models that names or patterns mean, in their order; without any, those that are available.
 
     Raises:
-        UnknownName: a name is no model, or a pattern matches none.
-        UsageError: the patterns match more than MOST models, or no model is at hand.
+        UnknownName: a name is not a model, or a pattern matches none.
+        UsageError: the patterns match more than MOST models, or no model is available.
     """
     if not names:
-        return _at_hand(registry, store)
+        return _available(registry, store)
     found = list(dict.fromkeys(model for name in names for model in _matching(registry, name)))
     if len(found) > MOST:
         why = f"the weights of each are downloaded; at most {MOST} are compared at once"
@@ -38,20 +38,20 @@ def _matching(registry: Registry, name: str) -> list[str]:
     return found
 
 
-def _at_hand(registry: Registry, store: Store) -> list[str]:
+def _available(registry: Registry, store: Store) -> list[str]:
     """Return the models with a pretrained backbone that is cached, in a package or on the package index.
 
-    Those of catalogues are many: only the cached ones are at hand.
+    Those of catalogues are many: only the cached ones are available.
     """
-    single = [name for name in registry.models.single if _is_at_hand(registry, name, store, may_fetch=True)]
+    single = [name for name in registry.models.single if _is_available(registry, name, store, may_fetch=True)]
     several = sorted(registry.models.in_catalogues) if store.pins() else []
-    found = single + [name for name in several if _is_at_hand(registry, name, store, may_fetch=False)]
+    found = single + [name for name in several if _is_available(registry, name, store, may_fetch=False)]
     if not found:
-        raise UsageError("no model with pretrained weights is at hand", fix="pip install zoo-efficientnet-lite")
+        raise UsageError("no model with pretrained weights is available", fix="pip install zoo-efficientnet-lite")
     return found
 
 
-def _is_at_hand(registry: Registry, name: str, store: Store, *, may_fetch: bool) -> bool:
+def _is_available(registry: Registry, name: str, store: Store, *, may_fetch: bool) -> bool:
     try:
         files = _backbone_files(registry.model(name))
     except ZooError:  # no such weights, or its plugin is broken

@@ -12,7 +12,7 @@ from zoo_core.recipes.recipe import Recipe
 if TYPE_CHECKING:
     import optuna
 
-UNITS = (64, 256, 1024)
+UNITS = (32, 128)  # more take many seconds per trial, and overfit a few hundred images
 SHARED_SETTINGS = ("allow_random", "feature_batch_size", "hold_bytes")  # of both trainers
 
 
@@ -44,10 +44,12 @@ class SearchSpace:
     def _linear(self, trial: optuna.Trial) -> dict[str, Any]:
         """Logistic regression: its strength, whether features are standardized, and class weights."""
         changes: dict[str, Any] = {
-            "settings.strengths": [_rounded(trial.suggest_float("strength", 1e-4, 1e2, log=True))],
-            "settings.standardize": trial.suggest_categorical("standardize", (True, False)),
-            "balance": trial.suggest_categorical("balance", (0.0, 0.5, 1.0)),
+            "settings.strengths": [_rounded(trial.suggest_float("strength", 1e-4, 1e2, log=True))]
         }
+        if not trial.suggest_categorical("standardize", (True, False)):
+            changes["settings.standardize"] = False
+        if balance := trial.suggest_categorical("balance", (0.0, 0.5, 1.0)):
+            changes["balance"] = balance
         return {key: value for key, value in changes.items() if key not in self.fixed}
 
     def _hidden(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -56,7 +58,7 @@ class SearchSpace:
         decay = _rounded(trial.suggest_float("weight_decay", 1e-4, 1.0, log=True))
         changes: dict[str, Any] = {
             "head_units": trial.suggest_categorical("units", UNITS),
-            "epochs": trial.suggest_int("epochs", 5, 20),
+            "epochs": trial.suggest_int("epochs", 5, 15),
             "batch_size": 64,
             "schedule": "cosine",
             "optimizer": {"name": "adamw", "lr": rate, "weight_decay": decay},
