@@ -24,9 +24,11 @@ from zoo_core import DataError, IntegrityError, Job, Registry, Store, Trial, Tun
 from zoo_core.engine.training.cross_validation import assign_folds
 from zoo_core.engine.training.features import Features
 from zoo_core.engine.training.logistic import PrincipalRows, Solution, Standardization, solve
-from zoo_core.engine.tuning.fold_scores import FOLDS, HeadScorer, in_memory
+from zoo_core.engine.tuning.fold_scores import FOLDS, FoldScores, HeadScorer, in_memory
 from zoo_core.engine.tuning.joint_folds import held_out_logits
 from zoo_core.engine.tuning.search import Budget
+from zoo_core.engine.tuning.space import SearchSpace
+from zoo_core.engine.tuning.study import opened_study
 from zoo_core.registry.registry_file import override
 from zoo_core.runs.tuning import Gain
 
@@ -137,6 +139,23 @@ def test_other_images_or_fields_cannot_continue_a_search(
         path.write_bytes((photos / path.parent.name / "2.png").read_bytes() + b" " * int(path.stem))
     with pytest.raises(IntegrityError, match="have changed"):
         tuned(pond, photos, store, trials=2, resume=search.directory)
+
+
+def test_trials_of_another_search_space_are_not_continued(
+    pond: Registry, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = SearchSpace(pond.plan("transfer", RANDOM, data=photos).recipe, ("pond-net", "other"))
+    with opened_study(tmp_path) as study:
+        trial, overrides = study.ask(space, seed=0, completed=1)
+        study.tell(trial, overrides, FoldScores((0.1,), (0.9,)), 1.0, "loss")
+        with pytest.raises(IntegrityError, match="cannot be continued"):
+            study.ask(replace(space, models=("pond-net", "third")), seed=0, completed=2)
+
+
+def test_a_study_that_is_no_database_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "study.sqlite").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(DataError, match="cannot be read"), opened_study(tmp_path):
+        pass
 
 
 def test_folds_fitted_together_are_those_fitted_alone() -> None:

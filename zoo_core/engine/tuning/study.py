@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_core.engine.tuning.fold_scores import FoldScores
 from zoo_core.engine.tuning.space import SearchSpace
-from zoo_core.errors import DataError, UsageError
+from zoo_core.errors import DataError, IntegrityError, UsageError
 from zoo_core.runs.tuning import Criterion, Trial
 
 if TYPE_CHECKING:
@@ -79,12 +79,21 @@ class Study:
         """Return the next trial and the fields that it changes; the first changes none.
 
         The draws depend on the seed and the completed trials only, so a resumed search continues as if never stopped.
+
+        Raises:
+            IntegrityError: the completed trials are of another search space.
         """
         import optuna  # an optional dependency
 
         self.study.sampler = optuna.samplers.TPESampler(seed=seed + completed, n_startup_trials=STARTUP)
         trial = self.study.ask()
-        return trial, space.suggest(trial) if completed else {}
+        try:
+            return trial, space.suggest(trial) if completed else {}
+        except ValueError as error:
+            why = "another version of zoo began it, or its file was changed: start a new search"
+            raise IntegrityError(
+                "the search cannot be continued: its settings are not those searched now", why=why
+            ) from error
 
     def tell(
         self, trial: optuna.Trial, overrides: Mapping[str, Any], scores: FoldScores, seconds: float, by: Criterion
