@@ -13,7 +13,7 @@ import pytest
 
 import zoo_core as zoo_module
 from tests.conftest import Zoo
-from zoo_core import BackboneRanking, BackboneScore, File, Registry, Source, Store, UsageError, WeightsCard
+from zoo_core import BackboneRanking, BackboneScore, File, Job, Registry, Source, Store, UsageError, WeightsCard
 from zoo_core.engine.compute.seeding import seed_torch
 from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.weights import save_tensors
@@ -96,6 +96,38 @@ def test_a_model_that_fails_is_a_row_with_the_reason(
 def test_if_no_model_can_be_measured_its_error_is_raised(backbones: Registry, photos: Path, store: Store) -> None:
     with pytest.raises(UsageError, match="alexnet has no 'pretrained' weights"):
         compared(backbones, photos, store, "alexnet")
+
+
+def test_a_network_that_cannot_run_does_not_end_the_comparison(
+    backbones: Registry, photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(job: Job, batch_size: int) -> float:
+        if job.plan.model.name == "pond-net":
+            raise RuntimeError("shapes cannot be multiplied\nat length")
+        return 0.001
+
+    monkeypatch.setattr("zoo_core.engine.tuning.backbones.seconds_per_image", seconds)
+    ranking = compared(backbones, photos, store, "pond-net", "pond-other")
+    assert [one.model for one in ranking] == ["pond-other", "pond-net"]
+    assert ranking.failed[0].error == "pond-net raised RuntimeError: shapes cannot be multiplied"
+
+
+def test_ctrl_c_keeps_what_was_computed(
+    backbones: Registry, photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def interrupted(job: Job, batch_size: int) -> float:
+            raise KeyboardInterrupt
+
+        patch.setattr("zoo_core.engine.tuning.backbones.seconds_per_image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compared(backbones, photos, store, "pond-net")
+    events = list[zoo_module.Event]()
+    compared(backbones, photos, store, "pond-net", on_event=events.append)
+    features = [one.what for one in events if isinstance(one, zoo_module.Progress) and "features" in one.what]
+    assert features
+    assert all("cached" in what for what in features)
 
 
 def test_names_are_checked_before_anything_is_computed(backbones: Registry, store: Store, zoo: Zoo) -> None:

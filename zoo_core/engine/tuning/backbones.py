@@ -23,7 +23,7 @@ from zoo_core.engine.training.logistic_head import fitted_head
 from zoo_core.engine.training.single_run import single_run
 from zoo_core.engine.training.trainer import Job
 from zoo_core.engine.tuning.frozen import FrozenJob
-from zoo_core.errors import UsageError, ZooError
+from zoo_core.errors import PluginError, UsageError, ZooError
 from zoo_core.events import OnEvent, drive, ignore_event
 from zoo_core.recipes.plan import Plan
 from zoo_core.registry.plugin_errors import attributed_to_plugins
@@ -87,6 +87,9 @@ class _Comparison:
                 return _measured(frozen, self.on_event)
         except ZooError as error:
             return self._failed(model, error)
+        except RuntimeError as error:  # a network that torch cannot run must not end the comparison
+            why = str(error).partition("\n")[0]
+            return self._failed(model, PluginError(f"{model} raised RuntimeError", why=why))
 
     def ranking(self, scores: list[BackboneScore]) -> BackboneRanking:
         """Return all scores, the best first."""
