@@ -9,6 +9,7 @@ from .api.inference import (
     predict as predict,
 )
 from .api.models import create_model as create_model, load as load, transforms as transforms
+from .api.selection import compare as compare, tune as tune
 from .api.training import run as run
 from .cards.components import Component as Component
 from .cards.datasets import DatasetCard as DatasetCard, Edition as Edition
@@ -88,7 +89,9 @@ from .results import (
     Prediction as Prediction,
     RunResult as RunResult,
 )
+from .runs.backbones import BackboneRanking as BackboneRanking, BackboneScore as BackboneScore
 from .runs.history import list_runs as list_runs
 from .runs.summary import RunSummary as RunSummary
+from .runs.tuning import Gain as Gain, Trial as Trial, Tuning as Tuning
 from .store.readers import gunzip as gunzip, rezip as rezip
 from .store.store import Store as Store

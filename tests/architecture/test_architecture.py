@@ -36,7 +36,7 @@ PACKAGES = [
     *("progress", "store"),
     *("images", "registry", "runs"),
     *("pull", "plugin_tools", "engine.compute", "engine.data", "engine.models", "engine.evaluation", "engine.explain"),
-    *("engine.training", "engine.checks", "api", "testing", "cli"),
+    *("engine.training", "engine.tuning", "engine.checks", "api", "testing", "cli"),
 ]
 TORCH = {"torch", "torchvision", "timm", "torchinfo", "safetensors.torch"}
 
@@ -224,6 +224,7 @@ def test_the_public_names_are_frozen() -> None:
         RunSummary list_runs
         cross_entropy augmentation make_optimizer optimizer_tensors restore_optimizer scheduled_rate seed_torch
         unpickle_weights
+        BackboneRanking BackboneScore compare Gain Trial Tuning tune
     """
     assert set(zoo_core.__all__) >= set(frozen.split())
 

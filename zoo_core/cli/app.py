@@ -21,6 +21,8 @@ COMMANDS = {
     "eval": "zoo_core.cli.commands.eval:eval_",
     "explain": "zoo_core.cli.commands.explain:explain",
     "report": "zoo_core.cli.commands.report:report",
+    "compare": "zoo_core.cli.commands.compare:compare",
+    "tune": "zoo_core.cli.commands.tune:tune",
     "runs": "zoo_core.cli.commands.runs:runs",
     "tag": "zoo_core.cli.commands.tag:tag",
     "reproduce": "zoo_core.cli.commands.reproduce:reproduce",

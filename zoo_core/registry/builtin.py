@@ -61,6 +61,9 @@ class LogisticHeadSettings(FrozenModel):
     criterion: Literal["loss", "accuracy"] = Field(
         default="loss", description="what the strengths are compared by, on held-out training images"
     )
+    standardize: bool = Field(
+        default=True, description="scale each feature to variance 1; false: all features by one factor"
+    )
     allow_random: bool = Field(default=False, description=ALLOW_RANDOM)
     feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")
     hold_bytes: NonNegativeInt | None = Field(default=None, description=HOLD_FEATURES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -28,6 +29,31 @@ STYLE = {
     "axes.spines.right": False,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
 }
+
+
+def best_so_far(costs: Sequence[float], best: Sequence[float], unit: str) -> Markup:
+    """Draw a dot for each trial's cost, and a line for the smallest one up to it; the first trial is the default."""
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, axes = _canvas("trials, and the best so far")
+        axes.scatter(range(len(costs)), costs, s=8, alpha=0.5)
+        axes.step(range(len(best)), best, where="post", color="C1")
+        axes.axhline(costs[0], color="#888888", lw=1, ls="--")
+        low, high = min(costs), 3 * costs[0] - 2 * min(costs)  # failures of the search would hide the differences
+        margin = 0.05 * max(high - low, 1e-9)
+        axes.set(xlabel="trial", ylabel=unit, ylim=(low - margin, max(high, low + 1e-3) + margin))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _svg(figure, "best so far")
+
+
+@dataclass(frozen=True)
+class TimedAccuracy:
+    """A point of `accuracy_against_time`: accuracies are fractions of 1."""
+
+    milliseconds: float
+    accuracy: float
+    low: float
+    high: float
+    marked: bool = False
 
 
 def curves(
@@ -81,6 +107,33 @@ def calibration(bins: Sequence[CalibrationBin]) -> Markup:
         )
         axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 105), ylim=(0, 105))
         return _svg(figure, "calibration")
+
+
+def accuracy_against_time(points: Sequence[TimedAccuracy]) -> Markup:
+    """Draw a numbered dot for each point, with the interval of its accuracy; marked ones in another color."""
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, axes = _canvas("accuracy against time per picture")
+        for number, point in enumerate(points, 1):
+            below, above = point.accuracy - point.low, point.high - point.accuracy
+            axes.errorbar(
+                point.milliseconds,
+                100 * point.accuracy,
+                yerr=[[100 * max(0.0, below)], [100 * max(0.0, above)]],
+                fmt="o",
+                ms=6,
+                lw=1,
+                color="C2" if point.marked else "C0",
+            )
+            where = (point.milliseconds, 100 * point.accuracy)
+            beside = (6, 4) if number % 2 else (-12, -12)  # neighbors in rank are often neighbors in time
+            axes.annotate(str(number), where, textcoords="offset points", xytext=beside, fontsize=9)
+        times = [point.milliseconds for point in points]
+        if min(times) > 0 and max(times) > 10 * min(times):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+        axes.margins(x=0.15)
+        axes.set(xlabel="milliseconds per picture", ylabel="accuracy, %")
+        return _svg(figure, "accuracy against time")
 
 
 def _canvas(title: str, *, width: float = WIDTH, height: float = 3.2) -> tuple[Figure, Axes]:

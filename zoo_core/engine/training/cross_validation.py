@@ -88,6 +88,7 @@ def fit_head(
     strengths: Sequence[float] = STRENGTHS,
     criterion: Criterion = "loss",
     balance: float = 0.0,
+    standardize: bool = True,
     seed: int = 0,
 ) -> Generator[Event, None, FittedHead]:
     """Fit a linear head, and yield the progress of the fits.
@@ -100,6 +101,7 @@ def fit_head(
         strengths: of the L2 penalty on standardized features, in any order; see `logistic`.
         criterion: what the strengths are compared by, on held-out images.
         balance: class weights, as in `class_weights`.
+        standardize: whether each feature is scaled to variance 1; otherwise all are scaled by one factor.
         seed: decides the folds.
 
     Raises:
@@ -107,7 +109,7 @@ def fit_head(
     """
     if not rows.isfinite().all():
         raise DataError("the features contain NaN or infinity", why="the backbone's weights or its precision overflow")
-    standard = Standardization.of(rows)
+    standard = Standardization.of(rows) if standardize else Standardization.of(rows).with_one_scale()
     principal = PrincipalRows.of(standard.apply(rows))
     assigned = assign_folds(targets, folds, seed)
     weights = _row_weights(targets, classes, balance)

@@ -51,6 +51,12 @@ class Standardization:
         varies = deviation > CONSTANT * mean.abs() + torch.finfo(torch.float32).tiny
         return cls(mean, torch.where(varies, 1 / deviation, torch.zeros_like(deviation)))
 
+    def with_one_scale(self) -> Standardization:
+        """Return one that scales all features by the same factor: their variances are 1 on average, not each."""
+        variances = torch.where(self.scale > 0, self.scale, torch.inf).reciprocal().square()
+        factor = variances.mean().clamp(min=torch.finfo(torch.float32).tiny).rsqrt()
+        return Standardization(self.mean, torch.where(self.scale > 0, factor, self.scale))
+
     def apply(self, rows: Tensor) -> Tensor:
         """Return (N, D) float64 with mean 0 and variance 1."""
         return (rows.double() - self.mean) * self.scale

@@ -58,7 +58,7 @@ class LogisticHeadTrainer:
             measures: dict[str, Examples] = {"train_accuracy": train}
             if job.validation is not None:
                 measures[VALIDATION] = yield from source.features(job.validation, "validation")
-            fitted = yield from _fitted(train, job, settings, resume)
+            fitted = yield from fitted_head(train, job, settings, resume)
             with torch.no_grad():
                 layer.weight.copy_(fitted.weight)
                 layer.bias.copy_(fitted.bias)
@@ -77,7 +77,7 @@ def _linear_layer(head: nn.Module, job: Job) -> nn.Linear:
     )
 
 
-def _fitted(
+def fitted_head(
     train: Features, job: Job, settings: LogisticHeadSettings, resume: TrainState | None
 ) -> Generator[Event, None, FittedHead]:
     """Fit by L-BFGS on the first rank, and give the result to the others; large features by minibatches on all."""
@@ -94,6 +94,7 @@ def _fitted(
             strengths=settings.strengths,
             criterion=settings.criterion,
             balance=recipe.balance,
+            standardize=settings.standardize,
             seed=recipe.seed,
         )
     shared = job.world.broadcast(fitted)

@@ -71,7 +71,9 @@ def fit_streamed(
     strengths = tuple(sorted(settings.strengths, reverse=True))
     rows = features.rows
     chunks = torch.split(rows, BATCH) if isinstance(rows, Tensor) else rows.chunks()
-    heads = ParallelHeads(Standardization.of_chunks(chunks), len(strengths), classes)
+    standard = Standardization.of_chunks(chunks)
+    standard = standard if settings.standardize else standard.with_one_scale()
+    heads = ParallelHeads(standard, len(strengths), classes)
     held = HeldOut.of(len(features.labels), recipe.seed)
     penalty = torch.tensor(strengths)
 
