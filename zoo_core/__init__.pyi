@@ -73,7 +73,7 @@ from .images.image_sets import (
     ZipImages as ZipImages,
 )
 from .multi_label import MultiLabelTable as MultiLabelTable
-from .predictions import PredictionTable as PredictionTable
+from .predictions import Prediction as Prediction, PredictionTable as PredictionTable
 from .recipes.plan import Plan as Plan
 from .recipes.recipe import Recipe as Recipe
 from .registry.builtin import (
@@ -86,7 +86,6 @@ from .registry.registry import Registry as Registry, list_models as list_models,
 from .results import (
     Comparison as Comparison,
     Evaluation as Evaluation,
-    Prediction as Prediction,
     RunResult as RunResult,
 )
 from .runs.backbones import BackboneRanking as BackboneRanking, BackboneScore as BackboneScore

@@ -1,4 +1,4 @@
-"""The predictions of a classifier over labeled images: as a table, as CSV, and the metrics derived from them."""
+"""The prediction for one image, and those for labeled images: as a table, as CSV, and the metrics derived from them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,48 @@ from zoo_core.events import Predictions
 from zoo_core.metrics import Interval, balanced_accuracy, macro_f1, wilson
 
 BINS = 10  # equal intervals of confidence, for calibration
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one image: every class with its probability, likeliest first."""
+
+    image: str
+    ranking: tuple[tuple[str, float], ...]
+    several: tuple[str, ...] | None = None  # the classes above their thresholds, likeliest first; None: single-label
+
+    def __repr__(self) -> str:
+        chosen = ", ".join(f"{label} {100 * probability:.2f} %" for label, probability in self.chosen)
+        return f"<Prediction {self.image}: {chosen or 'none'}>"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The predicted classes: the most probable one, or for multi-label models all above their thresholds."""
+        return (self.label,) if self.several is None else self.several
+
+    @property
+    def chosen(self) -> tuple[tuple[str, float], ...]:
+        """The predicted classes with their probabilities, likeliest first."""
+        return tuple(pair for pair in self.ranking if pair[0] in self.labels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a flat record for a table: image, label, probability, and a column for each class.
+
+        Of a multi-label model it has `labels`, a tuple, in place of label and probability.
+        """
+        if self.several is not None:
+            return {"image": self.image, "labels": self.several, **dict(self.ranking)}
+        return {"image": self.image, "label": self.label, "probability": self.probability, **dict(self.ranking)}
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.ranking[0][0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable class."""
+        return self.ranking[0][1]
 
 
 @dataclass(frozen=True)

@@ -205,48 +205,6 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The prediction for one image: every class with its probability, likeliest first."""
-
-    image: str
-    ranking: tuple[tuple[str, float], ...]
-    several: tuple[str, ...] | None = None  # the classes above their thresholds, likeliest first; None: single-label
-
-    def __repr__(self) -> str:
-        chosen = ", ".join(f"{label} {100 * probability:.2f} %" for label, probability in self.chosen)
-        return f"<Prediction {self.image}: {chosen or 'none'}>"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The predicted classes: the most probable one, or for multi-label models all above their thresholds."""
-        return (self.label,) if self.several is None else self.several
-
-    @property
-    def chosen(self) -> tuple[tuple[str, float], ...]:
-        """The predicted classes with their probabilities, likeliest first."""
-        return tuple(pair for pair in self.ranking if pair[0] in self.labels)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a flat record for a table: image, label, probability, and a column for each class.
-
-        Of a multi-label model it has `labels`, a tuple, in place of label and probability.
-        """
-        if self.several is not None:
-            return {"image": self.image, "labels": self.several, **dict(self.ranking)}
-        return {"image": self.image, "label": self.label, "probability": self.probability, **dict(self.ranking)}
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return self.ranking[0][0]
-
-    @property
-    def probability(self) -> float:
-        """The probability of the most probable class."""
-        return self.ranking[0][1]
-
-
-@dataclass(frozen=True)
 class Mistake:
     """One of the images with the lowest probability for their label: two PNG files, the input and its Grad-CAM."""
 

@@ -16,7 +16,8 @@ from zoo_core.multi_label import (
     best_threshold,
     table_from_csv,
 )
-from zoo_core.results import Evaluation, Prediction, format_metric, words
+from zoo_core.predictions import Prediction
+from zoo_core.results import Evaluation, format_metric, words
 
 ROWS = Predictions(
     ("a.png", "b.png", "c.png", "d.png"),

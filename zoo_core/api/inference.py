@@ -12,10 +12,11 @@ from zoo_core.cards.fields import Split
 from zoo_core.errors import DataError, UsageError, printable
 from zoo_core.events import OnEvent, Progress, drive
 from zoo_core.images.image_sets import ImageSet
+from zoo_core.predictions import Prediction
 from zoo_core.progress import handled_events
 from zoo_core.recipes.settings import PrecisionName
 from zoo_core.registry.registry import Registry, load_registry
-from zoo_core.results import Check, Evaluation, Prediction
+from zoo_core.results import Check, Evaluation
 from zoo_core.store.store import Store
 
 if TYPE_CHECKING:

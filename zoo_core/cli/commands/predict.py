@@ -12,7 +12,7 @@ import typer
 from zoo_core.cli.console import eprint, is_first_rank, percent
 from zoo_core.cli.options import DeviceOption, PrecisionOption, WeightsOption, all_names, registry
 from zoo_core.errors import DataError, UsageError, printable
-from zoo_core.results import Prediction
+from zoo_core.predictions import Prediction
 
 if TYPE_CHECKING:
     from zoo_core.engine.evaluation.sources import ImageSource

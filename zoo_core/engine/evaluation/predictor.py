@@ -27,9 +27,9 @@ from zoo_core.engine.models.weights import fit_tensors, load_tensors, load_weigh
 from zoo_core.errors import DataError, IntegrityError, PluginError, UnknownName, UsageError
 from zoo_core.events import OnEvent, ignore_event
 from zoo_core.multi_label import above
+from zoo_core.predictions import Prediction
 from zoo_core.recipes.plan import Plan
 from zoo_core.registry.registry import Registry
-from zoo_core.results import Prediction
 from zoo_core.runs.directory import RunDir
 from zoo_core.store.store import Store
 

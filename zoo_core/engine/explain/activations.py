@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from zoo_core.engine.data.preprocessing import preprocessing, resize_transform
 from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.errors import UsageError
-from zoo_core.results import Prediction
+from zoo_core.predictions import Prediction
 
 VERTICAL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))  # negative left, positive right, zero between
 MAX_STAGES = 12  # shown of a deep network; a small one is shown completely
