@@ -127,7 +127,7 @@ def zoo_models() -> list[ModelCard]:
         ),
         ModelCard(
             name="fashion-net",
-            summary="Eight 3 × 3 convolutions with BatchNorm, in a small residual network; the same images as fashion-cnn",
+            summary="Eight 3 × 3 convolutions with BatchNorm and two residual blocks, for the same images",
             license="Apache-2.0",
             source="zoo; residual blocks as in https://arxiv.org/abs/1512.03385",
             builder="zoo_fashion_cnn.fashion_net:FashionNet",
