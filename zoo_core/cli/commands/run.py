@@ -162,7 +162,7 @@ def print_result(plan: Plan, result: RunResult) -> None:
     _print_log(plan, result)
     kept = result.kept.describe(result.metrics, result.kinds) if result.kept else ""
     print(f"{kept}\n") if kept else None
-    columns = ["measured", "95 % interval", "majority class"]
+    columns = ["measured", *(["95 % interval", "majority class"] if result.intervals else [])]
     if result.comparisons:
         print_table(("", "published", *columns, "match"), _compared(result), right=["published", *columns])
     else:
@@ -172,14 +172,16 @@ def print_result(plan: Plan, result: RunResult) -> None:
     eprint(f"\nResults saved to {result.directory} (open report.html)\nTry: zoo predict {directory} IMAGE")
 
 
-def _measured(result: RunResult, name: str, value: float | None) -> tuple[str, str, str]:
-    """Return a metric, its interval, and for an accuracy what always predicting the most frequent class would reach."""
+def _measured(result: RunResult, name: str, value: float | None) -> tuple[str, ...]:
+    """Return a metric, its interval, and for an accuracy what always predicting the most frequent class would reach.
+
+    Without any interval, as for multi-label data, the metric alone.
+    """
+    measured = format_measured(name, value, result.kinds)
+    if not result.intervals:
+        return (measured,)
     majority = majority_of(name, result.splits)
-    return (
-        format_measured(name, value, result.kinds),
-        format_interval(result.intervals.get(name)),
-        "" if majority is None else percent(majority),
-    )
+    return measured, format_interval(result.intervals.get(name)), "" if majority is None else percent(majority)
 
 
 def _compared(result: RunResult) -> list[tuple[str, ...]]:
