@@ -179,7 +179,7 @@ def straight(pond: Registry, tmp_path_factory: pytest.TempPathFactory) -> RunRes
     return run(pond, Store(root / "store"), root / "runs", "pond", PATIENT)
 
 
-@pytest.mark.parametrize("after", [3, 25, 40])
+@pytest.mark.parametrize("after", [25, *(pytest.param(after, marks=pytest.mark.slow) for after in (3, 40))])
 def test_a_killed_run_keeps_the_same_epoch(
     pond: Registry, store: Store, tmp_path: Path, straight: RunResult, after: int
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_search_ends_with_a_run_that_predicts(
     assert zoo("runs").out.count("finished") == 1  # the search itself is not a run
 
 
+@pytest.mark.slow
 def test_a_killed_search_continues_as_if_never_stopped(
     pond: Registry, photos: Path, store: Store, tmp_path: Path
 ) -> None:

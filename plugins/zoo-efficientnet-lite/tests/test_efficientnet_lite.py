@@ -162,7 +162,7 @@ def test_weights_from_a_file_are_converted_once_and_predict(tmp_path: Path, monk
 
 
 @pytest.mark.index
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [0, *(pytest.param(variant, marks=pytest.mark.slow) for variant in (1, 2))])
 def test_the_published_weights_know_what_is_on_a_picture(variant: int, tmp_path: Path) -> None:
     """From an empty cache, as a user's first prediction."""
     store = zoo.Store(tmp_path / "store")
