@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zoo_core import EpochResult, IntegrityError, PluginError, Recipe, Registry, RunResult, Store, UsageError
+from zoo_core import EpochResult, IntegrityError, PluginError, Recipe, Registry, RunResult, Store, UsageError, evaluate
 from zoo_core.engine.training.monitor import Monitor
 from zoo_core.engine.training.run import execute
 from zoo_core.events import Resumed, Saved
@@ -248,3 +248,11 @@ def test_the_result_names_counts_and_intervals(pond: Registry, store: Store, tmp
     low, high = document["intervals"]["test_accuracy"]
     assert low <= document["metrics"]["test_accuracy"] <= high
     assert result.to_dict()["intervals"] == {k: tuple(v) for k, v in document["intervals"].items()}
+
+
+def test_the_epoch_that_fits_the_head_can_be_kept(pond: Registry, store: Store, tmp_path: Path) -> None:
+    fields = {"trainer": "finetune", "keep": "best", "settings": {"allow_random": True}, "epochs": 3}
+    result = run(pond, store, tmp_path, "pond", fields)
+    best = max(epoch["validation_accuracy"] for epoch in result.history)
+    assert result.metrics["validation_accuracy"] == best
+    assert evaluate(result.directory, split="validation", registry=pond, store=store).accuracy == best

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,21 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+import zoo_pond
 from PIL import Image
+from torch import nn
 
 import zoo_core as zoo
 from tests.conftest import Zoo
 from tests.reliability.corpus import DISGUISES, pickle_of
 from tests.reliability.ledger import Ledger
-from zoo_core import DataError, IntegrityError, ModelCard, Registry, Store, UsageError
+from zoo_core import DataError, ImageInput, IntegrityError, ModelCard, Registry, Store, UsageError, hookimpl
 from zoo_core.engine.models.build import build_model
+from zoo_core.engine.models.export import export
 from zoo_core.engine.models.import_weights import import_weights, match
 from zoo_core.engine.models.unpickle import read_foreign
 from zoo_core.engine.models.weights import save_tensors
+from zoo_core.registry.discovery import new_manager
 from zoo_core.registry.imported_weights import ImportedWeights
 
 PROGRAM = """
@@ -81,6 +87,80 @@ def test_a_run_can_start_from_an_imported_checkpoint(
     assert zoo.predict(result.directory, image, registry=registry, store=store)[0].label in card.classes
     with pytest.raises(IntegrityError, match="different pond-net"):  # without them, the run cannot be trusted
         zoo.predict(result.directory, image, registry=pond, store=store)
+
+
+class PuddlePlugin:
+    """A model with a choice of pooling, which its tensors do not show."""
+
+    @hookimpl
+    def zoo_models(self) -> list[ModelCard]:
+        return [
+            ModelCard(
+                name="puddle-net",
+                summary="A convolution, a choice of pooling, and a linear head",
+                license="Apache-2.0",
+                source="a test",
+                builder=f"{__name__}:puddle_net",
+                input=ImageInput(size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+                num_classes=3,
+                head="fc",
+                parameters=127,
+            )
+        ]
+
+
+def puddle_net(num_classes: int, *, pooling: str = "average") -> nn.Module:
+    pool = nn.AdaptiveMaxPool2d(1) if pooling == "max" else nn.AdaptiveAvgPool2d(1)
+    layers = {"conv": nn.Conv2d(3, 4, 3), "pool": pool, "flat": nn.Flatten(), "fc": nn.Linear(4, num_classes)}
+    return nn.Sequential(OrderedDict(layers))
+
+
+def test_builder_options_survive_export_and_import(own: ImportedWeights, tmp_path: Path) -> None:
+    manager = new_manager()
+    manager.register(zoo_pond)
+    manager.register(PuddlePlugin())
+    registry, store = zoo.load_registry(manager=manager), Store(tmp_path / "store")
+    overrides = {"model": "puddle-net", "model_options.pooling": "max"}
+    run = zoo.run("pond", epochs=1, overrides=overrides, out=tmp_path, registry=registry, store=store).directory
+    export(run, tmp_path / "x.safetensors")
+    import_weights(registry.model("puddle-net"), tmp_path / "x.safetensors", "x", own)
+    again = replace(registry, imported_weights=own.load()[0])
+    assert type(zoo.create_model("puddle-net", weights="x", registry=again, store=store).pool) is nn.AdaptiveMaxPool2d
+    plan = again.plan("pond", {"model": "puddle-net", "weights": "x"})
+    assert plan.model_options == {"pooling": "max"}
+    image = Image.effect_noise((8, 8), 90)
+    theirs = zoo.predict("puddle-net", image, weights="x", registry=again, store=store)
+    assert theirs == zoo.predict(run, image, registry=again, store=store)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x02",
+        b"\x89PNG\r\n\x1a\n" + bytes(99),
+        b"<html>not found</html>",
+        b"\x1f\x8b" + bytes(99),
+        "a pickle",
+    ],
+)
+def test_files_that_torch_did_not_save_start_no_process(
+    content: bytes | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo_core.engine.models.unpickle.run_child", lambda *_, **__: pytest.fail("a process started"))
+    canary, path = tmp_path / "canary", tmp_path / "x.pth"
+    path.write_bytes(content if isinstance(content, bytes) else pickle_of(canary))
+    with pytest.raises(IntegrityError, match=r"x\.pth contains no weights") as raised:
+        b"".join(zoo.unpickle_weights(path))
+    assert raised.value.why == "torch.save did not write it"
+    assert not canary.exists()
+
+
+def test_a_zip_without_weights_is_refused_in_the_sandbox(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("readme.txt", "not from torch.save")
+    with pytest.raises(IntegrityError, match="contains no readable weights"):
+        b"".join(zoo.unpickle_weights(tmp_path / "x.pth"))
 
 
 def test_imported_tensors_are_bit_identical(
