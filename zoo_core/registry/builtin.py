@@ -115,6 +115,7 @@ def zoo_trainers() -> list[TrainerCard]:
             settings="zoo_core:FinetuneSettings",
             needs_head=True,
             needs_weights=True,
+            tasks=BOTH,
             uses=RECIPE_FIELDS,
         ),
         TrainerCard(
@@ -124,6 +125,7 @@ def zoo_trainers() -> list[TrainerCard]:
             settings="zoo_core:LogisticHeadSettings",
             needs_head=True,
             needs_weights=True,
+            tasks=BOTH,
             uses=("balance", "metrics", "precision", "seed"),
         ),
     ]

@@ -101,7 +101,8 @@ def fit_head(
         strengths: of the L2 penalty on standardized features, in any order; see `logistic`.
         criterion: what the strengths are compared by, on held-out images.
         balance: class weights, as in `class_weights`.
-        standardize: whether each feature is scaled to variance 1; otherwise all are scaled by one factor.
+        standardize: whether each feature is scaled to variance 1; otherwise all are scaled by one factor. Means and
+            variances are those of all rows, also in the folds; they use no labels.
         seed: decides the folds.
 
     Raises:

@@ -171,8 +171,7 @@ class TrainingLoop:
             metrics[for_task(name, measured.task)] = measured.score
             if name == VALIDATION:
                 predictions = measured.predictions
-                details = {f"validation_{metric}": value for metric, value in measured.metrics.items()}
-                details |= state.extra.measure(measured)
+                details = state.extra.measure(measured)
         yield EpochResult(
             epoch + 1, self.recipe.epochs, metrics | details, perf_counter() - started, predictions, state.extra.kinds
         )

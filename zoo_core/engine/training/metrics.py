@@ -46,9 +46,14 @@ class RecipeMetrics:
             {name: choice.component.metric_kind for name, choice in chosen.items()},
         )
 
-    def measure(self, evaluated: EvaluatedExamples) -> dict[str, float]:
-        """Compute all metrics. Raises PluginError if one is not a number."""
-        return {name: self._value(name, evaluated) for name in self.functions}
+    def measure(self, validation: EvaluatedExamples) -> dict[str, float]:
+        """Return the task's metrics of the validation images, and the recipe's.
+
+        Raises:
+            PluginError: one is not a number.
+        """
+        ours = {f"validation_{name}": value for name, value in validation.metrics.items()}
+        return ours | {name: self._value(name, validation) for name in self.functions}
 
     def _value(self, name: str, evaluated: EvaluatedExamples) -> float:
         value = self.functions[name](evaluated.logits, evaluated.examples.labels)
