@@ -15,6 +15,8 @@ import zoo_meadow
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 from zoo_meadow.data import HAZY_COUNTS, MeadowImages, drawn, load
 
@@ -28,6 +30,7 @@ from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.engine.models.import_weights import import_weights
 from zoo_core.engine.training.run import execute
 from zoo_core.events import Event, Saved
+from zoo_core.recipes.settings import Adam
 from zoo_core.registry.discovery import new_manager
 from zoo_core.registry.imported_weights import ImportedWeights
 from zoo_core.registry.registry import load_registry
@@ -254,6 +257,30 @@ def test_a_linear_head_is_as_good_as_scikit_learns_one_against_rest(
         theirs = OneVsRestClassifier(LogisticRegression(C=strength, max_iter=20_000)).fit(train[0], train[1][:, :3])
     expected = average_precision_score(test[1][:, :3], theirs.decision_function(test[0]), average="macro")
     assert 0.5 < expected < 0.95  # neither chance nor too easy to tell
+    print(f"ours {result.metrics['test_map']:.4f}, scikit-learn {expected:.4f}")
+    assert result.metrics["test_map"] == pytest.approx(expected, abs=0.005)
+
+
+def test_the_logistic_head_is_scikit_learns_one_against_rest(meadow: Registry, store: Store, tmp_path: Path) -> None:
+    """On standardized features, with the same L2 penalty: C = 1 / (strength · images)."""
+    strength = 1e-3
+    recipe = meadow.recipes["meadow-features"].model_copy(
+        update={
+            "trainer": "logistic-head",
+            "edition": "hazy",
+            "precision": "float32",
+            "optimizer": Adam(),
+            "settings": {"strengths": [strength], "allow_random": True},
+        }
+    )
+    registry = replace(meadow, tables={**meadow.tables, "recipes": {recipe.name: recipe}})
+    result = execute(registry.plan(recipe.name), store=store, out=tmp_path)
+    predictor = Predictor.load(result.directory, meadow, store)
+    predictor.model.fc = torch.nn.Identity()  # type: ignore[assignment]
+    train, test = (_features(predictor, load({"hazy": tmp_path}, split)) for split in ("train", "test"))
+    one_against_rest = OneVsRestClassifier(LogisticRegression(C=1 / (strength * HAZY_COUNTS["train"]), max_iter=20_000))
+    theirs = make_pipeline(StandardScaler(), one_against_rest).fit(train[0], train[1][:, :3])
+    expected = average_precision_score(test[1][:, :3], theirs.decision_function(test[0]), average="macro")
     print(f"ours {result.metrics['test_map']:.4f}, scikit-learn {expected:.4f}")
     assert result.metrics["test_map"] == pytest.approx(expected, abs=0.005)
 
