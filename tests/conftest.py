@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import zoo_pond
 
-from zoo_core.cli import main
+from zoo_core.cli import ENDING, main
 from zoo_core.registry.discovery import new_manager
 from zoo_core.registry.registry import Registry, load_registry
 from zoo_core.store.store import Store
@@ -81,11 +82,14 @@ def zoo(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Z
     def run(*arguments: str | Path) -> Said:
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["zoo", *map(str, arguments)])
-        code = 0
+        code, handlers = 0, {number: signal.getsignal(number) for number in ENDING}
         try:
             main()
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:
+            for number, handler in handlers.items():  # forked children of later tests would inherit the command's
+                signal.signal(number, handler)
         said = capfd.readouterr()
         return Said(code, said.out, said.err)
 

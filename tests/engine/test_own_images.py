@@ -80,7 +80,7 @@ def test_a_class_with_one_group_is_named(six_each: Path) -> None:
         path.rename(path.with_name(f"7-{path.name[2:]}"))
     (issue,) = audited(six_each, group=r"\w+/\d").issues
     assert issue.fatal
-    assert issue.what == "1 class with a single group, which cannot be on both sides of the split"
+    assert issue.what == "1 class with all images in one group, which stays on one side of the split"
     assert issue.paths == ("moss",)
 
 
@@ -220,7 +220,7 @@ def test_uneven_classes_are_reported_before_training(six_each: Path, pond: Regis
     ("resize", "said"),
     [
         ("crop", "cropping to a square cuts more than 20% off 6 of 18 images (33%); add --set resize=pad"),
-        ("squash", "squashing to a square distorts, by a factor above 1.5, 6 of 18 images (33%); add --set resize=pad"),
+        ("squash", "squashing to a square distorts by 1.5 times or more 6 of 18 images (33%); add --set resize=pad"),
         ("pad", None),
     ],
 )

@@ -40,7 +40,7 @@ def too_few(listed: ListedImages, splits: Splits, groups: Mapping[Path, str]) ->
         what = f"too few images to split: {least}" if fatal else "classes without training or validation images"
         yield DataIssue(fatal, what, names)
     if names := tuple(listed.classes[label] for label in grouped):
-        what = f"{counted(len(names), 'class')} with a single group, which cannot be on both sides of the split"
+        what = f"{counted(len(names), 'class')} with all images in one group, which stays on one side of the split"
         yield DataIssue(fatal, what, names)
 
 
@@ -123,8 +123,8 @@ def not_square(shown_as: ImageInput, sizes: Sequence[tuple[int, int]]) -> Iterat
         many = sum(1 - 1 / aspect > CUT for aspect in aspects)
         effect = f"cropping to a square cuts more than {CUT:.0%} off"
     elif shown_as.resize == "squash":
-        many = sum(aspect > DISTORTION for aspect in aspects)
-        effect = f"squashing to a square distorts, by a factor above {DISTORTION:g},"
+        many = sum(aspect >= DISTORTION for aspect in aspects)
+        effect = f"squashing to a square distorts by {DISTORTION:g} times or more"
     else:
         return
     if many and many >= COMMON * len(sizes):
