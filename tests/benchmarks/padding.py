@@ -4,7 +4,7 @@
 
 FOLDER is a set of photographs: class folders, also below train/ and val/. The pictures are made up: each photograph,
 scaled to the height, stands at the left or right end of a canvas of noise that is three times as wide as it is high.
-The seed draws the side and the noise, and how the images are split.
+The seed draws the side and the noise, and with them how the images are split.
 """
 
 from __future__ import annotations

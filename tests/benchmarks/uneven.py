@@ -2,17 +2,19 @@
 
     zoo pull fashion-mnist.full --from FOLDER_OF_THE_FOUR_FILES     # or let the script download 31 MB
     python tests/benchmarks/uneven.py
-    python tests/benchmarks/uneven.py --shape step --balances 0,0.5,1 --epochs 3
+    python tests/benchmarks/uneven.py --shape step --balances 0,0.5,1 --epochs 3 --results results.jsonl
 
 The seed draws about 10,000 training images and decides which classes are rare. `long-tailed`: the number of images
 falls by the same factor from each class to the next; `step`: half of the classes are frequent, the others rare. The
-recipe is fashion-cnn, which keeps its last epoch, evaluated on all 10,000 test images, 1,000 of each class.
+recipe is fashion-cnn, which keeps its last epoch, evaluated on all 10,000 test images, 1,000 of each class. Each run
+is a line of the results, if a file is named: a second start continues.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,40 +84,50 @@ def main() -> None:
     parser.add_argument("--balances", default="0,1")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--results", type=Path)
     options = parser.parse_args()
+    balances = [float(balance) for balance in options.balances.split(",")]
+    kept = options.results.read_text() if options.results and options.results.exists() else ""
+    done = {tuple(key): values for key, values in map(json.loads, kept.splitlines())}
+    keys = {
+        balance: [(options.shape, options.epochs, seed, balance) for seed in range(options.seeds)]
+        for balance in balances
+    }
+    for key in sorted({key for some in keys.values() for key in some} - done.keys()):
+        done[key] = measured(*key)
+        print(f"seed {key[2]}, balance {key[3]:g}: {done[key][0]:.2%} balanced accuracy", flush=True)
+        if options.results:
+            with options.results.open("a") as file:
+                file.write(json.dumps([key, done[key]]) + "\n")
+    images = sum(class_sizes(options.shape, 10))
+    print(f"\n{options.shape} {RATIO}:1, {images:,} training images, {options.epochs} epochs\n")
+    print(f"| balance | seeds | balanced accuracy | macro-F1 | recall of the {RARE} rarest |\n|---|---|---|---|---|")
+    for balance, some in keys.items():
+        columns = zip(*(done[key] for key in some), strict=True)
+        cells = [f"{mean(column):.2%} ± {stdev(column):.2%}" for column in columns]
+        print(f"| {balance:g} | {len(some)} | " + " | ".join(cells) + " |")
+
+
+def measured(shape: str, epochs: int, seed: int, balance: float) -> tuple[float, float, float]:
+    """Train once; return the balanced accuracy, the macro-F1, and the mean recall of the rarest classes."""
     train, test = (zoo.load_dataset("fashion-mnist", split, edition="full") for split in ("train", "test"))
     assert isinstance(train, zoo.ArrayImages)
-    found: dict[float, list[tuple[float, ...]]] = {float(balance): [] for balance in options.balances.split(",")}
+    chosen, order = uneven(train.labels, len(train.classes), shape, seed)
     with TemporaryDirectory() as name:
-        scratch = Path(name)
-        tested = saved(test, np.arange(len(test)), scratch / "test.npz")
-        for seed in range(options.seeds):
-            chosen, order = uneven(train.labels, len(train.classes), options.shape, seed)
-            files = {"train": saved(train, chosen, scratch / f"train-{seed}.npz"), "test": tested}
-            manager, _ = find_plugins()
-            manager.register(UnevenPlugin(files, {"train": len(chosen), "test": len(test)}), name=NAME)
-            registry, store = zoo.load_registry(manager=manager), zoo.Store(scratch / "cache")
-            for balance, values in found.items():
-                evaluated = trained(registry, store, scratch, options.epochs, seed, balance)
-                recalls = [evaluated.classes[label].recall or 0 for label in order[-RARE:]]
-                values.append((evaluated.balanced_accuracy, evaluated.macro_f1, mean(recalls)))
-                print(f"seed {seed}, balance {balance:g}: {values[-1][0]:.2%} balanced accuracy", flush=True)
-    print(f"\n{options.shape} {RATIO}:1, {len(chosen):,} training images, {options.epochs} epochs\n")
-    print(f"| balance | balanced accuracy | macro-F1 | recall of the {RARE} rarest |\n|---|---|---|---|")
-    for balance, values in found.items():
-        cells = [f"{mean(column):.2%} ± {stdev(column):.2%}" for column in zip(*values, strict=True)]
-        print(f"| {balance:g} | " + " | ".join(cells) + " |")
-
-
-def trained(
-    registry: zoo.Registry, store: zoo.Store, out: Path, epochs: int, seed: int, balance: float
-) -> zoo.Evaluation:
-    """Train once, and evaluate on the test images."""
-    overrides = {"dataset": NAME, "balance": balance}
-    result = zoo.run(
-        "fashion-cnn", epochs=epochs, seed=seed, overrides=overrides, out=out, registry=registry, store=store
-    )
-    return zoo.evaluate(result.directory, dataset=NAME, split="test", registry=registry, store=store)
+        scratch, manager = Path(name), find_plugins()[0]
+        files = {
+            "train": saved(train, chosen, scratch / "train.npz"),
+            "test": saved(test, np.arange(len(test)), scratch / "test.npz"),
+        }
+        manager.register(UnevenPlugin(files, {"train": len(chosen), "test": len(test)}), name=NAME)
+        registry, store = zoo.load_registry(manager=manager), zoo.Store(scratch / "cache")
+        overrides = {"dataset": NAME, "balance": balance}
+        result = zoo.run(
+            "fashion-cnn", epochs=epochs, seed=seed, overrides=overrides, out=scratch, registry=registry, store=store
+        )
+        evaluated = zoo.evaluate(result.directory, dataset=NAME, split="test", registry=registry, store=store)
+    rarest = [evaluated.classes[label].recall or 0 for label in order[-RARE:]]
+    return evaluated.balanced_accuracy, evaluated.macro_f1, mean(rarest)
 
 
 if __name__ == "__main__":
