@@ -63,7 +63,7 @@ def test_list_as_json_holds_every_kind(zoo: Zoo) -> None:
     assert [one["name"] for one in listed["models"]] == ["alexnet", "pond-net"]
     assert listed["models"][1]["parameters"] == 259
     assert {"pond", "horses-inception"} <= {one["name"] for one in listed["recipes"]}
-    assert [one["name"] for one in listed["trainers"]] == ["frozen-features", "patient", "supervised"]
+    assert [one["name"] for one in listed["trainers"]] == ["finetune", "frozen-features", "patient", "supervised"]
 
 
 def test_a_pattern_that_matches_nothing_exits_with_2(zoo: Zoo) -> None:
@@ -107,7 +107,7 @@ def test_check_passes_for_what_is_right_and_fails_by_name(zoo: Zoo) -> None:
 def test_plugins_lists_what_each_plugin_provides(zoo: Zoo) -> None:
     assert lines(zoo("plugins").out) == [
         "plugin          provides",
-        "zoo-core        trainers: supervised, frozen-features; components: macro-f1",
+        "zoo-core        trainers: supervised, frozen-features, finetune; components: macro-f1",
         "zoo-pond 1.2.3  models: pond-net, alexnet; datasets: pond; trainers: patient; recipes: pond, pond-features, "
         "pond-patient",
     ]

@@ -303,6 +303,12 @@ def test_a_checkpoint_during_measuring_holds_both_weights() -> None:
     assert not torch.equal(own["average.0.weight"], own["model.0.weight"])
 
 
+@pytest.fixture(autouse=True)
+def _packages_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of cached features name the package that a builder belongs to, which takes seconds to find."""
+    monkeypatch.setattr("zoo_core.engine.training.feature_key.owner_of", lambda package: package)
+
+
 def job_for(registry: Registry, store: Store, **overrides: Any) -> Job:
     fields = {"trainer": "finetune", "epochs": 4, "settings": {"head_epochs": 2, "random_backbone": True}, **overrides}
     plan = registry.plan("pond", fields)

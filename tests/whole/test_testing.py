@@ -78,6 +78,10 @@ def test_a_valid_trainer_passes(name: str, pond: Registry) -> None:
     check_trainer(name, registry=pond)
 
 
+def test_fine_tuning_passes_with_a_random_backbone(pond: Registry) -> None:
+    check_trainer("finetune", registry=pond, settings={"random_backbone": True})
+
+
 def test_a_valid_dataset_passes(pond: Registry) -> None:
     check_dataset("pond", registry=pond)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +31,34 @@ registry = zoo.load_registry(manager=manager)
 result = zoo.run("pond-features", registry=registry, epochs=3, overrides={"precision": "float32"})
 with open(f"result-{os.environ.get('RANK', 'alone')}.json", "w") as file:
     json.dump({"run": str(result.directory), "history": [dict(one) for one in result.history]}, file)
+"""
+
+
+FINETUNE = """
+import os, sys
+from pathlib import Path
+import zoo_pond
+import zoo_core as zoo
+from zoo_core.registry.discovery import new_manager
+
+manager = new_manager()
+manager.register(zoo_pond)
+fields = {
+    "trainer": "finetune", "settings": {"head_epochs": 1, "random_backbone": True}, "precision": "float32",
+    "accumulate": 2, "ema": 0.5, "clip_norm": 1.0, "layer_decay": 0.5, "warmup": 0.2, "batch_size": 9,
+}
+registry, out = zoo.load_registry(manager=manager), Path(sys.argv[1])
+
+
+def die(event):
+    if sys.argv[2] == "die" and isinstance(event, zoo.Checkpoint) and event.state.epoch == 3:
+        os._exit(3)
+
+
+if sys.argv[2] == "resume":
+    zoo.run(resume=next(out.glob("*/2*")), registry=registry)
+else:
+    zoo.run("pond", registry=registry, epochs=3, overrides=fields, out=out, on_event=die, checkpoint_every=0)
 """
 
 
@@ -103,6 +133,28 @@ def test_features_are_shared_too(tmp_path: Path) -> None:
     assert output["1"] == output["0"]
     for one, two in zip(output["alone"]["history"], output["0"]["history"], strict=True):
         assert two == pytest.approx(one, abs=1e-5)
+
+
+def test_fine_tuning_is_shared_and_resumes(tmp_path: Path) -> None:
+    """With accumulated parts, averaged weights and frozen statistics: as alone, and bit for bit after a kill."""
+    script = tmp_path / "finetune.py"
+    script.write_text(FINETUNE)
+    path = os.pathsep.join([str(ROOT / "tests" / "fakes" / "zoo-pond"), os.environ.get("PYTHONPATH", "")])
+
+    def train(out: str, how: str, command: list[str]) -> int:
+        environment = {**os.environ, "PYTHONPATH": path, "ZOO_CACHE": str(tmp_path / "cache")}
+        done = subprocess.run([*command, str(script), out, how], cwd=tmp_path, env=environment, capture_output=True)
+        return done.returncode
+
+    assert [train("alone", "go", [sys.executable]), train("pair", "go", torchrun())] == [0, 0]
+    assert train("killed", "die", torchrun()) != 0
+    assert train("killed", "resume", torchrun()) == 0
+    files = [next((tmp_path / out).glob("*/2*/weights.safetensors")) for out in ("alone", "pair", "killed")]
+    assert files[1].read_bytes() == files[2].read_bytes()
+    alone, pair = (load(file.read_bytes()) for file in files[:2])
+    assert alone.keys() == pair.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(pair[name], tensor, atol=1e-4, rtol=1e-3)
 
 
 def test_killed_ranks_resume_bit_for_bit(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ CHANGES: Mapping[RecipeField, tuple[Any, Any]] = MappingProxyType(  # two values
         "batch_size": (3, 4),
         "optimizer": ({"name": "sgd", "lr": 1e-3, "momentum": 0.9}, {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1}),
         "schedule": ("cosine", "constant"),
-        "warmup": (0.5, 0.0),
+        "warmup": (0.9, 0.0),
         "layer_decay": (0.5, 1.0),
         "clip_norm": (1e-3, None),
         "accumulate": (2, 1),

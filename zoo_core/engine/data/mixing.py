@@ -47,5 +47,5 @@ class Mixing:
         if torch.rand(()) >= step.p:
             return MixedBatch(inputs, 1.0)
         mix = (v2.MixUp if isinstance(step, MixUp) else v2.CutMix)(alpha=step.alpha, num_classes=len(inputs))
-        mixed, shares = mix(inputs, torch.arange(len(inputs)))  # as if every image were a class of its own
+        mixed, shares = mix(inputs, torch.arange(len(inputs)))  # as if every image were a class
         return MixedBatch(mixed, shares[0, 0].item())

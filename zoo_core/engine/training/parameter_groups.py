@@ -41,7 +41,7 @@ def parameter_blocks(model: nn.Module) -> list[list[nn.Parameter]]:
     """Return a model's parameters by block, from the input to the head, each parameter once.
 
     Blocks are the model's direct submodules in the order in which they are defined, and the parts of those that are a
-    `Sequential` or `ModuleList`; the last submodule is one block, the head. A normalization layer of its own belongs to
+    `Sequential` or `ModuleList`; the last submodule is one block, the head. A normalization layer among them belongs to
     the block before it. Parameters of the model itself, such as position embeddings, belong to the first block.
     """
     blocks: list[list[nn.Parameter]] = []

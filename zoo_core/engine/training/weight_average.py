@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights, kept beside the model or in it."""
+"""The exponential moving average of a model's weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WeightAverage:
         averaged = {} if decay is None else state
         self._decay = 0.0 if decay is None else decay
         self._in_model = {name: tensor.data for name, tensor in averaged.items() if tensor.is_floating_point()}
-        self._beside = {name: tensor.clone() for name, tensor in self._in_model.items()}
+        self._outside = {name: tensor.clone() for name, tensor in self._in_model.items()}
         self._loaded = False
 
     def update(self, step: int) -> None:
@@ -33,7 +33,7 @@ class WeightAverage:
         the weights that it started from.
         """
         decay = min(self._decay, (1 + step) / (WARM_UP + step))
-        for name, average in self._beside.items():
+        for name, average in self._outside.items():
             average.lerp_(self._in_model[name], 1 - decay)
 
     def load(self) -> None:
@@ -47,21 +47,21 @@ class WeightAverage:
             self._exchange()
 
     def _exchange(self) -> None:
-        for name, beside in self._beside.items():
-            own = beside.clone()
-            beside.copy_(self._in_model[name])
+        for name, outside in self._outside.items():
+            own = outside.clone()
+            outside.copy_(self._in_model[name])
             self._in_model[name].copy_(own)
         self._loaded = not self._loaded
 
     @property
     def own(self) -> Mapping[str, Tensor]:
         """The model's own weights by name; not copies."""
-        return self._beside if self._loaded else self._in_model
+        return self._outside if self._loaded else self._in_model
 
     @property
     def average(self) -> Mapping[str, Tensor]:
         """The averages by name; not copies."""
-        return self._in_model if self._loaded else self._beside
+        return self._in_model if self._loaded else self._outside
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over averages from a checkpoint. Raises KeyError if one is missing, RuntimeError if a shape differs."""
