@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-import torch
 from scipy.stats import t
 
 import zoo_core as zoo
@@ -50,10 +49,11 @@ class Accuracies:
     def __str__(self) -> str:
         """Return one line."""
         each = " ".join(f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
+        seeds = f"{len(self.accuracies)} seed{'s' if len(self.accuracies) > 1 else ''}"
         margin = "" if self.margin is None else f" ± {100 * self.margin:.2f}"
         return (
             f"{self.recipe:18}{self.epochs:3} epochs  {self.metric} {100 * mean(self.accuracies):.2f}{margin} %  "
-            f"({len(self.accuracies)} seeds: {each})  {mean(self.minutes):.1f} minutes each"
+            f"({seeds}: {each})  {mean(self.minutes):.1f} minutes each"
         )
 
 
@@ -92,7 +92,7 @@ def train(out: Path, recipe: str, seed: int) -> None:
 def write(results: list[Accuracies]) -> None:
     """Write the results beside those of other recipes."""
     page = json.loads(PAGE.read_text()) if PAGE.is_file() else {}
-    page |= {one.recipe: {**asdict(one), "margin": one.margin, "threads": torch.get_num_threads()} for one in results}
+    page |= {one.recipe: {**asdict(one), "margin": one.margin} for one in results}
     PAGE.write_text(json.dumps(page, indent=1, sort_keys=True) + "\n")
 
 

@@ -121,15 +121,15 @@ def not_square(shown_as: ImageInput, sizes: Sequence[tuple[int, int]]) -> Iterat
     advice = "add --set resize=pad to show whole images in their proportions"
     if shown_as.resize == "crop":
         many = sum(1 - 1 / aspect > CUT for aspect in aspects)
-        effect = f"cropping to a square cuts more than {CUT:.0%} off"
+        effect = f"cropping to a square cuts more than {CUT:.0%} off {{}}"
     elif shown_as.resize == "squash":
         many = sum(aspect >= DISTORTION for aspect in aspects)
-        effect = f"squashing to a square distorts by {DISTORTION:g} times or more"
+        effect = f"squashing to a square distorts {{}} by a factor of {DISTORTION:g} or more"
     else:
         return
     if many and many >= COMMON * len(sizes):
         share = f"{many:,} of {counted(len(sizes), 'image')} ({many / len(sizes):.0%})"
-        yield DataIssue(False, f"{effect} {share}; {advice}")
+        yield DataIssue(False, f"{effect.format(share)}; {advice}")
 
 
 def _joined(groups: Iterable[list[tuple[Split, Label, str]]]) -> tuple[str, ...]:

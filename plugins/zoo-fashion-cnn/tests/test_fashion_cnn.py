@@ -51,6 +51,13 @@ def test_fashion_net_halves_its_maps_twice() -> None:
     assert net(images).shape == (3, 5)
 
 
+def test_fashion_nets_weights_are_as_accurate_as_reported_on_the_sample() -> None:
+    card = zoo.load_registry().model("fashion-net").weights[0]
+    evaluation = zoo.evaluate("fashion-net", precision="float32")
+    assert card.reported[0].n == 1_000
+    assert evaluation.accuracy == pytest.approx(card.reported[0].accuracy, abs=0.002)
+
+
 @pytest.mark.parametrize("recipe", ["fashion-cnn-best", "fashion-net"])
 def test_the_best_recipes_train_on_all_images_and_test_once(recipe: str) -> None:
     plan = zoo.load_registry().plan(recipe)

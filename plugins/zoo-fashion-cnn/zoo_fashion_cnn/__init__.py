@@ -104,6 +104,22 @@ TRAINED = WeightsCard(
 )
 
 
+FASHION_NET = WeightsCard(
+    name="fashion-mnist",
+    covers="all",
+    file=File.shipped(
+        "zoo_fashion_cnn/data/fashion-net.safetensors",
+        647_124,
+        "27fdebec4f21b42fb215ed912e9147ef2f123dfeac12ff5f82eaf1b5604ab85f",
+    ),
+    license="Apache-2.0",
+    provenance="zoo run fashion-net (seed 0); zoo export RUN FILE --dtype float16",
+    reported=(
+        ReportedAccuracy(dataset="fashion-mnist", edition="sample", split="test", n=1_000, accuracy=0.952),
+        ReportedAccuracy(dataset="fashion-mnist", edition="full", split="test", n=10_000, accuracy=0.945),
+    ),
+)
+
 # the mean and standard deviation of all training pixels, in [0, 1]; the notebook gives none
 PIXELS = ImageInput(size=28, channels=1, mean=(0.2860,), std=(0.3530,))
 
@@ -136,6 +152,7 @@ def zoo_models() -> list[ModelCard]:
             classes=CLASSES,
             head="fc",
             parameters=320_122,
+            weights=(FASHION_NET,),
         ),
     ]
 
