@@ -60,5 +60,5 @@ that measured, which other programs were using too.
 - The kept weights are the exponential average over training steps (`ema`), at the end of the last epoch.
 - Horses or Humans has no test images. Its 256 validation images show their subjects before white, and its training
   images before landscapes. They are measured after every epoch, and the last epoch counts; but the augmentation was
-  revised after a look at those that it got wrong, so their figure is optimistic.
+  revised after a look at those that it got wrong, so their accuracy is optimistic.
 """

@@ -15,7 +15,7 @@ from zoo_core.registry.settings import UserConfig
 def test_without_a_command_and_with_list_the_plugins_are_listed(zoo: Zoo) -> None:
     said = zoo("plugins")
     assert (said.code, said.err) == (0, "")
-    assert "zoo-fashion-cnn 0.1.0        models: fashion-cnn; datasets: fashion-mnist" in said.out
+    assert "zoo-fashion-cnn 0.1.0        models: fashion-cnn, fashion-net; datasets: fashion-mnist" in said.out
     assert zoo("plugins", "list").out == said.out
     document = json.loads(zoo("plugins", "--json").out)
     assert json.loads(zoo("plugins", "list", "--json").out) == document

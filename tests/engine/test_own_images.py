@@ -220,7 +220,10 @@ def test_uneven_classes_are_reported_before_training(six_each: Path, pond: Regis
     ("resize", "said"),
     [
         ("crop", "cropping to a square cuts more than 20% off 6 of 18 images (33%); add --set resize=pad"),
-        ("squash", "squashing to a square distorts 6 of 18 images (33%) by a factor of 1.5 or more; add"),
+        (
+            "squash",
+            "squashing to a square distorts 6 of 18 images (33%) by a factor of 1.5 or more; add --set resize=pad",
+        ),
         ("pad", None),
     ],
 )
