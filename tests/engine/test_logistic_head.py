@@ -192,6 +192,8 @@ def test_a_run_reports_one_epoch_with_what_was_chosen(pond: Registry, store: Sto
         "loss",
         "train_accuracy",
         "validation_accuracy",
+        "validation_loss",
+        "validation_balanced_accuracy",
         "validation_macro_f1",
         "cross_validation_loss",
         "cross_validation_accuracy",

@@ -18,7 +18,7 @@ from zoo_core.engine.training.streamed_head import COST, fit_streamed
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import UsageError
 from zoo_core.events import Checkpoint, EpochResult, Event, TrainState
-from zoo_core.metrics import MetricKind
+from zoo_core.metrics import MetricKind, for_task
 from zoo_core.registry.builtin import LogisticHeadSettings
 
 HEAD = "head."  # prefix of a TrainState's tensor names
@@ -112,17 +112,20 @@ def _measured(
 ) -> Iterator[Event]:
     """Measure the head, and yield the run's only EpochResult and Checkpoint."""
     loop = replace(job.loop(layer), precision=replace(job.precision, dtype=torch.float32))
-    metrics: dict[str, float] = {}
+    metrics, details = dict[str, float](), dict[str, float]()
     predictions = None
     for name, examples in measures.items():
         evaluated = yield from loop.measure(examples, what=name)
         metrics |= {"loss": evaluated.loss} if not metrics else {}
-        metrics[name] = evaluated.accuracy
+        metrics[for_task(name, evaluated.task)] = evaluated.score
         if name == VALIDATION:
             predictions = evaluated.predictions
-            metrics |= extra.measure(evaluated)
+            details |= {f"validation_{metric}": value for metric, value in evaluated.metrics.items()}
+            details |= extra.measure(evaluated)
+    metrics |= details
     metrics["cross_validation_loss"] = fitted.cross_validation_loss
-    metrics["cross_validation_accuracy"] = fitted.cross_validation_accuracy
+    if job.plan.task == "single-label":
+        metrics["cross_validation_accuracy"] = fitted.cross_validation_accuracy
     metrics |= {"strength": fitted.strength, "temperature": fitted.temperature}
     yield EpochResult(1, 1, metrics, perf_counter() - started, predictions, {**KINDS, **extra.kinds})
     yield Checkpoint(TrainState(1, 0, {HEAD + name: tensor for name, tensor in layer.state_dict().items()}))
