@@ -1,11 +1,12 @@
 """Three ways to train a head, on sets of photographs: prints a table of accuracies and of seconds for each head.
 
     python tests/benchmarks/photos.py FOLDER
+    python tests/benchmarks/photos.py FOLDER --recipe horses-inception
     python tests/benchmarks/photos.py FOLDER --sets flowers,trash --seeds 5 --grid
 
-Every subfolder of FOLDER is a set: class folders, or train/ and val/ with class folders in them. A set without a split
-is split by the seed, 80 to 20 in every class. All ways get the same features, which `transfer` computes and caches.
-With --grid, the table compares criteria and numbers of folds of `logistic-head` instead.
+Every subfolder of FOLDER is a set: class folders, or train/ and val/ with class folders in them. All images of a set
+are pooled and split by the seed, 80 to 20 in every class. All ways get the same features, computed once and cached.
+With --grid, the table compares criteria and scales of `logistic-head` instead.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -41,41 +42,30 @@ REGISTRY = load_registry()
 Way = Callable[[Features, Features, int], float]  # train, test, seed -> accuracy
 
 
-@dataclass(frozen=True)
-class PhotoSet:
-    """The features of a set's images, and which are for testing; None: the seed decides."""
-
-    features: Features
-    test: torch.Tensor | None
-
-    def split(self, seed: int) -> tuple[Features, Features]:
-        """Return the features to train on and to test on."""
-        everything = torch.arange(len(self.features.labels))
-        if self.test is not None:
-            return self._part(everything[~self.test]), self._part(everything[self.test])
-        train, test = train_test_split(
-            everything.numpy(), test_size=0.2, stratify=self.features.labels.numpy(), random_state=seed
-        )
-        return self._part(torch.from_numpy(train)), self._part(torch.from_numpy(test))
-
-    def _part(self, indices: torch.Tensor) -> Features:
-        names = tuple(self.features.names[index] for index in indices.tolist())
-        return Features(self.features.rows[indices], self.features.labels[indices], names)
+def split_by(features: Features, seed: int) -> tuple[Features, Features]:
+    """Return the features to train on and to test on."""
+    labels = features.labels.numpy()
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
+    return part_of(features, torch.from_numpy(train)), part_of(features, torch.from_numpy(test))
 
 
-def photo_set(folder: Path, recipe: str, model: str | None) -> PhotoSet:
+def part_of(features: Features, indices: torch.Tensor) -> Features:
+    """Return the features of some images."""
+    names = tuple(features.names[index] for index in indices.tolist())
+    return Features(features.rows[indices], features.labels[indices], names)
+
+
+def photo_set(folder: Path, recipe: str, model: str | None) -> Features:
     """Open a folder, and compute its features or take them from the cache."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     classes = tuple(sorted({path.parent.name for path in files}))
     labeled = tuple((path, classes.index(path.parent.name)) for path in files)
-    parts = [path.parent.parent.name for path in files]
     plan = REGISTRY.plan(recipe, {} if model is None else {"model": model})
     store, network = Store.default(), build_planned(plan)
     load_weights(network, plan.selection, store)
     job = Job(network, FolderImages(folder, labeled, classes), None, plan, store, CPU)
     with split_head(network, plan.model) as (backbone, _):
-        features = drive(FrozenBackbone(backbone, job, 16).features(job.train, folder.name), ignore_event)
-    return PhotoSet(features, torch.tensor([part == "val" for part in parts]) if "val" in parts else None)
+        return drive(FrozenBackbone(backbone, job, 16).features(job.train, folder.name), ignore_event)
 
 
 def three_epochs(train: Features, test: Features, seed: int) -> float:
@@ -111,17 +101,19 @@ WAYS: Mapping[str, Way] = {
     "(c) transfer": transfer,
 }
 GRID: Mapping[str, Way] = {
-    f"{criterion}, {folds} folds": partial(transfer, criterion=criterion, folds=folds)
+    f"{criterion}, {'each feature scaled' if standardize else 'one scale'}": partial(
+        transfer, criterion=criterion, standardize=standardize
+    )
     for criterion in ("loss", "accuracy")
-    for folds in (5, 10)
+    for standardize in (True, False)
 }
 
 
-def measured(photos: PhotoSet, way: Way, seeds: int) -> tuple[float, float]:
+def measured(photos: Features, way: Way, seeds: int) -> tuple[float, float]:
     """Return the mean accuracy and the mean seconds over the seeds."""
     accuracies, seconds = [], []
     for seed in range(seeds):
-        train, test = photos.split(seed)
+        train, test = split_by(photos, seed)
         started = time.perf_counter()
         accuracies.append(way(train, test, seed))
         seconds.append(time.perf_counter() - started)
@@ -136,7 +128,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--recipe", default="transfer", help="whose backbone computes the features")
     parser.add_argument("--model", default=None, help="another backbone")
-    parser.add_argument("--grid", action="store_true", help="compare criteria and folds instead")
+    parser.add_argument("--grid", action="store_true", help="compare criteria and scales instead")
     options = parser.parse_args()
     ways = GRID if options.grid else WAYS
     names = options.sets.split(",") if options.sets else sorted(path.name for path in options.folder.iterdir())
@@ -146,7 +138,7 @@ def main() -> None:
         photos = photo_set(options.folder / name, options.recipe, options.model)
         table.append([measured(photos, way, options.seeds) for way in ways.values()])
         cells = [f"{accuracy:.2%}, {seconds:.1f} s" for accuracy, seconds in table[-1]]
-        print(f"| {name} | {len(photos.features.labels)} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {name} | {len(photos.labels)} | " + " | ".join(cells) + " |", flush=True)
     means = [f"{mean(row[column][0] for row in table):.2%}" for column in range(len(ways))]
     print("| mean | | " + " | ".join(means) + " |", flush=True)
 

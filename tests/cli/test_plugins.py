@@ -71,7 +71,7 @@ def test_the_doctor_prints_a_row_for_each_plugin(zoo: Zoo) -> None:
     (row,) = (one.split() for one in rows if one.startswith("zoo-horses-cnn "))
     assert row[1:3] == ["0.1.0", "ok"]
     assert int(row[3]) >= 0
-    assert row[4:] == ["models:", "horses-cnn,", "horses-cnn-300"]
+    assert row[4:] == ["models:", "horses-cnn,", "horses-cnn-300;", "components:", "flat-background"]
 
 
 def test_the_doctor_as_json_names_cause_and_cure(zoo: Zoo, site: Path) -> None:

@@ -46,7 +46,7 @@ class FrozenFeaturesSettings(FrozenModel):
     hold_bytes: NonNegativeInt | None = Field(default=None, description=HOLD_FEATURES)
 
 
-STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -7, -1))  # 100 to 0.001, two for each decade
+STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(4, -9, -1))  # 100 to 0.0001, two for each decade
 
 
 class LogisticHeadSettings(FrozenModel):

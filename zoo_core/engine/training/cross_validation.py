@@ -192,8 +192,12 @@ def _row_weights(targets: Tensor, classes: int, balance: float) -> Tensor:
 
 
 def held_out_scores(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean loss and the accuracy for each strength, of logits (strengths, N, K); both weighted."""
-    losses = [(losses_of(one, targets) * weights).mean().item() for one in logits]
+    """Return the mean loss and the accuracy for each strength, of logits (strengths, N, K); both weighted.
+
+    For multi-label targets (N, K), these are means over images and classes.
+    """
+    share = weights / targets[0].numel()
+    losses = [(losses_of(one, targets) * share).mean().item() for one in logits]
     if targets.ndim == 1:
         correct = [((one.argmax(dim=1) == targets) * weights).sum() / weights.sum() for one in logits]
     else:
