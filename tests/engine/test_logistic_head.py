@@ -76,7 +76,7 @@ def test_several_labels_are_one_regression_against_the_rest_for_each() -> None:
     rows, labels = clusters()
     targets = torch.nn.functional.one_hot(labels, 3).float()
     targets[:5] = 1
-    fitted = fit(rows, targets, strengths=[0.05])
+    fitted = fit(rows, targets, strengths=[0.05], standardize=True)
     standard = Standardization.of(rows)
     for label in range(3):
         theirs = LogisticRegression(C=1 / (0.05 * len(rows)), tol=1e-10, max_iter=5000)

@@ -62,7 +62,7 @@ class LogisticHeadSettings(FrozenModel):
         default="loss", description="what the strengths are compared by, on held-out training images"
     )
     standardize: bool = Field(
-        default=True, description="scale each feature to variance 1; false: all features by one factor"
+        default=False, description="scale each feature to variance 1; false: all features by one factor"
     )
     allow_random: bool = Field(default=False, description=ALLOW_RANDOM)
     feature_batch_size: PositiveInt = Field(default=16, description="images per forward pass of the frozen backbone")

@@ -88,7 +88,7 @@ def fit_head(
     strengths: Sequence[float] = STRENGTHS,
     criterion: Criterion = "loss",
     balance: float = 0.0,
-    standardize: bool = True,
+    standardize: bool = False,
     seed: int = 0,
 ) -> Generator[Event, None, FittedHead]:
     """Fit a linear head, and yield the progress of the fits.
@@ -98,7 +98,7 @@ def fit_head(
         targets: labels (N,) int64; or (N, K) of 0 and 1, for one regression against the rest per class.
         classes: K.
         folds: how many parts the images are divided into, each with the same share of every class.
-        strengths: of the L2 penalty on standardized features, in any order; see `logistic`.
+        strengths: of the L2 penalty on scaled features, in any order; see `logistic`.
         criterion: what the strengths are compared by, on held-out images.
         balance: class weights, as in `class_weights`.
         standardize: whether each feature is scaled to variance 1; otherwise all are scaled by one factor. Means and

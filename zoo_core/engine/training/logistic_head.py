@@ -33,7 +33,7 @@ KINDS: dict[str, MetricKind] = {
 class LogisticHeadTrainer:
     """Fits a linear head on features that are computed once and cached in the Store.
 
-    The features are standardized on the training images. The strength of the L2 penalty is chosen by stratified
+    The features are centered and scaled on the training images. The strength of the L2 penalty is chosen by stratified
     cross-validation inside them, and one temperature is fitted on the held-out logits. Both are folded into the head,
     which stays a plain linear layer. The run has one epoch.
     """

@@ -46,8 +46,8 @@ class SearchSpace:
         changes: dict[str, Any] = {
             "settings.strengths": [_rounded(trial.suggest_float("strength", 1e-4, 1e2, log=True))]
         }
-        if not trial.suggest_categorical("standardize", (True, False)):
-            changes["settings.standardize"] = False
+        if trial.suggest_categorical("standardize", (False, True)):
+            changes["settings.standardize"] = True
         if balance := trial.suggest_categorical("balance", (0.0, 0.5, 1.0)):
             changes["balance"] = balance
         return {key: value for key, value in changes.items() if key not in self.fixed}
