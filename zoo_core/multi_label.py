@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from array import array
 from bisect import bisect_left
@@ -15,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from zoo_core.cards.fields import Task
-from zoo_core.disk.csv_cells import csv_cell, csv_text
+from zoo_core.disk.csv_cells import csv_cell, csv_rows, csv_text
 from zoo_core.events import Predictions
 from zoo_core.predictions import PredictionTable
 
@@ -75,11 +73,7 @@ class MultiLabelTable(Predictions):
         Raises:
             ValueError: it is not such a table.
         """
-        text = io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")
-        try:
-            header, *rows = csv.reader(text)
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+        header, *rows = csv_rows(content)
         classes = tuple(cell[2:-1] for cell in header[3:])
         if tuple(header[:3]) != HEADER or not classes or any(len(row) != len(header) for row in rows):
             raise ValueError("it is not a table of multi-label predictions")

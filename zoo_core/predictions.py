@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from zoo_core.cards.fields import Task
-from zoo_core.disk.csv_cells import csv_cell, csv_text
+from zoo_core.disk.csv_cells import csv_cell, csv_rows, csv_text
 from zoo_core.events import Predictions
 from zoo_core.metrics import Interval, balanced_accuracy, macro_f1, wilson
 
@@ -105,11 +103,7 @@ class PredictionTable(Predictions):
         Raises:
             ValueError: it is not such a table.
         """
-        text = io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")
-        try:
-            header, *rows = csv.reader(text)
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+        header, *rows = csv_rows(content)
         classes = tuple(cell[2:-1] for cell in header[3:])
         index = {name: k for k, name in enumerate(classes)}
         if not classes or any(len(row) != len(header) for row in rows):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # a spreadsheet would evaluate a cell that begins like this, without the "'"
@@ -19,3 +21,11 @@ def csv_cell(text: str) -> str:
 def csv_text(cell: str) -> str:
     """Undo the guard of `csv_cell`, after a CSV reader has removed the quotes."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def csv_rows(content: bytes) -> list[list[str]]:
+    """Return the cells of a CSV file, as they are written in it; raises ValueError if it is not one."""
+    try:
+        return list(csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
