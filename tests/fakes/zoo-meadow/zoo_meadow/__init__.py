@@ -71,5 +71,11 @@ def zoo_recipes() -> list[Recipe]:
     }
     return [
         Recipe(name="meadow", summary="All parameters learn", **common),
-        Recipe(name="meadow-features", summary="Only the head learns", trainer="frozen-features", **common),
+        Recipe(
+            name="meadow-features",
+            summary="Only the head learns",
+            trainer="frozen-features",
+            settings={"allow_random": True},
+            **common,
+        ),
     ]
