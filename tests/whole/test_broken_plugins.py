@@ -122,7 +122,10 @@ def test_the_doctor_names_the_cause_and_disabling_helps(site: Path) -> None:
         assert document[name]["milliseconds"] > 0
     assert document["imports-torch"]["state"] == "slow"
     assert "its entry module imports torch" in document["imports-torch"]["cause"]
-    assert document["fashion-cnn"]["brings"] == {"models": ["fashion-cnn", "fashion-net"], "datasets": ["fashion-mnist"]}
+    assert document["fashion-cnn"]["brings"] == {
+        "models": ["fashion-cnn", "fashion-net"],
+        "datasets": ["fashion-mnist"],
+    }
     assert document["has-no-metadata"]["cause"] == UNFIT["has-no-metadata"][1]
 
     for name in DEADLY:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from importlib.metadata import EntryPoint
 
@@ -132,6 +132,7 @@ def _described(distribution: metadata.Distribution, points: tuple[EntryPoint, ..
     return Distribution(normalized(module), version, points, requires, fault or "its metadata has no name")
 
 
+@cache
 def _core_version() -> str:
     """Return the installed version of zoo-core; "" in a source tree, which counts as satisfying every requirement."""
     try:

@@ -129,21 +129,16 @@ class Store:
         """Return the features cached under a key, or None; a damaged copy is deleted, to be computed again."""
         for path in self._features(key):
             content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() == path.stem.partition("-")[2]:
+            if _keep_if_intact(path, hashlib.sha256(content).hexdigest()):
                 return content
-            with suppress(OSError):  # if it cannot be deleted, it does no harm
-                failpoint("store.forget")
-                path.unlink()
         return None
 
     def cached_path(self, key: str) -> Path | None:
         """Return the file of the features cached under a key, or None; a damaged one is deleted, as by `get_cached`."""
         for path in self._features(key):
-            with suppress(OSError):  # another process deleted it, or a damaged copy cannot be deleted
-                if hash_of(path) == path.stem.partition("-")[2]:
+            with suppress(OSError):  # another process deleted it
+                if _keep_if_intact(path, hash_of(path)):
                     return path
-                failpoint("store.forget")
-                path.unlink()
         return None
 
     def put_cached(self, key: str, content: bytes) -> Path:
@@ -307,3 +302,13 @@ def _summary(name: str, failures: list[ZooError]) -> ZooError:
     why = "\n".join(f"  {failure.what}: {failure.why}" for failure in failures)
     fix = failures[-1].fix or f"zoo pull {_target(name)} --from FILE"
     return type(failures[-1])(f"{name} could not be downloaded", why=why, fix=fix)
+
+
+def _keep_if_intact(path: Path, digest: str) -> bool:
+    """Return whether cached features have the hash in their name; delete them if not, to be computed again."""
+    if digest == path.stem.partition("-")[2]:
+        return True
+    with suppress(OSError):  # if it cannot be deleted, it does no harm
+        failpoint("store.forget")
+        path.unlink()
+    return False

@@ -81,16 +81,21 @@ def forward_all(
     world: World,
     what: str,
     batch_size: int | None = None,
+    part: range | None = None,
 ) -> Generator[Event, None, Tensor]:
     """Return an optimized network's outputs for every image, (N, …) float32 in order; ranks share the work.
+
+    With `part`, only the images with these indices are computed.
 
     Raises:
         DataError: an image is damaged.
     """
     scale, size = normalize_transform(spec), batch_size or inference_batch_size(spec)
+    chosen = range(len(images)) if part is None else part
 
-    def batches_of(indices: Tensor) -> Iterator[Tensor]:
-        return (scale(pixels.to(device)) for pixels in iter_batches(images, spec, indices.tolist(), size))
+    def batches_of(numbers: Tensor) -> Iterator[Tensor]:
+        indices = [chosen[number] for number in numbers.tolist()]
+        return (scale(pixels.to(device)) for pixels in iter_batches(images, spec, indices, size))
 
-    rows = yield from infer_batches(network, batches_of, len(images), device, precision=FLOAT32, world=world, what=what)
+    rows = yield from infer_batches(network, batches_of, len(chosen), device, precision=FLOAT32, world=world, what=what)
     return rows

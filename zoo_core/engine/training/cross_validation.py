@@ -74,6 +74,33 @@ class FittedHead:
         """The mean loss on held-out images at the chosen strength, before the temperature."""
         return self.scores.losses[self.scores.strengths.index(self.strength)]
 
+    @classmethod
+    def of(
+        cls,
+        solution: Solution,
+        standard: Standardization,
+        scores: Scores,
+        best: int,
+        held_out: Tensor,
+        targets: Tensor,
+    ) -> FittedHead:
+        """Fold the standardization and a temperature into a solution (K, D) on standardized features.
+
+        Args:
+            solution: the weight and bias for the strength number `best` of the scores.
+            standard: of the features.
+            scores: of all strengths.
+            best: the number of the chosen strength.
+            held_out: its logits (H, K) on the held-out images, which the temperature is fitted on; a row of NaN belongs
+                to an image that is never held out.
+            targets: of the same images.
+        """
+        seen = ~held_out.isnan().any(dim=1)
+        temperature = fit_temperature(held_out[seen], targets[seen])
+        weight, bias = standard.fold(solution.weight, solution.bias)
+        strength = scores.strengths[best]
+        return cls(weight / temperature, bias / temperature, strength, temperature, scores, held_out / temperature)
+
     def logits(self, rows: Tensor) -> Tensor:
         """Return (N, K) float64 for features (N, D)."""
         return rows.double() @ self.weight.T + self.bias
@@ -110,10 +137,10 @@ def fit_head(
     """
     if not rows.isfinite().all():
         raise DataError("the features contain NaN or infinity", why="the backbone's weights or its precision overflow")
-    standard = Standardization.of(rows) if standardize else Standardization.of(rows).with_one_scale()
+    standard = Standardization.of(rows, each=standardize)
     principal = PrincipalRows.of(standard.apply(rows))
     assigned = assign_folds(targets, folds, seed)
-    weights = _row_weights(targets, classes, balance)
+    weights = row_weights(targets, classes, balance)
     fits = _Fits(principal, targets, weights, classes)
     ordered = tuple(sorted(strengths, reverse=True))
     held_out = yield from fits.held_out_logits(assigned, ordered)
@@ -123,11 +150,8 @@ def fit_head(
     final = Solution.zero(classes, principal.rows.shape[1])
     for strength in ordered[: best + 1]:  # along the path again: each solution is close to the next
         final = fits.solve(torch.ones(len(rows), dtype=torch.bool), strength, final, rough=strength != ordered[best])
-    temperature = fit_temperature(held_out[best, seen], targets[seen])
-    weight, bias = standard.fold(final.weight @ principal.basis.T, final.bias)
-    return FittedHead(
-        weight / temperature, bias / temperature, ordered[best], temperature, scores, held_out[best] / temperature
-    )
+    plain = Solution(final.weight @ principal.basis.T, final.bias)
+    return FittedHead.of(plain, standard, scores, best, held_out[best], targets)
 
 
 def assign_folds(targets: Tensor, folds: int, seed: int) -> Tensor:
@@ -184,8 +208,8 @@ class _Fits:
         return logits
 
 
-def _row_weights(targets: Tensor, classes: int, balance: float) -> Tensor:
-    """Return the weight of each image's loss (N,) float64, with mean 1."""
+def row_weights(targets: Tensor, classes: int, balance: float) -> Tensor:
+    """Return the weight of each image's loss (N,) float64, with mean 1; all are 1 for several labels per image."""
     if targets.ndim > 1 or balance == 0:
         return torch.ones(len(targets), dtype=torch.float64)
     return class_weights(targets, classes, balance).double()[targets]

@@ -56,18 +56,18 @@ class EvaluatedExamples:
     examples: Examples
     logits: Tensor  # (N, K) float32, on the CPU
 
-    @property
+    @cached_property
     def loss(self) -> float:
         """The mean cross-entropy over the examples."""
         return cross_entropy(self.logits, self.examples.labels).item()
 
-    @property
+    @cached_property
     def accuracy(self) -> float:
         """The fraction of single-label examples that are classified correctly, exact: a count divided by a count."""
         correct = probabilities(self.logits).argmax(dim=1) == self.examples.labels
         return int(correct.sum().item()) / len(correct)
 
-    @property
+    @cached_property
     def predictions(self) -> Predictions:
         """The probabilities of every example."""
         return predictions_of(self.logits, self.examples.labels, self.examples.names)

@@ -9,7 +9,6 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor, nn
 
 from zoo_core.engine.compute.seeding import epoch_order
@@ -24,7 +23,6 @@ from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import ResourceError
 from zoo_core.events import Event, Progress
 from zoo_core.images.image_sets import ImageSet
-from zoo_core.images.labels import Label
 
 LOG = logging.getLogger(__name__)
 
@@ -57,35 +55,6 @@ class Features:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """The images from `start` to `stop`."""
-
-    images: ImageSet
-    start: int
-    stop: int
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.images.classes
-
-    @property
-    def fingerprint(self) -> str:
-        return sha256(f"{self.images.fingerprint} {self.start} {self.stop}".encode()).hexdigest()
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, Label]:
-        return self.images[self.start + index]
-
-    def label(self, index: int) -> Label:
-        return self.images.label(self.start + index)
-
-    def name(self, index: int) -> str:
-        return self.images.name(self.start + index)
-
-
-@dataclass(frozen=True)
 class FrozenBackbone:
     """A job's backbone, which maps images to features (N, D) and does not change, including its buffers."""
 
@@ -100,6 +69,16 @@ class FrozenBackbone:
         job = self.job
         return optimize_for_inference(self.backbone.to(job.device), job.plan.input, job.precision)
 
+    def train_and_validation(self, prefix: str = "") -> Generator[Event, None, tuple[Features, Features | None]]:
+        """Return the features of the job's training and, if any, of its validation images; see `features`.
+
+        `prefix` is put before the name of the work in Progress events.
+        """
+        train = yield from self.features(self.job.train, f"{prefix}training")
+        if self.job.validation is None:
+            return train, None
+        return train, (yield from self.features(self.job.validation, f"{prefix}validation"))
+
     def features(self, images: ImageSet, what: str) -> Generator[Event, None, Features]:
         """Return the features of every image, computed or from the cache; ranks share the work.
 
@@ -110,12 +89,12 @@ class FrozenBackbone:
         """
         key, parts = feature_key(self.backbone, images, self.job), list[Path | Tensor]()
         for start in range(0, len(images), SHARD_ROWS):
-            part = _Part(images, start, min(start + SHARD_ROWS, len(images)))
+            part = range(start, min(start + SHARD_ROWS, len(images)))
             shard_key = key if start == 0 else sha256(f"{key} {start}".encode()).hexdigest()
             path = self._cached(shard_key)
             if path is not None:
                 yield Progress(f"{what} features (cached)", part.stop, len(images), "images")
-            parts.append(path or (yield from self._computed(part, shard_key, len(images), what)))
+            parts.append(path or (yield from self._computed(images, part, shard_key, what)))
         shards = FeatureShards.of(parts)
         budget = memory_budget(self.job.world) if self.max_bytes is None else self.max_bytes
         rows = shards.load() if shards.nbytes <= budget else shards
@@ -126,28 +105,29 @@ class FrozenBackbone:
         path = self.job.store.cached_path(key)
         return path if self.job.world.all_reduce_mean(float(path is not None)) == 1.0 else None
 
-    def _computed(self, part: _Part, key: str, total: int, what: str) -> Generator[Event, None, Path | Tensor]:
+    def _computed(self, images: ImageSet, part: range, key: str, what: str) -> Generator[Event, None, Path | Tensor]:
         """Compute and cache a shard; return its file, or its rows where it could not be cached."""
         job = self.job
         steps = forward_all(
             self._network,
-            part,
+            images,
             job.plan.input,
             job.device,
             world=job.world,
             what=f"{what} features",
             batch_size=self.batch_size,
+            part=part,
         )
-        rows = yield from _counted(steps, part, total)
+        rows = yield from _counted(steps, part, len(images))
         if job.world.is_first:
             try:
                 job.store.put_cached(key, save_tensors({NAME: rows}))
             except ResourceError as error:  # a full or read-only cache does not stop a run
                 LOG.warning("the %s features were not cached: %s", what, error.why.partition("\n")[0])
-        return rows if len(part) == total else self._cached(key) or rows
+        return rows if len(part) == len(images) else self._cached(key) or rows
 
 
-def _counted(steps: Generator[Event, None, Tensor], part: _Part, total: int) -> Generator[Event, None, Tensor]:
+def _counted(steps: Generator[Event, None, Tensor], part: range, total: int) -> Generator[Event, None, Tensor]:
     """Pass on the progress of a part as that of all images."""
     while True:
         try:

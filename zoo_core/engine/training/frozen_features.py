@@ -27,9 +27,9 @@ class FrozenFeaturesTrainer:
         Monitor.of(job.plan).require(measured_names(job.plan, names))
         with split_head(job.model, job.plan.model) as (backbone, head):
             source = FrozenBackbone(backbone, job, settings.feature_batch_size, settings.hold_bytes)
-            train = yield from source.features(job.train, "training")
-            measures: dict[str, Examples] = {"train_accuracy": train}
-            if job.validation is not None:
-                measures["validation_accuracy"] = yield from source.features(job.validation, "validation")
+            train, validation = yield from source.train_and_validation()
+        measures: dict[str, Examples] = {"train_accuracy": train}
+        if validation is not None:
+            measures["validation_accuracy"] = validation
         precision = replace(job.precision, dtype=torch.float32)  # a head is too small to gain from bfloat16
         yield from replace(job.loop(head), precision=precision).train(train, measures, resume)

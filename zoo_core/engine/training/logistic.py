@@ -29,30 +29,31 @@ class Standardization:
     scale: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor) -> Standardization:
-        """Measure rows (N, D)."""
+    def of(cls, rows: Tensor, *, each: bool = True) -> Standardization:
+        """Measure rows (N, D); `each` as in `from_moments`."""
         deviation, mean = torch.std_mean(rows.double(), dim=0, correction=0)
-        return cls.from_moments(mean, deviation)
+        return cls.from_moments(mean, deviation, each=each)
 
     @classmethod
-    def of_chunks(cls, chunks: Iterable[Tensor]) -> Standardization:
-        """Measure rows that come in chunks (n, D), in constant memory."""
+    def of_chunks(cls, chunks: Iterable[Tensor], *, each: bool = True) -> Standardization:
+        """Measure rows that come in chunks (n, D), in constant memory; `each` as in `from_moments`."""
         count, mean, squares = 0, torch.zeros(()), torch.zeros(())
         for chunk in chunks:  # Chan's rule for the sum of two parts
             variance, center = torch.var_mean(chunk.double(), dim=0, correction=0)
             total, apart = count + len(chunk), center - mean
             squares = squares + len(chunk) * variance + apart.square() * count * len(chunk) / total
             mean, count = mean + apart * len(chunk) / total, total
-        return cls.from_moments(mean, (squares / count).sqrt())
+        return cls.from_moments(mean, (squares / count).sqrt(), each=each)
 
     @classmethod
-    def from_moments(cls, mean: Tensor, deviation: Tensor) -> Standardization:
-        """Take a mean and a standard deviation (D,)."""
+    def from_moments(cls, mean: Tensor, deviation: Tensor, *, each: bool = True) -> Standardization:
+        """Take a mean and a standard deviation (D,); with `each` False, scale all features by the same factor."""
         varies = deviation > CONSTANT * mean.abs() + torch.finfo(torch.float32).tiny
-        return cls(mean, torch.where(varies, 1 / deviation, torch.zeros_like(deviation)))
+        standard = cls(mean, torch.where(varies, 1 / deviation, torch.zeros_like(deviation)))
+        return standard if each else standard._with_one_scale()
 
-    def with_one_scale(self) -> Standardization:
-        """Return one that scales all features by the same factor: their variances are 1 on average, not each."""
+    def _with_one_scale(self) -> Standardization:
+        """Return one whose variances are 1 on average, not each."""
         variances = torch.where(self.scale > 0, self.scale, torch.inf).reciprocal().square()
         factor = variances.mean().clamp(min=torch.finfo(torch.float32).tiny).rsqrt()
         return Standardization(self.mean, torch.where(self.scale > 0, factor, self.scale))

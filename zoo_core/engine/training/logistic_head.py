@@ -54,10 +54,10 @@ class LogisticHeadTrainer:
             started = perf_counter()
             extra = RecipeMetrics.of(job.plan.recipe, {} if job.validation is None else {VALIDATION: None})
             source = FrozenBackbone(backbone, job, settings.feature_batch_size, settings.hold_bytes)
-            train = yield from source.features(job.train, "training")
+            train, validation = yield from source.train_and_validation()
             measures: dict[str, Examples] = {"train_accuracy": train}
-            if job.validation is not None:
-                measures[VALIDATION] = yield from source.features(job.validation, "validation")
+            if validation is not None:
+                measures[VALIDATION] = validation
             fitted = yield from fitted_head(train, job, settings, resume)
             with torch.no_grad():
                 layer.weight.copy_(fitted.weight)

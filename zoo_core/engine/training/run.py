@@ -74,7 +74,7 @@ def execute(
         plan = plan.model_copy(update={"weights": pin_weights(plan.model, plan.weights, store, on_event)})
         device = pick_device(device_of(plan.device))
         data = drive(open_splits(plan, store, on_event, world, resumed=resume is not None), on_event)
-        job, base = _prepare(data.plan, data.splits, store, device, on_event, world)
+        job, base = prepare(data.plan, data.splits, store, device, on_event, world)
         best = BestWeights.of(job, base)
         training = _Training(job, data, base, best, on_event, checkpoint_every, labels, began)
         return training.start(out, tensorboard) if resume is None else training.resume(resume, tensorboard)
@@ -152,10 +152,14 @@ def _attributed(plan: Plan) -> AbstractContextManager[None]:
     return attributed_to_plugins(*(reference for reference in references if reference is not None))
 
 
-def _prepare(
+def prepare(
     plan: Plan, images: Splits, store: Store, device: torch.device, on_event: OnEvent, world: World
 ) -> tuple[Job, dict[str, Tensor]]:
-    """Build the model and download its weights, before anything is written."""
+    """Build a plan's model and load its weights: return the job, and the weights that it starts from.
+
+    Raises:
+        ZooError: the weights cannot be downloaded, or do not fit the model.
+    """
     seed_torch(plan.recipe.seed, "build")
     model = build_planned(plan)
     base = load_weights(model, plan.selection, store, on_event=on_event)

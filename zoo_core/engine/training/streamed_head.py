@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from zoo_core.engine.compute.losses import class_weights
-from zoo_core.engine.training.cross_validation import FittedHead, Scores, held_out_scores
+from zoo_core.engine.training.cross_validation import FittedHead, Scores, held_out_scores, row_weights
 from zoo_core.engine.training.features import Features
-from zoo_core.engine.training.logistic import Standardization, fit_temperature, losses_of
+from zoo_core.engine.training.logistic import Solution, Standardization, losses_of
 from zoo_core.engine.training.trainer import Job
 from zoo_core.events import EpochResult, Event, TrainState
 from zoo_core.recipes.settings import AdamW
@@ -71,8 +70,7 @@ def fit_streamed(
     strengths = tuple(sorted(settings.strengths, reverse=True))
     rows = features.rows
     chunks = torch.split(rows, BATCH) if isinstance(rows, Tensor) else rows.chunks()
-    standard = Standardization.of_chunks(chunks)
-    standard = standard if settings.standardize else standard.with_one_scale()
+    standard = Standardization.of_chunks(chunks, each=settings.standardize)
     heads = ParallelHeads(standard, len(strengths), classes)
     held = HeldOut.of(len(features.labels), recipe.seed)
     penalty = torch.tensor(strengths)
@@ -91,21 +89,13 @@ def fit_streamed(
         }
     )
     loop = replace(job.loop(heads), recipe=adapted, precision=replace(job.precision, dtype=torch.float32))
-    weights = _weights(features.labels, held.mask, classes, recipe.balance)
+    weights = row_weights(features.labels, classes, recipe.balance).float()
+    weights[held.mask] = 0
     for event in loop.train(features, {}, resume, loss=loss, targets=(features.labels, weights)):
         if not isinstance(event, EpochResult):
             yield event
     logits = _held_out_logits(heads, features, held)
     return _best(heads, logits, features.labels[held.indices], strengths, settings)
-
-
-def _weights(labels: Tensor, held: Tensor, classes: int, balance: float) -> Tensor:
-    """Return the weight of each image's loss (N,) float32: 0 for those held out, with mean 1 over the others."""
-    weights = torch.ones(len(labels))
-    if labels.ndim == 1 and balance:
-        weights = class_weights(labels, classes, balance)[labels]
-    weights[held] = 0
-    return weights
 
 
 @torch.no_grad()
@@ -125,9 +115,6 @@ def _best(
 ) -> FittedHead:
     scores = Scores(strengths, *held_out_scores(logits, targets, torch.ones(len(targets), dtype=torch.float64)))
     best = scores.best(settings.criterion)
-    temperature = fit_temperature(logits[best], targets)
     standard = Standardization(heads.mean.double(), heads.scale.double())
-    weight, bias = standard.fold(heads.weight[best].detach().double(), heads.bias[best].detach().double())
-    return FittedHead(
-        weight / temperature, bias / temperature, strengths[best], temperature, scores, logits[best] / temperature
-    )
+    solution = Solution(heads.weight[best].detach().double(), heads.bias[best].detach().double())
+    return FittedHead.of(solution, standard, scores, best, logits[best], targets)

@@ -25,6 +25,7 @@ from zoo_core.engine.training.trainer import Job
 from zoo_core.engine.tuning.frozen import FrozenJob
 from zoo_core.errors import PluginError, UsageError, ZooError
 from zoo_core.events import OnEvent, drive, ignore_event
+from zoo_core.metrics import balanced_accuracy
 from zoo_core.recipes.plan import Plan
 from zoo_core.registry.plugin_errors import attributed_to_plugins
 from zoo_core.runs.backbones import BackboneRanking, BackboneScore, ranked
@@ -149,7 +150,7 @@ def _measured(frozen: FrozenJob, on_event: OnEvent) -> BackboneScore:
         weights=job.plan.selection.name,
         outcomes=tuple(outcomes),
         images=0 if validation is None else len(validation.labels),
-        balanced_accuracy=_balanced(chosen, labels),
+        balanced_accuracy=0.0 if chosen is None else _balanced(chosen, labels, len(job.plan.classes)),
         cross_validation_accuracy=fitted.cross_validation_accuracy,
         milliseconds=1000 * seconds_per_image(job, frozen.settings.feature_batch_size),
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in state),
@@ -175,12 +176,9 @@ def _predicted(fitted: FittedHead, features: Features) -> Tensor:
         return torch.cat([head(rows).argmax(dim=1) for rows in features.stream(batches, 0)])
 
 
-def _balanced(chosen: Tensor | None, labels: Tensor) -> float:
-    """Return the mean recall over the classes that have images."""
-    if chosen is None:
-        return 0.0
-    recalls = [chosen[labels == label].eq(label).double().mean() for label in sorted(set(labels.tolist()))]
-    return torch.stack(recalls).mean().item()
+def _balanced(chosen: Tensor, labels: Tensor, classes: int) -> float:
+    correct, labeled = (kept.bincount(minlength=classes).tolist() for kept in (labels[chosen == labels], labels))
+    return balanced_accuracy(correct, labeled)
 
 
 def seconds_per_image(job: Job, batch_size: int) -> float:

@@ -10,10 +10,9 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from zoo_core.engine.compute.losses import class_weights
 from zoo_core.engine.compute.seeding import seed_torch
 from zoo_core.engine.models.build import new_head
-from zoo_core.engine.training.cross_validation import ROUGH, assign_folds
+from zoo_core.engine.training.cross_validation import ROUGH, assign_folds, row_weights
 from zoo_core.engine.training.features import Features
 from zoo_core.engine.training.logistic import (
     PrincipalRows,
@@ -80,7 +79,8 @@ class HeadScorer:
         strengths = sorted(settings.strengths, reverse=True)
         folds = torch.stack([assigned == fold for assigned in repeats for fold in range(int(assigned.max()) + 1)])
         principal = self._rotated(settings.standardize)
-        for logits in held_out_logits(principal, self.labels, self._weights(recipe), folds, strengths):
+        weights = row_weights(self.labels, self._classes, recipe.balance)  # scores do not use them
+        for logits in held_out_logits(principal, self.labels, weights, folds, strengths):
             chosen = torch.where(folds[:, :, None], logits, 0.0)
             yield chosen.reshape(len(repeats), -1, *logits.shape[1:]).sum(dim=1)
 
@@ -142,16 +142,9 @@ class HeadScorer:
 
     def _rotated(self, standardize: bool) -> PrincipalRows:
         if standardize not in self._principal:
-            standard = Standardization.of(self.rows)
-            standard = standard if standardize else standard.with_one_scale()
+            standard = Standardization.of(self.rows, each=standardize)
             self._principal[standardize] = PrincipalRows.of(standard.apply(self.rows))
         return self._principal[standardize]
-
-    def _weights(self, recipe: Recipe) -> Tensor:
-        """Return the weight of each image's loss (N,) float64; scores do not use them."""
-        if recipe.balance == 0:
-            return torch.ones(len(self.labels), dtype=torch.float64)
-        return class_weights(self.labels, self._classes, recipe.balance).double()[self.labels]
 
     @property
     def _classes(self) -> int:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from zoo_core.engine.compute.distributed import World
-from zoo_core.engine.compute.seeding import seed_torch
 from zoo_core.engine.data.splits import OpenedData
-from zoo_core.engine.models.build import build_planned, split_head
-from zoo_core.engine.models.weights import load_weights, pin_weights
+from zoo_core.engine.models.build import split_head
+from zoo_core.engine.models.weights import pin_weights
 from zoo_core.engine.training.features import Features, FrozenBackbone
+from zoo_core.engine.training.run import prepare
 from zoo_core.engine.training.trainer import Job
 from zoo_core.events import Event, OnEvent
 from zoo_core.recipes.plan import Plan
@@ -38,10 +38,7 @@ class FrozenJob:
         """
         pinned = pin_weights(plan.model, plan.weights, store, on_event)
         plan = plan.with_examples(data.plan.edition.examples).model_copy(update={"weights": pinned})
-        seed_torch(plan.recipe.seed, "build")
-        model = build_planned(plan)
-        load_weights(model, plan.selection, store, on_event=on_event)
-        job = Job(model, data.splits["train"], data.splits.get("validation"), plan, store, device, world)
+        job, _ = prepare(plan, data.splits, store, device, on_event, world)
         return cls(job, LogisticHeadSettings.model_validate(plan.settings))
 
     def features(self) -> Generator[Event, None, tuple[Features, Features | None]]:
@@ -49,7 +46,4 @@ class FrozenJob:
         job, settings = self.job, self.settings
         with split_head(job.model, job.plan.model) as (backbone, _):
             source = FrozenBackbone(backbone, job, settings.feature_batch_size, settings.hold_bytes)
-            train = yield from source.features(job.train, f"{job.plan.model.name}: training")
-            if job.validation is None:
-                return train, None
-            return train, (yield from source.features(job.validation, f"{job.plan.model.name}: validation"))
+            return (yield from source.train_and_validation(f"{job.plan.model.name}: "))
