@@ -31,7 +31,7 @@ def main() -> None:
             check=True,
         )
     lines = [line.rstrip() for line in run.stdout.splitlines() if " of " not in line]
-    console = Console(record=True, width=104, file=io.StringIO())
+    console = Console(record=True, width=120, file=io.StringIO())
     console.print(Text(f"$ {COMMAND}", style="bold"))
     console.print(Text("\n".join(lines)))
     without_web_fonts = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.S)

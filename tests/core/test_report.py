@@ -178,6 +178,15 @@ def test_one_epoch_has_one_tick(pond: Registry, tmp_path: Path) -> None:
     assert "1 epoch, batch size" in text_of(page)
 
 
+def test_fields_that_the_trainer_does_not_use_are_not_shown(installed: Registry, tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, installed.plan("transfer"), {})
+    run.record(EpochResult(1, 1, {"loss": 0.5, "strength": 0.1}, 1.0))
+    page = text_of(render(run))
+    assert "logistic-head: seed 0" in page
+    assert "learning rate" not in page
+    assert 'id="strength"' not in render(run)  # one dot
+
+
 def test_a_run_on_a_folder_has_its_own_heading(pond: Registry, tmp_path: Path) -> None:
     plan = pond.plan("pond")
     run = RunDir.create(tmp_path, plan.model_copy(update={"data": tmp_path / "pets", "classes": ("cat", "dog")}), {})

@@ -39,8 +39,9 @@ def best_so_far(costs: Sequence[float], best: Sequence[float], unit: str) -> Mar
         axes.step(range(len(best)), best, where="post", color="C1")
         axes.axhline(costs[0], color="#888888", lw=1, ls="--")
         low, high = min(costs), 3 * costs[0] - 2 * min(costs)  # failures of the search would hide the differences
-        margin = 0.05 * max(high - low, 1e-9)
-        axes.set(xlabel="trial", ylabel=unit, ylim=(low - margin, max(high, low + 1e-3) + margin))
+        high = max(high, low + 1e-3)
+        margin = 0.05 * (high - low)
+        axes.set(xlabel="trial", ylabel=unit, ylim=(low - margin, high + margin))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _svg(figure, "best so far")
 

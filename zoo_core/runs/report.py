@@ -11,7 +11,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
+from zoo_core.cards.trainers import RECIPE_FIELDS
 from zoo_core.errors import DataError, printable
+from zoo_core.images.issues import counted
 from zoo_core.metrics import MetricKind, SplitCounts, intervals, majority_of, metric_kind
 from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
@@ -66,6 +68,7 @@ def _page(run: RunDir) -> str:
         **_evaluation(run),
         path=shlex.quote(printable(str(run.path))),
         plan=plan,
+        training=_training(plan),
         settings=list(_settings(plan)),
         section=plan.recipe.reference.section if plan.recipe.reference else "",
         mistakes=list(_mistakes(run)),
@@ -88,9 +91,22 @@ def _heading(run: RunDir, plan: Plan) -> dict[str, str]:
     return {name: printable(text) for name, text in heading.items()}
 
 
+def _training(plan: Plan) -> str:
+    """Return how the model was trained, in one line, by the fields that the trainer uses."""
+    recipe, used = plan.recipe, plan.trainer.uses
+    parts = {
+        "epochs": counted(recipe.epochs, "epoch"),
+        "batch_size": f"batch size {recipe.batch_size}",
+        "optimizer": f"{recipe.optimizer.name} with learning rate {recipe.optimizer.lr}",
+        "seed": f"seed {recipe.seed}",
+    }
+    return ", ".join(text for field, text in parts.items() if field in used or field == "seed")
+
+
 def _settings(plan: Plan) -> Iterator[tuple[str, str, bool]]:
     """Yield each hyper-parameter, its value, and whether it is worth seeing: most fields have their default."""
-    values = plan.recipe.model_dump(mode="json", exclude=set(NOT_SETTINGS))
+    unused = {field for field in RECIPE_FIELDS if field not in plan.trainer.uses}
+    values = plan.recipe.model_dump(mode="json", exclude={*NOT_SETTINGS, *unused})
     for name, value in values.items():
         field = Recipe.model_fields[name]
         changed = field.is_required() or getattr(plan.recipe, name) != field.get_default()
@@ -168,7 +184,7 @@ def _curves(epochs: list[dict[str, float]], kinds: Mapping[str, MetricKind], bes
     fractions = {words(name): lines[name] for name in others}
     if losses:
         yield charts.curves("loss" if len(losses) > 1 else next(iter(losses)), losses, best=best)
-    for name in (name for name in names if of_kind[name] == "number"):
+    for name in (name for name in names if of_kind[name] == "number" and len(epochs) > 1):
         yield charts.curves(words(name), {name: lines[name]}, best=best)
     if fractions:
         title = "metrics" if len(fractions) > 1 else next(iter(fractions))
