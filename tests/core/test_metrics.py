@@ -64,7 +64,7 @@ def test_metrics_agree_with_scikit_learn(seed: int) -> None:
 def test_a_loop_measures_what_the_table_of_its_predictions_does(logits: int) -> None:
     import torch
 
-    from tests.engine.test_resume import RecordedExamples
+    from tests.engine.recorded_examples import RecordedExamples
     from zoo_core.engine.training.examples import EvaluatedExamples
 
     examples = RecordedExamples()

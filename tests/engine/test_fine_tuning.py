@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.engine.recorded_examples import RecordedExamples
 from zoo_core import Checkpoint, EpochResult, Recipe, Registry, Store, UsageError
 from zoo_core.engine.compute.losses import cross_entropy
 from zoo_core.engine.compute.precision import FLOAT32
@@ -46,31 +46,6 @@ FULL: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class NoiseExamples:
-    """Fourteen small images that record the order in which they are read."""
-
-    seen: list[int] = field(default_factory=list)
-
-    @property
-    def labels(self) -> Tensor:
-        return torch.arange(14) % 2
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(map(str, range(14)))
-
-    @property
-    def inference_batch_size(self) -> int:
-        return 4
-
-    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
-        images = torch.randn(14, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-        for indices in batches:
-            self.seen.extend(indices.tolist())
-            yield images[indices]
-
-
 def network() -> nn.Module:
     """Convolutions, running statistics, and dropout."""
     torch.manual_seed(0)
@@ -92,7 +67,7 @@ def without_norm() -> nn.Module:
 
 
 def trained(model: nn.Module, **fields: Any) -> nn.Module:
-    list(loop(model, **fields).train(NoiseExamples()))
+    list(loop(model, **fields).train(RecordedExamples()))
     return model
 
 
@@ -195,12 +170,12 @@ def test_the_average_is_what_is_measured_and_kept_and_training_goes_on_from_the_
     decay, raw, averaged = 0.8, network(), network()
     model = averaged
     held: list[dict[str, Tensor]] = []
-    for event in loop(model, ema=decay).train(NoiseExamples()):
+    for event in loop(model, ema=decay).train(RecordedExamples()):
         if isinstance(event, EpochResult):
             held.append({name: value.clone() for name, value in model.state_dict().items()})
     expected = {name: value.clone() for name, value in raw.state_dict().items()}
     by_epoch, steps = [], 0
-    for event in loop(raw).train(NoiseExamples()):
+    for event in loop(raw).train(RecordedExamples()):
         if isinstance(event, Checkpoint) and event.state.step:  # after each step
             now = min(decay, (1 + steps) / (10 + steps))
             for name, value in raw.state_dict().items():
@@ -220,7 +195,7 @@ def test_the_average_is_what_is_measured_and_kept_and_training_goes_on_from_the_
 
 def test_frozen_statistics_stay_and_their_scale_is_trained() -> None:
     model, start = network(), network()
-    list(replace(loop(model), freeze_batch_norm=True).train(NoiseExamples()))
+    list(replace(loop(model), freeze_batch_norm=True).train(RecordedExamples()))
     assert torch.equal(model[1].running_mean, start[1].running_mean)
     assert model[1].num_batches_tracked == 0
     assert not torch.equal(model[1].weight, start[1].weight)
@@ -260,17 +235,17 @@ def state_of(event: Checkpoint) -> TrainState:
 def test_with_everything_on_a_kill_after_any_step_does_not_change_the_result() -> None:
     """Averaging, accumulation, clipping, mixing, warmup, rates by layer: also between an epoch's end and the next."""
     through = network()
-    metrics = [dict(e.metrics) for e in loop(through, **FULL).train(NoiseExamples()) if isinstance(e, EpochResult)]
+    metrics = [dict(e.metrics) for e in loop(through, **FULL).train(RecordedExamples()) if isinstance(e, EpochResult)]
     assert state_hash(through) != state_hash(trained(network(), **{**FULL, "ema": None}))
-    measured = {"train_accuracy": NoiseExamples()}
+    measured = {"train_accuracy": RecordedExamples()}
     straight = network()
-    list(loop(straight, **FULL).train(NoiseExamples(), measured))
+    list(loop(straight, **FULL).train(RecordedExamples(), measured))
     state, found, model = None, {}, network()
     for _ in range(100):
         model = network()
         for parameter in model.parameters() if state else ():
             nn.init.normal_(parameter)
-        for event in loop(model, **FULL).train(NoiseExamples(), measured, state):
+        for event in loop(model, **FULL).train(RecordedExamples(), measured, state):
             if isinstance(event, EpochResult):
                 found[event.epoch] = event.metrics["loss"]
             if isinstance(event, Checkpoint) and (state is None or position(event) > (state.epoch, state.step)):
@@ -289,7 +264,7 @@ def position(event: Checkpoint) -> tuple[int, int]:
 def test_a_checkpoint_during_measuring_holds_both_weights() -> None:
     """While the model holds the average, a checkpoint's `model.` tensors are still its own weights."""
     model, own = network(), {}
-    for event in loop(model, ema=0.9).train(NoiseExamples(), {"train_accuracy": NoiseExamples()}):
+    for event in loop(model, ema=0.9).train(RecordedExamples(), {"train_accuracy": RecordedExamples()}):
         if isinstance(event, Checkpoint):
             tensors = event.state.tensors
             if event.state.step == 5 and not own:  # after the last step, before measuring
@@ -380,6 +355,6 @@ def test_the_recipe_is_planned_for_its_model(installed: Registry) -> None:
 
 
 def test_order_of_examples_does_not_depend_on_parts() -> None:
-    seen = NoiseExamples()
+    seen = RecordedExamples()
     list(loop(network(), accumulate=3, epochs=1, batch_size=6).train(seen))
-    assert seen.seen == epoch_order(0, 0, 14).tolist()
+    assert [index for _, index in seen.seen] == epoch_order(0, 0, 14).tolist()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
+from tests.engine.recorded_examples import RecordedExamples
 from zoo_core import (
     Checkpoint,
     Diverged,
@@ -47,31 +47,6 @@ OPTIMIZERS = {
     "sgd": SGD(name="sgd", lr=0.1, momentum=0.9, nesterov=True),
 }
 PRECISIONS = {"default": FLOAT32, "fast": Precision(), "bfloat16": Precision(torch.bfloat16)}
-
-
-@dataclass(frozen=True)
-class RecordedExamples:
-    """Small images that record the order in which they are read."""
-
-    seen: list[tuple[int, int]] = field(default_factory=list)
-
-    @property
-    def labels(self) -> Tensor:
-        return torch.arange(14) % 2
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(map(str, range(14)))
-
-    @property
-    def inference_batch_size(self) -> int:
-        return 4
-
-    def stream(self, batches: Sequence[Tensor], epoch: int) -> Iterator[Tensor]:
-        images = torch.randn(14, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-        for indices in batches:
-            self.seen.extend((epoch, index) for index in indices.tolist())
-            yield images[indices]
 
 
 def network() -> nn.Module:
