@@ -15,6 +15,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,9 @@ def _trainers() -> Iterator[str]:
 def _class(kind: type, *methods: str) -> Iterator[str]:
     yield f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
     yield from _fields(kind)
-    properties = {name: value for name, value in vars(kind).items() if isinstance(value, property)}
-    yield from (f"- `{name}`: {inspect.getdoc(value)}" for name, value in properties.items())
+    properties = {name: value for name, value in vars(kind).items() if isinstance(value, property | cached_property)}
+    public = {name: value for name, value in properties.items() if not name.startswith("_")}
+    yield from (f"- `{name}`: {inspect.getdoc(value)}" for name, value in public.items())
     yield ""
     for name in methods:
         yield from _function(f"{kind.__name__}.{name}", getattr(kind, name))
