@@ -1,13 +1,9 @@
 """The public names and the modules that define them: read by type checkers and by the lazy loader."""
 
 from .api.data import load_dataset as load_dataset
-from .api.inference import (
-    check as check,
-    evaluate as evaluate,
-    explain as explain,
-    export as export,
-    predict as predict,
-)
+from .api.exporting import export as export
+from .api.inference import evaluate as evaluate, predict as predict
+from .api.inspection import check as check, explain as explain
 from .api.models import create_model as create_model, load as load, transforms as transforms
 from .api.selection import compare as compare, tune as tune
 from .api.training import run as run
@@ -65,6 +61,8 @@ from .events import (
     Progress as Progress,
     TrainState as TrainState,
 )
+from .exported.files import open_exported as open_exported
+from .exported.model import ExportedModel as ExportedModel
 from .hookspecs import hookimpl as hookimpl
 from .images.image_sets import (
     ArrayImages as ArrayImages,

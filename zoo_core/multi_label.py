@@ -15,7 +15,7 @@ from typing import Any
 from zoo_core.cards.fields import Task
 from zoo_core.disk.csv_cells import csv_cell, csv_rows, csv_text
 from zoo_core.events import Predictions
-from zoo_core.predictions import PredictionTable
+from zoo_core.predictions import PredictionTable, above
 
 DEFAULT_THRESHOLD = 0.5
 FEWEST_POSITIVES = 5  # images: a class with fewer keeps DEFAULT_THRESHOLD, because its F1 score says too little
@@ -164,11 +164,6 @@ class MultiLabelTable(Predictions):
 
     def _rows(self) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...], tuple[float, ...]]]:
         return zip(self.names, self.labels, self.predicted, self.probabilities, strict=True)
-
-
-def above(row: Sequence[float], thresholds: Sequence[float]) -> tuple[int, ...]:
-    """Return the classes whose probability is at least their threshold."""
-    return tuple(k for k, (score, threshold) in enumerate(zip(row, thresholds, strict=True)) if score >= threshold)
 
 
 def average_precision(scores: Sequence[float], positives: Sequence[bool]) -> float | None:

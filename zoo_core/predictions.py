@@ -24,6 +24,17 @@ class Prediction:
     ranking: tuple[tuple[str, float], ...]
     several: tuple[str, ...] | None = None  # the classes above their thresholds, likeliest first; None: single-label
 
+    @classmethod
+    def of(
+        cls, image: str, classes: Sequence[str], probabilities: Sequence[float], thresholds: Sequence[float] | None
+    ) -> Self:
+        """Rank the classes by their probabilities; with thresholds, those that reach theirs are predicted."""
+        ranking = tuple(sorted(zip(classes, probabilities, strict=True), key=lambda pair: -pair[1]))
+        if thresholds is None:
+            return cls(image, ranking)
+        chosen = {classes[k] for k in above(probabilities, thresholds)}
+        return cls(image, ranking, tuple(label for label, _ in ranking if label in chosen))
+
     def __repr__(self) -> str:
         chosen = ", ".join(f"{label} {100 * probability:.2f} %" for label, probability in self.chosen)
         return f"<Prediction {self.image}: {chosen or 'none'}>"
@@ -220,6 +231,11 @@ class PredictionTable(Predictions):
 
     def _rows(self) -> Iterator[tuple[str, int, int, tuple[float, ...]]]:
         return zip(self.names, self.labels, self.predicted, self.probabilities, strict=True)
+
+
+def above(row: Sequence[float], thresholds: Sequence[float]) -> tuple[int, ...]:
+    """Return the classes whose probability is at least their threshold."""
+    return tuple(k for k, (score, threshold) in enumerate(zip(row, thresholds, strict=True)) if score >= threshold)
 
 
 def _ratio(part: int, total: int) -> float | None:

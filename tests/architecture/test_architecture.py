@@ -34,9 +34,9 @@ PACKAGES = [
         "results",
     ),
     *("progress", "store"),
-    *("images", "registry", "runs"),
+    *("images", "registry", "runs", "data", "exported"),
     *("pull", "plugin_tools", "engine.compute", "engine.data", "engine.models", "engine.evaluation", "engine.explain"),
-    *("engine.training", "engine.tuning", "engine.checks", "api", "testing", "cli"),
+    *("engine.export", "engine.training", "engine.tuning", "engine.checks", "api", "testing", "cli"),
 ]
 TORCH = {"torch", "torchvision", "timm", "torchinfo", "safetensors.torch"}
 

@@ -36,10 +36,10 @@ from torchvision import datasets, transforms
 from zoo_core import Progress, Recipe, Store, create_model, load, load_registry
 from zoo_core.engine.compute.memory import retain_freed_memory
 from zoo_core.engine.compute.precision import Precision
-from zoo_core.engine.data.batches import inference_batch_size, prefetch_map
 from zoo_core.engine.data.preprocessing import normalize_transform
-from zoo_core.engine.evaluation.sources import image_source, list_image_files
 from zoo_core.engine.training.loop import TrainingLoop
+from zoo_core.images.batching import inference_batch_size, prefetch_map
+from zoo_core.images.sources import image_source, list_image_files
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "explanation" / "performance.json"

@@ -16,10 +16,10 @@ from zoo_core import DataError, File, IntegrityError, ModelCard, PluginError, Re
 from zoo_core.cards.models import WeightsSelection
 from zoo_core.engine.checks.declared import check, check_model
 from zoo_core.engine.evaluation.predictor import Predictor
-from zoo_core.engine.evaluation.sources import list_image_files
 from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.summary import arithmetic, layers_of
 from zoo_core.engine.models.weights import load_weights, save_tensors
+from zoo_core.images.sources import list_image_files
 from zoo_core.recipes.reference import ModelReference, ParameterCounts
 from zoo_core.registry.model_index import ModelIndex
 

@@ -13,9 +13,10 @@ from PIL import Image
 from torchvision import transforms as v1
 
 from zoo_core import ArrayImages, DataError, ImageInput, PluginError, Registry, Store, ZipImages
+from zoo_core.data.dataset import load_split
 from zoo_core.engine.compute.seeding import epoch_order, seed_for
 from zoo_core.engine.data.augmentation import augment_batch, augmentation
-from zoo_core.engine.data.batches import decode_all, iter_batches, load_split
+from zoo_core.engine.data.batches import decode_all, iter_batches
 from zoo_core.engine.data.loaders import load_examples
 from zoo_core.engine.data.preprocessing import preprocessing
 from zoo_core.images.decode import decode_image, read_image

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from tests.engine.recorded_examples import RecordedExamples
 from zoo_core import Checkpoint, EpochResult, Recipe, Registry, Store, UsageError
+from zoo_core.data.dataset import load_split
 from zoo_core.engine.compute.losses import cross_entropy
 from zoo_core.engine.compute.precision import FLOAT32
 from zoo_core.engine.compute.seeding import epoch_order
-from zoo_core.engine.data.batches import load_split
 from zoo_core.engine.data.mixing import Mixing
 from zoo_core.engine.models.build import build_model, split_head, state_hash
 from zoo_core.engine.training.batch_shards import BatchShard

@@ -21,8 +21,8 @@ from PIL import Image
 import zoo_core as zoo
 from zoo_core import DataError, Plan, Registry, Store
 from zoo_core.cards.fields import resolve
+from zoo_core.data.splits import open_splits
 from zoo_core.engine.compute.distributed import World
-from zoo_core.engine.data.splits import open_splits
 from zoo_core.engine.training.run import execute
 from zoo_core.errors import IntegrityError
 from zoo_core.events import AuditNote, EpochResult, Event, drive, ignore_event

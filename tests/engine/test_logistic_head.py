@@ -14,8 +14,8 @@ from torch import Tensor
 from tests.conftest import Zoo
 from zoo_core import Checkpoint, DataError, EpochResult, Job, Progress, Registry, Store, UsageError
 from zoo_core.cards.fields import resolve
+from zoo_core.data.dataset import load_split
 from zoo_core.engine.compute.losses import class_weights
-from zoo_core.engine.data.batches import load_split
 from zoo_core.engine.models.build import build_planned, state_hash
 from zoo_core.engine.models.weights import save_tensors
 from zoo_core.engine.training import feature_shards, features, streamed_head

@@ -24,9 +24,10 @@ from zoo_meadow.data import HAZY_COUNTS, MeadowImages, drawn, load
 import zoo_core as zoo
 from zoo_core import DataError, MultiLabelTable, Recipe, Registry, RunResult, Store, UsageError
 from zoo_core.cards.fields import resolve
+from zoo_core.data.dataset import load_split
 from zoo_core.engine.compute.losses import cross_entropy, probabilities
 from zoo_core.engine.compute.macro_f1 import macro_f1
-from zoo_core.engine.data.batches import labels_of, load_split
+from zoo_core.engine.data.batches import labels_of
 from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.engine.models.import_weights import import_weights
 from zoo_core.engine.training.run import execute

@@ -16,8 +16,8 @@ import zoo_core as zoo
 from tests.conftest import Zoo
 from tests.engine.test_folder import COLOURS, SecondRank, draw
 from zoo_core import DataError, ImageInput, Plan, Registry, Store, load_dataset
-from zoo_core.engine.data.splits import open_splits
-from zoo_core.engine.evaluation.target import open_eval_data
+from zoo_core.data.evaluation import open_eval_data
+from zoo_core.data.splits import open_splits
 from zoo_core.engine.training.run import execute
 from zoo_core.events import AuditNote, drive, ignore_event
 from zoo_core.images.audit import AuditedImages, audit

@@ -32,10 +32,11 @@ from zoo_core import (
     ZooError,
 )
 from zoo_core.cards.fields import resolve
+from zoo_core.data.dataset import load_split
 from zoo_core.engine.compute.losses import class_logits, cross_entropy, probabilities
 from zoo_core.engine.compute.precision import FLOAT32, Precision
 from zoo_core.engine.compute.seeding import epoch_order
-from zoo_core.engine.data.batches import decode_all, load_split
+from zoo_core.engine.data.batches import decode_all
 from zoo_core.engine.data.loaders import InMemoryImages
 from zoo_core.engine.models.build import build_model, split_head, state_hash
 from zoo_core.engine.training.examples import EvaluatedExamples

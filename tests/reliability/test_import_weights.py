@@ -23,8 +23,8 @@ from tests.conftest import Zoo
 from tests.reliability.corpus import DISGUISES, pickle_of
 from tests.reliability.ledger import Ledger
 from zoo_core import DataError, ImageInput, IntegrityError, ModelCard, Registry, Store, UsageError, hookimpl
+from zoo_core.engine.export.weights_file import export
 from zoo_core.engine.models.build import build_model
-from zoo_core.engine.models.export import export
 from zoo_core.engine.models.import_weights import import_weights, match
 from zoo_core.engine.models.unpickle import read_foreign
 from zoo_core.engine.models.weights import save_tensors

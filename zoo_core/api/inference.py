@@ -1,14 +1,16 @@
-"""Using trained models: classify, evaluate, explain, check and export."""
+"""Using trained models: classify images, and evaluate on labeled ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from zoo_core.api.models import load
 from zoo_core.cards.fields import Split
+from zoo_core.data.ranks import ONE_PROCESS
 from zoo_core.errors import DataError, UsageError, printable
 from zoo_core.events import OnEvent, Progress, drive
 from zoo_core.images.image_sets import ImageSet
@@ -16,18 +18,18 @@ from zoo_core.predictions import Prediction
 from zoo_core.progress import handled_events
 from zoo_core.recipes.settings import PrecisionName
 from zoo_core.registry.registry import Registry, load_registry
-from zoo_core.results import Check, Evaluation
+from zoo_core.results import Evaluation
 from zoo_core.store.store import Store
 
 if TYPE_CHECKING:
     from zoo_core.engine.compute.distributed import World
     from zoo_core.engine.evaluation.predictor import Predictor
-    from zoo_core.engine.evaluation.sources import ImageLike, ImageSource
-    from zoo_core.engine.models.export import ExportResult
+    from zoo_core.exported.model import ExportedModel
+    from zoo_core.images.sources import ImageLike, ImageSource
 
 
 def predict(
-    target: str | Path | Predictor,
+    target: str | Path | Predictor | ExportedModel,
     images: ImageLike | Iterable[ImageLike],
     *,
     weights: str = "pretrained",
@@ -41,7 +43,7 @@ def predict(
     """Classify images.
 
     Args:
-        target: a model's name, the path of a run, or what `load` returned.
+        target: a model's name, the path of a run or of an exported file, or what `load` returned.
         images: one or several: image files, folders, PIL images, (H, W) or (H, W, 3) uint8 arrays.
         weights: for a model: "pretrained", or a name on its card.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
@@ -56,13 +58,12 @@ def predict(
         DataError: an image cannot be read.
         IntegrityError: the model's outputs are not finite.
     """
-    from zoo_core.engine.evaluation.predictor import Predictor
-    from zoo_core.engine.evaluation.sources import image_sources
+    from zoo_core.images.sources import image_sources  # Pillow is imported here, not before
 
     sources, predictions = image_sources(images), list[Prediction]()
     with handled_events(on_event, progress) as handle:
-        if not isinstance(target, Predictor):
-            target = load(
+        if isinstance(target, str | Path):
+            target = open_classifier(
                 target,
                 weights=weights,
                 device=device,
@@ -78,12 +79,57 @@ def predict(
     return predictions
 
 
-def predict_each(predictor: Predictor, images: Sequence[ImageSource]) -> Iterator[Prediction | DataError]:
+def open_classifier(
+    target: str | Path,
+    *,
+    weights: str = "pretrained",
+    device: str = "auto",
+    precision: PrecisionName = "auto",
+    on_event: OnEvent | None = None,
+    progress: bool | None = None,
+    registry: Registry | None = None,
+    store: Store | None = None,
+) -> Predictor | ExportedModel:
+    """Open an exported file without importing torch, or load a model or a run; see `load`.
+
+    Raises:
+        UsageError: weights, a device or a precision are chosen for an exported file, which contains its own.
+        IntegrityError: the file was not exported by zoo, or is damaged.
+    """
+    from zoo_core.exported.files import is_exported, open_exported  # Pillow and numpy are imported here, not before
+
+    if not is_exported(target):
+        return load(
+            target,
+            weights=weights,
+            device=device,
+            precision=precision,
+            on_event=on_event,
+            progress=progress,
+            registry=registry,
+            store=store,
+        )
+    if (weights, precision) != ("pretrained", "auto") or device not in ("auto", "cpu"):
+        raise UsageError(
+            f"{printable(str(target))} contains its weights, and runs on the CPU in the precision it was exported in",
+            fix="leave --weights, --precision and --device out",
+        )
+    return open_exported(target)
+
+
+def predict_each(
+    classifier: Predictor | ExportedModel, images: Sequence[ImageSource]
+) -> Iterator[Prediction | DataError]:
     """Yield a prediction for each image as soon as there is one, or the error that explains why it cannot be read."""
+    from zoo_core.exported.model import ExportedModel  # numpy is imported here, not before
+
+    if isinstance(classifier, ExportedModel):
+        yield from classifier.predict_each(images)
+        return
     from zoo_core.engine.compute.distributed import distributed_session
 
     with distributed_session() as world:
-        yield from predictor.predict_each(images, world)
+        yield from classifier.predict_each(images, world)
 
 
 def _or_raise(answer: Prediction | DataError) -> Prediction:
@@ -109,9 +155,9 @@ def evaluate(
     """Evaluate a model or a run on labeled images.
 
     Args:
-        target: a model's name, or the path of a run.
-        data: a folder or CSV file of images. Without it and `dataset`: a run's own data, or the data on the model's
-            card.
+        target: a model's name, or the path of a run or of an exported file.
+        data: a folder or CSV file of images. Without it and `dataset`: a run's own data, the data on the model's card,
+            or the dataset that the exported file names.
         dataset: "NAME" or "NAME.EDITION".
         split: None takes the test split, otherwise the validation split.
         weights: for a model: "pretrained", or a name on its card.
@@ -127,13 +173,12 @@ def evaluate(
         DataError: the images have other classes than the model, or some are damaged.
         IntegrityError: the model's outputs are not finite.
     """
-    from zoo_core.engine.compute.distributed import distributed_session
-    from zoo_core.engine.evaluation.target import open_eval_data
+    from zoo_core.data.evaluation import open_eval_data, require_task  # Pillow is imported here, not before
+    from zoo_core.exported.model import ExportedModel  # as above
 
     registry, store = registry or load_registry(), store or Store.default()
-    folder = None if data is None else Path(data)
-    with distributed_session() as world, handled_events(on_event, progress) as handle:
-        predictor = load(
+    with _session(target) as world, handled_events(on_event, progress) as handle:
+        classifier = open_classifier(
             target,
             weights=weights,
             device=device,
@@ -143,24 +188,40 @@ def evaluate(
             registry=registry,
             store=store,
         )
+        origin: str | Path | None = target
+        if isinstance(classifier, ExportedModel):
+            origin, dataset = None, dataset or (classifier.description.dataset if data is None else None)
         name, images = open_eval_data(
             registry,
             store,
-            target,
-            predictor.classes,
-            data=folder,
+            origin,
+            classifier.classes,
+            data=None if data is None else Path(data),
             dataset=dataset,
             split=split,
             world=world,
             on_event=handle,
         )
-        return replace(_measure(predictor, images, world, handle), data=name)
+        require_task(images, "single-label" if classifier.thresholds is None else "multi-label")
+        if isinstance(classifier, ExportedModel):
+            return replace(drive(classifier.evaluate(images), handle), data=name)
+        return replace(_measure(classifier, images, world, handle), data=name)
+
+
+def _session(target: str | Path) -> AbstractContextManager[Any]:
+    """Join the processes that `torchrun` started; for an exported file, without importing torch, there is one."""
+    from zoo_core.exported.files import is_exported  # Pillow is imported here, not before
+
+    if is_exported(target):
+        return nullcontext(ONE_PROCESS)
+    from zoo_core.engine.compute.distributed import distributed_session
+
+    return distributed_session()
 
 
 def _measure(predictor: Predictor, images: ImageSet, world: World, on_event: OnEvent) -> Evaluation:
-    from zoo_core.engine.evaluation.evaluate import evaluate as evaluation_steps, require_task
+    from zoo_core.engine.evaluation.evaluate import evaluate as evaluation_steps
 
-    require_task(images, "single-label" if predictor.thresholds is None else "multi-label")
     precision = predictor.precision
     steps = evaluation_steps(
         predictor.model,
@@ -174,98 +235,3 @@ def _measure(predictor: Predictor, images: ImageSet, world: World, on_event: OnE
     return replace(
         drive(steps, on_event), model=predictor.origin, precision=str(precision.dtype).removeprefix("torch.")
     )
-
-
-def explain(
-    target: str | Path,
-    image: Path | str,
-    out: Path | str = "explain.html",
-    *,
-    weights: str = "pretrained",
-    device: str = "auto",
-    on_event: OnEvent | None = None,
-    progress: bool | None = None,
-    registry: Registry | None = None,
-    store: Store | None = None,
-) -> Path:
-    """Write a page that shows a model's filters, feature maps and layer sizes for one image, and return its path.
-
-    Args:
-        target: a model's name, or the path of a run.
-        image: an image file.
-        out: the .html page or .png picture to write.
-        weights: for a model: "pretrained", or a name on its card.
-        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
-        on_event: called with each event, such as the progress of a download.
-        progress: show progress on stderr; None does so on a terminal and in a notebook.
-        registry: None loads the installed plugins.
-        store: None uses the default cache.
-
-    Raises:
-        UsageError: `out` is neither .html nor .png, or the model has no convolution.
-        DataError: the image cannot be read.
-    """
-    from zoo_core.engine.explain.activations import explain as explanation_of
-    from zoo_core.engine.explain.render import require_suffix, write_page
-    from zoo_core.engine.models.summary import layers_in
-    from zoo_core.images.decode import read_image  # Pillow is imported here, not before
-
-    image, out = Path(image), require_suffix(Path(out))
-    if image.is_dir():
-        raise UsageError(f"{printable(str(image))} is a folder", why="give one image file")
-    picture = read_image(image)
-    predictor = load(
-        target,
-        weights=weights,
-        device=device,
-        precision="float32",
-        on_event=on_event,
-        progress=progress,
-        registry=registry,
-        store=store,
-    )
-    explanation = explanation_of(predictor, picture, printable(str(image)))
-    return write_page(explanation, layers_in(predictor.model, predictor.input), predictor.origin, out)
-
-
-def check(
-    name: str | None = None, *, full: bool = False, registry: Registry | None = None, store: Store | None = None
-) -> list[Check]:
-    """Count parameters, layers and images again, and compare them with the cards and reference metrics.
-
-    Args:
-        name: a model, dataset or recipe; None checks everything that is installed.
-        full: also measure accuracies that need a download.
-        registry: None loads the installed plugins.
-        store: None uses the default cache.
-
-    Raises:
-        UnknownName: nothing has this name.
-    """
-    from zoo_core.engine.checks.declared import check as checks
-
-    return list(checks(registry or load_registry(), store or Store.default(), name, full=full))
-
-
-def export(
-    run: str | Path,
-    target: str | Path,
-    *,
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
-    force: bool = False,
-) -> ExportResult:
-    """Write a run's weights as one safetensors file, with the model, classes and preprocessing in its metadata.
-
-    Args:
-        run: the path of a run.
-        target: the .safetensors file to write.
-        dtype: what floating-point tensors are rounded to.
-        force: replace an existing file.
-
-    Raises:
-        UsageError: `target` has another suffix, or exists already.
-        DataError: the run did not finish.
-    """
-    from zoo_core.engine.models.export import export as write_export
-
-    return write_export(Path(run), Path(target), dtype=dtype, force=force)

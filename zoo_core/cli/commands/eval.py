@@ -16,7 +16,9 @@ from zoo_core.results import Evaluation, format_interval, words
 
 def eval_(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
+    target: Annotated[
+        str, typer.Argument(help="A model, or the path of a run or an exported file.", autocompletion=all_names)
+    ],
     data: Annotated[Path | None, typer.Option(help="A folder or CSV file of images.")] = None,
     dataset: Annotated[str | None, typer.Option(help="A dataset: NAME or NAME.EDITION.")] = None,
     split: Annotated[Split | None, typer.Option(help="test, validation or train.", metavar="SPLIT")] = None,

@@ -24,7 +24,7 @@ def explain(
 ) -> None:
     """Show a model's filters, feature maps and layer sizes for an image."""
     known = registry(context)
-    from zoo_core.api.inference import explain as write_explanation  # torch is imported here, not before
+    from zoo_core.api.inspection import explain as write_explanation  # torch is imported here, not before
 
     written = write_explanation(target, image, out, weights=weights, device=device, progress=True, registry=known)
     print(written)

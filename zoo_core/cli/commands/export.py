@@ -1,30 +1,74 @@
-"""`zoo export`: a run's weights as one file."""
+"""`zoo export`: a run or a model as one file."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from zoo_core.cli.console import print_json, print_table
-from zoo_core.cli.options import Json
+from zoo_core.cli.console import human_bytes, percent, print_json, print_table
+from zoo_core.cli.options import Json, WeightsOption, all_names, registry
+
+if TYPE_CHECKING:
+    from zoo_core.engine.export.export import ExportResult
+    from zoo_core.exported.description import Parity
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The path of a run.")],
-    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(help="The path of a run, or a model.", autocompletion=all_names)],
+    path: Annotated[Path, typer.Argument(help="The file to write: .onnx, or .safetensors for the weights alone.")],
+    data: Annotated[Path | None, typer.Option(help="A folder or CSV file of images to compare on.")] = None,
+    weights: WeightsOption = "pretrained",
     dtype: Annotated[
-        Literal["float32", "float16", "bfloat16"], typer.Option(help="Round to this type.", metavar="TYPE")
+        Literal["float32", "float16", "bfloat16"],
+        typer.Option(help="For .safetensors: round to this type.", metavar="TYPE"),
     ] = "float32",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
-    """Export a run's weights as a safetensors file."""
-    from zoo_core.api.inference import export as write_export  # torch is imported here, not before
+    """Export a run or a model; an .onnx file is only written if it gives PyTorch's answers."""
+    known = registry(context)
+    from zoo_core.api.exporting import export as write_export  # torch is imported here, not before
 
-    fields = {**asdict(write_export(run, target, dtype=dtype, force=force)), "path": str(target)}
-    print_json(fields) if json else print_table(
-        ("weights", ""), [(key, "-" if value is None else str(value)) for key, value in fields.items()]
+    result = write_export(
+        target, path, data=data, weights=weights, dtype=dtype, force=force, progress=True, registry=known
     )
+    if json:
+        parity = None if result.parity is None else result.parity.model_dump()
+        print_json({**asdict(result), "path": str(path), "parity": parity})
+    else:
+        _print(result)
+
+
+def _print(result: ExportResult) -> None:
+    if result.parity is None:
+        covered = "all weights" if result.backbone is None else f"the head on {result.backbone}"
+        print(f"{result.path}   {human_bytes(result.size)}   {covered}   sha256 {result.sha256}")
+        return
+    _print_parity(result.parity)
+    print(f"\n{result.path}   {human_bytes(result.size)}   sha256 {result.sha256}")
+
+
+def _print_parity(parity: Parity) -> None:
+    """Print how the exported model compares with PyTorch."""
+    sides = (
+        ("PyTorch", parity.accuracy, parity.milliseconds, "", ""),
+        (
+            "exported",
+            parity.exported_accuracy,
+            parity.exported_milliseconds,
+            f"{parity.changed:,}",
+            f"{parity.largest_difference:.1e}",
+        ),
+    )
+    counts = list(parity.milliseconds)
+    times = [f"ms for {count}" for count in counts]
+    rows = [
+        (name, "-" if accuracy is None else percent(accuracy), changed, largest, *(f"{ms[n]:.1f}" for n in counts))
+        for name, accuracy, ms, changed, largest in sides
+    ]
+    headers = ("", "accuracy", "changed answers", "largest difference", *times)
+    print_table(headers, rows, title=f"{parity.images:,} images: {parity.data}", right=headers[1:])

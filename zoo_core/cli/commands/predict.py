@@ -15,12 +15,14 @@ from zoo_core.errors import DataError, UsageError, printable
 from zoo_core.predictions import Prediction
 
 if TYPE_CHECKING:
-    from zoo_core.engine.evaluation.sources import ImageSource
+    from zoo_core.images.sources import ImageSource
 
 
 def predict(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(help="A model, or the path of a run.", autocompletion=all_names)],
+    target: Annotated[
+        str, typer.Argument(help="A model, or the path of a run or an exported file.", autocompletion=all_names)
+    ],
     images: Annotated[list[str], typer.Argument(help="Image files, folders, or - for an image on standard input.")],
     weights: WeightsOption = "pretrained",
     top_k: Annotated[
@@ -31,27 +33,29 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
     """Classify images; of a multi-label run, print every label above its threshold."""
-    known = registry(context)
-    from zoo_core.api.inference import predict_each  # torch is imported here, not before
-    from zoo_core.api.models import load
-    from zoo_core.images.issues import counted  # Pillow is imported here, not before
+    from zoo_core.api.inference import open_classifier, predict_each  # torch is imported here, but for exported files
+    from zoo_core.exported.files import is_exported  # Pillow is imported here, not before
+    from zoo_core.images.issues import counted  # as above
 
-    predictor = load(target, weights=weights, device=device, precision=precision, progress=True, registry=known)
-    eprint(f"Using {predictor.origin}")
+    known = None if is_exported(target) else registry(context)
+    classifier = open_classifier(
+        target, weights=weights, device=device, precision=precision, progress=True, registry=known
+    )
+    eprint(f"Using {classifier.origin}")
     sources, failed = _sources(images)
-    for answer in predict_each(predictor, sources):
+    for answer in predict_each(classifier, sources):
         if isinstance(answer, DataError):
             failed.append(_report(answer))
         elif is_first_rank():
-            print(_json_line(answer, top_k, predictor.origin) if json else _line(answer, top_k), flush=True)
+            print(_json_line(answer, top_k, classifier.origin) if json else _line(answer, top_k), flush=True)
     if failed:
         raise DataError(f"{counted(len(failed), 'image')} could not be read", why="see above for the reasons")
 
 
 def _sources(arguments: list[str]) -> tuple[list[ImageSource], list[DataError | UsageError]]:
     """List the images of all arguments; one without images is reported, and the others are still used."""
-    from zoo_core.engine.evaluation.sources import image_sources
     from zoo_core.images.decode import MAX_BYTES, decode_image  # Pillow is imported here, not before
+    from zoo_core.images.sources import image_sources
 
     sources: list[ImageSource] = []
     failed: list[DataError | UsageError] = []

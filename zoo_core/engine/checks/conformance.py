@@ -18,11 +18,11 @@ from zoo_core.cards.datasets import DatasetCard, Edition
 from zoo_core.cards.fields import FrozenModel, resolve
 from zoo_core.cards.models import ModelCard
 from zoo_core.cards.trainers import TrainerCard
+from zoo_core.data.dataset import load_split
 from zoo_core.engine.checks.declared import available_offline, check_dataset, check_model
 from zoo_core.engine.checks.fixtures import EPOCHS, SMALL, multi_label_job, noise_job, tiny_job
 from zoo_core.engine.checks.guards import describe, guarded, tried
 from zoo_core.engine.checks.recipe_fields import NewJob, recipe_field_checks
-from zoo_core.engine.data.batches import load_split
 from zoo_core.engine.data.preprocessing import preprocessing
 from zoo_core.engine.models.build import build_model, split_head, state_hash
 from zoo_core.engine.models.weights import fit_tensors, load_tensors, save_tensors

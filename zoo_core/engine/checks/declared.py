@@ -10,8 +10,8 @@ import torch
 from zoo_core.cards.datasets import DatasetCard
 from zoo_core.cards.files import File, HubFile
 from zoo_core.cards.models import ModelCard, ReportedAccuracy, WeightsCard, WeightsSelection
+from zoo_core.data.dataset import load_split
 from zoo_core.engine.checks.guards import tried
-from zoo_core.engine.data.batches import load_split
 from zoo_core.engine.evaluation.evaluate import evaluate
 from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.engine.models.build import build_model

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from zoo_core.cards.datasets import DatasetCard, Edition
 from zoo_core.cards.models import ImageInput, ModelCard
 from zoo_core.cards.trainers import TrainerCard
-from zoo_core.engine.data.splits import open_splits
+from zoo_core.data.splits import open_splits
 from zoo_core.engine.models.build import build_model, build_planned
 from zoo_core.engine.models.weights import load_weights
 from zoo_core.engine.training.trainer import Job

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo_core.cards.datasets import DatasetCard, Edition
-from zoo_core.cards.fields import Split, resolve
 from zoo_core.cards.models import ImageInput
 from zoo_core.engine.data.preprocessing import resize_transform
-from zoo_core.errors import DataError, PluginError
-from zoo_core.events import OnEvent, ignore_event
+from zoo_core.images.batching import prefetch_map
 from zoo_core.images.image_sets import ImageSet
-from zoo_core.store.store import Store
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -33,39 +22,6 @@ class DecodedImages:
     pixels: Tensor
     labels: Tensor
     names: tuple[str, ...]
-
-
-def load_split(
-    card: DatasetCard, edition: Edition, split: Split, store: Store, on_event: OnEvent = ignore_event
-) -> ImageSet:
-    """Fetch an edition's files and open one of its splits.
-
-    Raises:
-        DataError: the edition does not have this split, or its contents differ from its card.
-        PluginError: the dataset's loader is missing or cannot be imported.
-    """
-    if split not in edition.examples:
-        raise DataError(
-            f"{card.name}.{edition.name} has no {split} images", why=f"its splits: {', '.join(edition.examples)}"
-        )
-    name = f"{card.name}.{edition.name}"
-    files = {key: store.fetch(file, name, on_event) for key, file in edition.files.items()}
-    if card.loader is None:
-        raise PluginError(f"dataset {card.name} has no loader", why="its card must name a function that opens a split")
-    images: ImageSet = resolve(card.loader)(files, split)
-    if len(images) != edition.examples[split] or images.classes != card.classes:
-        raise DataError(
-            f"{name} differs from its card",
-            why=f"{split}: {len(images)} images of {list(images.classes)}, "
-            f"expected {edition.examples[split]} of {list(card.classes)}",
-            fix=f"zoo cache verify && zoo pull {name}",
-        )
-    return images
-
-
-def inference_batch_size(spec: ImageInput) -> int:
-    """Return a batch size for inference: about 8 million input values per batch."""
-    return max(1, min(1024, 2**23 // (spec.channels * spec.size**2)))
 
 
 def labels_of(images: ImageSet) -> Tensor:
@@ -102,17 +58,3 @@ def decode_all(images: ImageSet, spec: ImageInput) -> DecodedImages:
         pixels[done : done + len(batch)] = batch
         done += len(batch)
     return DecodedImages(pixels, labels_of(images), names_of(images))
-
-
-def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], batch_size: int) -> Iterator[list[Result]]:
-    """Yield function(item) for all items, in order and in batches; threads compute the next batch meanwhile."""
-    waiting, pending = iter(items), deque[Future[Result]]()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            while True:
-                pending.extend(pool.submit(function, item) for item in islice(waiting, 2 * batch_size - len(pending)))
-                if not pending:
-                    return
-                yield [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

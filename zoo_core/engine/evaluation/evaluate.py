@@ -7,18 +7,18 @@ from collections.abc import Generator, Iterator
 import torch
 from torch import Tensor, nn
 
-from zoo_core.cards.fields import Task
 from zoo_core.cards.models import ImageInput
 from zoo_core.engine.compute.as_predictions import predictions_of
 from zoo_core.engine.compute.batched import infer_batches
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.compute.losses import cross_entropy as loss_of
 from zoo_core.engine.compute.precision import FLOAT32, Precision
-from zoo_core.engine.data.batches import inference_batch_size, iter_batches, labels_of, names_of
+from zoo_core.engine.data.batches import iter_batches, labels_of, names_of
 from zoo_core.engine.data.preprocessing import normalize_transform
 from zoo_core.engine.models.inference import optimize_for_inference
-from zoo_core.errors import DataError, IntegrityError
+from zoo_core.errors import IntegrityError
 from zoo_core.events import Event
+from zoo_core.images.batching import inference_batch_size
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
@@ -62,14 +62,6 @@ def evaluate(
     if labels.ndim == 2:
         return Evaluation(mean, MultiLabelTable.of(predictions, images.classes, thresholds))
     return Evaluation(mean, PredictionTable.of(predictions, images.classes))
-
-
-def require_task(images: ImageSet, task: Task) -> None:
-    """Raise DataError unless the images have as many labels each as the task says."""
-    several = any(isinstance(images.label(index), tuple) for index in range(min(1, len(images))))
-    if several != (task == "multi-label"):
-        has, predicts = ("any number of labels", "one") if several else ("one label", "any number")
-        raise DataError("the images do not fit the model", why=f"each image has {has}; the model predicts {predicts}")
 
 
 def forward_all(

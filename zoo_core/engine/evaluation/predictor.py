@@ -18,15 +18,14 @@ from zoo_core.cards.models import ImageInput, ModelCard
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.compute.losses import probabilities
 from zoo_core.engine.compute.precision import FLOAT32, Precision
-from zoo_core.engine.data.batches import inference_batch_size, prefetch_map
 from zoo_core.engine.data.preprocessing import normalize_transform, preprocessing, resize_transform
-from zoo_core.engine.evaluation.sources import ImageSource
 from zoo_core.engine.models.build import build_model, build_planned
 from zoo_core.engine.models.inference import FOLD_FROM, optimize_for_inference
 from zoo_core.engine.models.weights import fit_tensors, load_tensors, load_weights, pin_weights
 from zoo_core.errors import DataError, IntegrityError, PluginError, UnknownName, UsageError
 from zoo_core.events import OnEvent, ignore_event
-from zoo_core.multi_label import above
+from zoo_core.images.batching import inference_batch_size, prefetch_map
+from zoo_core.images.sources import ImageSource
 from zoo_core.predictions import Prediction
 from zoo_core.recipes.plan import Plan
 from zoo_core.registry.registry import Registry
@@ -181,11 +180,7 @@ class Predictor:
                 why="its weights contain NaN or infinity, or the precision overflows",
                 fix=f"zoo predict {self.card.name} IMAGE --precision float32",
             )
-        ranking = tuple(sorted(zip(self.classes, row, strict=True), key=lambda pair: -pair[1]))
-        if self.thresholds is None:
-            return Prediction(name, ranking)
-        chosen = {self.classes[k] for k in above(row, self.thresholds)}
-        return Prediction(name, ranking, tuple(label for label, _ in ranking if label in chosen))
+        return Prediction.of(name, self.classes, row, self.thresholds)
 
     @cached_property
     def _resize(self) -> v2.Compose:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from zoo_core.data.splits import Splits
 from zoo_core.engine.data.batches import labels_of
-from zoo_core.engine.data.splits import Splits
 from zoo_core.engine.evaluation.evaluate import evaluate
 from zoo_core.engine.explain.mistakes import worst_predictions
 from zoo_core.engine.training.monitor import Monitor

@@ -11,11 +11,11 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from zoo_core.data.splits import OpenedData, Splits, open_splits
 from zoo_core.engine.compute.devices import pick_device
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of
 from zoo_core.engine.compute.memory import translate_oom
 from zoo_core.engine.compute.seeding import seed_torch
-from zoo_core.engine.data.splits import OpenedData, Splits, open_splits
 from zoo_core.engine.models.build import build_planned
 from zoo_core.engine.models.weights import load_weights, pin_weights, save_tensors
 from zoo_core.engine.training.best_weights import BestWeights, changed_tensors

@@ -10,11 +10,11 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
+from zoo_core.data.splits import OpenedData, open_splits
 from zoo_core.engine.compute.devices import pick_device
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World, device_of
 from zoo_core.engine.compute.memory import translate_oom
 from zoo_core.engine.compute.precision import Precision
-from zoo_core.engine.data.splits import OpenedData, open_splits
 from zoo_core.engine.models.build import count_parameters
 from zoo_core.engine.models.inference import optimize_for_inference
 from zoo_core.engine.training.cross_validation import FittedHead

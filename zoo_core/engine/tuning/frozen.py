@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from zoo_core.data.splits import OpenedData
 from zoo_core.engine.compute.distributed import World
-from zoo_core.engine.data.splits import OpenedData
 from zoo_core.engine.models.build import split_head
 from zoo_core.engine.models.weights import pin_weights
 from zoo_core.engine.training.features import Features, FrozenBackbone

@@ -10,10 +10,10 @@ from statistics import median
 from time import monotonic
 from typing import Any
 
+from zoo_core.data.splits import OpenedData, open_splits
 from zoo_core.engine.compute.devices import pick_device
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, device_of
 from zoo_core.engine.compute.memory import translate_oom
-from zoo_core.engine.data.splits import OpenedData, open_splits
 from zoo_core.engine.training.run import execute
 from zoo_core.engine.training.single_run import single_run
 from zoo_core.engine.tuning.directory import Request, TuneDir

@@ -6,10 +6,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 from zoo_core.cards.datasets import DatasetCard, Edition
-from zoo_core.cards.fields import Split
-from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
-from zoo_core.engine.data.batches import load_split
-from zoo_core.engine.data.splits import audit_once
+from zoo_core.cards.fields import Split, Task
+from zoo_core.data.dataset import load_split
+from zoo_core.data.ranks import ONE_PROCESS, Ranks
+from zoo_core.data.splits import audit_once
 from zoo_core.errors import DataError, UnknownName, UsageError
 from zoo_core.events import Event, OnEvent, drive, ignore_event
 from zoo_core.images.folder import scan
@@ -26,13 +26,13 @@ PREFERRED: tuple[Split, ...] = ("test", "validation", "train")
 def open_eval_data(
     registry: Registry,
     store: Store,
-    target: str | Path,
+    target: str | Path | None,
     classes: tuple[str, ...],
     *,
     data: Path | None = None,
     dataset: str | None = None,
     split: Split | None = None,
-    world: World = SINGLE_PROCESS,
+    world: Ranks = ONE_PROCESS,
     on_event: OnEvent = ignore_event,
 ) -> tuple[str, ImageSet]:
     """Return the name of the images, and the images.
@@ -43,7 +43,7 @@ def open_eval_data(
     Args:
         registry: resolves names.
         store: where datasets are cached.
-        target: a model, or the directory of a run.
+        target: a model, or the directory of a run; None: neither, so `data` or `dataset` is given.
         classes: the model's classes, in label order.
         data: a folder or a CSV file of images; they are checked as before training.
         dataset: the name of a dataset, or of an edition: "fashion-mnist.full".
@@ -55,22 +55,51 @@ def open_eval_data(
         UsageError: no images are named, and the target names none.
         DataError: the split does not exist, its classes are not the model's, or images are damaged; all are listed.
     """
-    plan = None if str(target) in registry.models else RunDir.open(Path(target)).plan()
-    if data is None and dataset is None:
-        data, dataset = (plan.data, _edition_name(plan)) if plan else (None, _default_dataset(registry, str(target)))
+    if data is None and dataset is None and target is not None:
+        data, dataset = default_images(registry, target)
     if data is not None:
+        plan = _plan_of(registry, target)
         own = plan if plan is not None and plan.data == data.absolute() else None
         chosen, images = drive(_open_own(data, own, split, classes, world), on_event)
         return f"{data} ({chosen})", images
-    assert dataset is not None
+    if dataset is None:
+        raise UsageError(f"{target} does not name images to evaluate on", fix=f"zoo eval {target} --data DIR")
     card, edition = _edition(registry, dataset)
     _require_same_classes(card.classes, classes)
     chosen = split or _preferred(list(edition.examples))
     return f"{card.name}.{edition.name} ({chosen})", load_split(card, edition, chosen, store, on_event)
 
 
+def default_images(registry: Registry, target: str | Path) -> tuple[Path | None, str | None]:
+    """Return what a run was validated on, or what the accuracy of a model's weights was measured on.
+
+    This is a folder or CSV file, or else "NAME" or "NAME.EDITION" of a dataset; neither if the card names none.
+    """
+    plan = _plan_of(registry, target)
+    if plan is not None:
+        return plan.data, f"{plan.dataset.name}.{plan.edition.name}" if plan.data is None else None
+    reported = [one for weights in registry.model(str(target)).weights for one in weights.reported]
+    if not reported:
+        return None, None
+    first = reported[0]
+    return None, first.dataset if first.edition is None else f"{first.dataset}.{first.edition}"
+
+
+def _plan_of(registry: Registry, target: str | Path | None) -> Plan | None:
+    """Return the plan of a run; None: the target is a model, or there is none."""
+    return None if target is None or str(target) in registry.models else RunDir.open(Path(target)).plan()
+
+
+def require_task(images: ImageSet, task: Task) -> None:
+    """Raise DataError unless the images have as many labels each as the task says."""
+    several = any(isinstance(images.label(index), tuple) for index in range(min(1, len(images))))
+    if several != (task == "multi-label"):
+        has, predicts = ("any number of labels", "one") if several else ("one label", "any number")
+        raise DataError("the images do not fit the model", why=f"each image has {has}; the model predicts {predicts}")
+
+
 def _open_own(
-    source: Path, plan: Plan | None, split: Split | None, classes: tuple[str, ...], world: World
+    source: Path, plan: Plan | None, split: Split | None, classes: tuple[str, ...], world: Ranks
 ) -> Generator[Event, None, tuple[Split, ImageSet]]:
     """Audit the images of one split; images that nobody has split must all be read, to be split as the plan's were."""
     listed = None
@@ -92,21 +121,6 @@ def _require_same_classes(theirs: tuple[str, ...], classes: tuple[str, ...]) -> 
             why=f"images: {', '.join(theirs)}; model: {', '.join(classes)}",
             fix="zoo eval TARGET --data DIR",
         )
-
-
-def _edition_name(plan: Plan) -> str:
-    return f"{plan.dataset.name}.{plan.edition.name}"
-
-
-def _default_dataset(registry: Registry, model: str) -> str:
-    card = registry.model(model)
-    for weights in card.weights:
-        for reported in weights.reported:
-            return reported.dataset if reported.edition is None else f"{reported.dataset}.{reported.edition}"
-    raise UsageError(
-        f"{card.name} does not name images to evaluate on",
-        fix=f"zoo eval {card.name} --data DIR",
-    )
 
 
 def _edition(registry: Registry, name: str) -> tuple[DatasetCard, Edition]:

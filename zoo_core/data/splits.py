@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from zoo_core.cards.fields import Split
 from zoo_core.cards.models import ImageInput
-from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
-from zoo_core.engine.data.batches import load_split
+from zoo_core.data.dataset import load_split
+from zoo_core.data.ranks import ONE_PROCESS, Ranks
 from zoo_core.errors import IntegrityError
 from zoo_core.events import AuditNote, Event, OnEvent, ignore_event
 from zoo_core.images.audit import AuditedImages, audit
@@ -39,7 +39,7 @@ def open_splits(
     plan: Plan,
     store: Store,
     on_event: OnEvent = ignore_event,
-    world: World = SINGLE_PROCESS,
+    world: Ranks = ONE_PROCESS,
     *,
     resumed: bool = False,
 ) -> Generator[Event, None, OpenedData]:
@@ -72,7 +72,7 @@ def open_splits(
 def audit_once(
     listed: ListedImages | None,
     settings: SplitSettings,
-    world: World,
+    world: Ranks,
     *,
     shown_as: ImageInput | None = None,
     recorded: Mapping[Split, int] | None = None,

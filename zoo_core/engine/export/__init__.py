@@ -1,0 +1,1 @@
+"""Writes trained models to files that need no PyTorch, and compares them with it first."""

@@ -1,0 +1,57 @@
+"""What an exported file says about itself: how to use the model, where it comes from, and how it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from zoo_core.cards.fields import FrozenModel, Name, Sha256, Task, Unit
+from zoo_core.cards.models import ImageInput
+
+Format = Literal["onnx", "openvino", "pt2"]
+
+
+class Parity(FrozenModel):
+    """How an exported model compares with PyTorch in float32, on the same images in the same process."""
+
+    data: str = Field(description="which images")
+    images: PositiveInt
+    changed: int = Field(ge=0, description="images that get another answer")
+    largest_difference: float = Field(ge=0, description="of a probability, over all images and classes")
+    accuracy: Unit | None = Field(default=None, description="of PyTorch; None: the images have no labels, or several")
+    exported_accuracy: Unit | None = Field(default=None, description="of the exported model")
+    milliseconds: Mapping[PositiveInt, float] = Field(description="of PyTorch, by images at a time")
+    exported_milliseconds: Mapping[PositiveInt, float] = Field(description="of the exported model")
+
+
+class Probe(FrozenModel):
+    """A generated picture and PyTorch's probabilities for it, which show whether a copy of the file still works."""
+
+    png: str = Field(description="the picture, in base64")
+    probabilities: tuple[float, ...] = Field(description="one for each class")
+
+
+class Description(FrozenModel):
+    """The metadata of an exported file.
+
+    The graph takes `images`, (N, size, size, channels) uint8, RGB or gray, and returns `probabilities` (N, K) float32
+    and `logits` (N, K) float32. With several labels per image, the probabilities are independent, and a class is
+    predicted from its threshold on.
+    """
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    zoo: str = Field(description="the version that exported the file")
+    model: Name
+    origin: str = Field(description="the weights, or the run")
+    task: Task
+    classes: tuple[str, ...] = Field(description="in the order of the outputs")
+    thresholds: tuple[Unit, ...] | None = Field(default=None, description="from which each class is predicted")
+    input: ImageInput = Field(description="how to make a picture fit; pixels are normalized inside the graph")
+    dataset: str | None = Field(default=None, description="the dataset that it was measured on: NAME.EDITION")
+    licenses: Mapping[str, str] = Field(description="of the weights it was trained from and of the data")
+    hashes: Mapping[str, Sha256] = Field(description="SHA-256 of the weights files, and of the run's weights")
+    quantized: bool = Field(default=False, description="whether it computes in 8-bit integers")
+    parity: Parity | None = None
+    probes: tuple[Probe, ...] = ()
