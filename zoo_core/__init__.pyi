@@ -1,7 +1,7 @@
 """The public names and the modules that define them: read by type checkers and by the lazy loader."""
 
 from .api.data import load_dataset as load_dataset
-from .api.exporting import export as export
+from .api.exporting import bench as bench, export as export
 from .api.inference import evaluate as evaluate, predict as predict
 from .api.inspection import check as check, explain as explain
 from .api.models import create_model as create_model, load as load, transforms as transforms
@@ -61,6 +61,7 @@ from .events import (
     Progress as Progress,
     TrainState as TrainState,
 )
+from .exported.description import Description as Description, Measured as Measured, Parity as Parity
 from .exported.files import open_exported as open_exported
 from .exported.model import ExportedModel as ExportedModel
 from .hookspecs import hookimpl as hookimpl

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_core.cards.fields import Head
 from zoo_core.cards.models import ModelCard, WeightsSelection
-from zoo_core.errors import UsageError
+from zoo_core.errors import UsageError, printable
 from zoo_core.events import OnEvent
 from zoo_core.progress import handled_events
 from zoo_core.recipes.settings import PrecisionName
@@ -53,7 +53,7 @@ def load(
 
     Raises:
         UnknownName: there is no such model or run.
-        UsageError: the model has no such weights, or only a backbone's.
+        UsageError: the model has no such weights, or only a backbone's; or it is an exported file.
         DataError: the run did not finish.
         NetworkError: the weights are not cached and could not be downloaded.
     """
@@ -61,7 +61,13 @@ def load(
     from zoo_core.engine.compute.distributed import device_of
     from zoo_core.engine.compute.precision import Precision
     from zoo_core.engine.evaluation.predictor import Predictor
+    from zoo_core.exported.files import is_exported  # Pillow is imported here, not before
 
+    if is_exported(target):
+        raise UsageError(
+            f"{printable(str(target))} is an exported file, which PyTorch does not read",
+            why="zoo predict, eval and bench use it; the run that it was exported from has the network",
+        )
     chosen = pick_device(device_of(device))
     with handled_events(on_event, progress) as handle:
         predictor = Predictor.load(

@@ -13,17 +13,31 @@ from zoo_core.cards.models import ImageInput
 Format = Literal["onnx", "openvino", "pt2"]
 
 
+class Measured(FrozenModel):
+    """One way to compute a model, on the images of a `Parity`."""
+
+    name: str = Field(description='"PyTorch float32", or an exported file')
+    accuracy: Unit | None = Field(default=None, description="None: the images have no labels, or several each")
+    changed: int = Field(ge=0, description="images that get another answer than from the first way")
+    largest_difference: float = Field(ge=0, description="of a probability, over all images and classes")
+    milliseconds: Mapping[PositiveInt, float] = Field(description="for so many images at a time: the median of passes")
+    size: PositiveInt = Field(description="bytes of the weights or of the file")
+
+
 class Parity(FrozenModel):
-    """How an exported model compares with PyTorch in float32, on the same images in the same process."""
+    """How an exported model compares with PyTorch, on the same images in the same process.
+
+    The first way is PyTorch in float32, the second what zoo computes in by default, then come exported files.
+    """
 
     data: str = Field(description="which images")
     images: PositiveInt
-    changed: int = Field(ge=0, description="images that get another answer")
-    largest_difference: float = Field(ge=0, description="of a probability, over all images and classes")
-    accuracy: Unit | None = Field(default=None, description="of PyTorch; None: the images have no labels, or several")
-    exported_accuracy: Unit | None = Field(default=None, description="of the exported model")
-    milliseconds: Mapping[PositiveInt, float] = Field(description="of PyTorch, by images at a time")
-    exported_milliseconds: Mapping[PositiveInt, float] = Field(description="of the exported model")
+    ways: tuple[Measured, ...]
+
+    def points_lost(self, way: Measured) -> float:
+        """Return how much accuracy a way loses against the first, or without labels the share of changed answers."""
+        first, now = self.ways[0].accuracy, way.accuracy
+        return 100 * (way.changed / self.images if first is None or now is None else first - now)
 
 
 class Probe(FrozenModel):

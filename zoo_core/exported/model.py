@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from zoo_core.cards.models import ImageInput
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.events import Event, Predictions, Progress
 from zoo_core.exported.description import Description
@@ -50,11 +51,6 @@ class ExportedModel:
         """The probability from which each class is predicted; None: each image has one class."""
         return self.description.thresholds
 
-    def pixels_of(self, image: Image.Image) -> Pixels:
-        """Return a PIL image as (size, size, channels) uint8."""
-        spec = self.description.input
-        return np.asarray(FitImage(spec)(image)).reshape(spec.size, spec.size, spec.channels)
-
     def predict_each(self, images: Sequence[ImageSource]) -> Iterator[Prediction | DataError]:
         """Yield, in order, a prediction for each image, or the error that explains why it cannot be read.
 
@@ -73,7 +69,7 @@ class ExportedModel:
     def _read(self, image: ImageSource) -> tuple[str, Pixels | DataError]:
         name, read = image
         try:
-            return name, self.pixels_of(read())
+            return name, pixels_of(read(), self.description.input)
         except DataError as error:  # returned, so that it appears in its image's position
             return name, error
 
@@ -94,7 +90,7 @@ class ExportedModel:
             IntegrityError: the model's outputs are not finite.
         """
         size, parts, done = inference_batch_size(self.description.input), list[tuple[Floats, Floats]](), 0
-        for pixels in self.batches(images, range(len(images)), size):
+        for pixels in pixel_batches(images, self.description.input, size):
             parts.append(self.run(pixels))
             done += len(pixels)
             yield Progress("evaluating", done, len(images), "images")
@@ -114,10 +110,6 @@ class ExportedModel:
             precision=self.precision,
         )
 
-    def batches(self, images: ImageSet, indices: Sequence[int], size: int) -> Iterator[Pixels]:
-        """Yield the images with these indices, (n, size, size, channels) uint8; threads decode the next batch."""
-        return map(np.stack, prefetch_map(lambda index: self.pixels_of(images[index][0]), indices, size))
-
     @property
     def precision(self) -> str:
         """What it computes in."""
@@ -128,9 +120,28 @@ class ExportedModel:
         differences = []
         for probe in self.description.probes:
             picture = Image.open(io.BytesIO(base64.b64decode(probe.png)), formats=("PNG",))
-            found = self._probabilities(self.pixels_of(picture)[None])[0]
+            found = self._probabilities(pixels_of(picture, self.description.input)[None])[0]
             differences.append(float(np.abs(found - np.array(probe.probabilities)).max()))
         return differences
+
+
+def pixels_of(image: Image.Image, spec: ImageInput) -> Pixels:
+    """Return a PIL image as a model sees it, before pixels are normalized: (size, size, channels) uint8."""
+    return np.asarray(FitImage(spec)(image)).reshape(spec.size, spec.size, spec.channels)
+
+
+def pixel_batches(
+    images: ImageSet, spec: ImageInput, size: int, indices: Sequence[int] | None = None
+) -> Iterator[Pixels]:
+    """Yield images as (n, size, size, channels) uint8: all of them, or those with these indices, in order.
+
+    Threads decode the next batch.
+
+    Raises:
+        DataError: an image is damaged.
+    """
+    chosen = range(len(images)) if indices is None else indices
+    return map(np.stack, prefetch_map(lambda index: pixels_of(images[index][0], spec), chosen, size))
 
 
 def _loss(logits: Floats, labels: Sequence[int]) -> float:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from zoo_core.cli.console import human_bytes, percent, print_json, print_table
+from zoo_core.cli.console import human_bytes, print_json
 from zoo_core.cli.options import Json, WeightsOption, all_names, registry
+from zoo_core.cli.parity_table import print_parity
 
 if TYPE_CHECKING:
     from zoo_core.engine.export.export import ExportResult
-    from zoo_core.exported.description import Parity
 
 
 def export(
@@ -26,6 +26,10 @@ def export(
         Literal["float32", "float16", "bfloat16"],
         typer.Option(help="For .safetensors: round to this type.", metavar="TYPE"),
     ] = "float32",
+    int8: Annotated[bool, typer.Option("--int8", help="For .onnx: compute in 8-bit integers.")] = False,
+    max_drop: Annotated[
+        float, typer.Option(min=0, help="Percentage points of accuracy that 8 bits may cost.", metavar="POINTS")
+    ] = 0.5,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
@@ -34,7 +38,16 @@ def export(
     from zoo_core.api.exporting import export as write_export  # torch is imported here, not before
 
     result = write_export(
-        target, path, data=data, weights=weights, dtype=dtype, force=force, progress=True, registry=known
+        target,
+        path,
+        data=data,
+        weights=weights,
+        dtype=dtype,
+        int8=int8,
+        max_drop=max_drop,
+        force=force,
+        progress=True,
+        registry=known,
     )
     if json:
         parity = None if result.parity is None else result.parity.model_dump()
@@ -48,27 +61,5 @@ def _print(result: ExportResult) -> None:
         covered = "all weights" if result.backbone is None else f"the head on {result.backbone}"
         print(f"{result.path}   {human_bytes(result.size)}   {covered}   sha256 {result.sha256}")
         return
-    _print_parity(result.parity)
+    print_parity(result.parity)
     print(f"\n{result.path}   {human_bytes(result.size)}   sha256 {result.sha256}")
-
-
-def _print_parity(parity: Parity) -> None:
-    """Print how the exported model compares with PyTorch."""
-    sides = (
-        ("PyTorch", parity.accuracy, parity.milliseconds, "", ""),
-        (
-            "exported",
-            parity.exported_accuracy,
-            parity.exported_milliseconds,
-            f"{parity.changed:,}",
-            f"{parity.largest_difference:.1e}",
-        ),
-    )
-    counts = list(parity.milliseconds)
-    times = [f"ms for {count}" for count in counts]
-    rows = [
-        (name, "-" if accuracy is None else percent(accuracy), changed, largest, *(f"{ms[n]:.1f}" for n in counts))
-        for name, accuracy, ms, changed, largest in sides
-    ]
-    headers = ("", "accuracy", "changed answers", "largest difference", *times)
-    print_table(headers, rows, title=f"{parity.images:,} images: {parity.data}", right=headers[1:])

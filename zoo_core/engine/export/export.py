@@ -7,22 +7,27 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.resources import files
 from os.path import isdir
 from pathlib import Path
 
+from zoo_core.cards.fields import Split
 from zoo_core.cards.files import File
 from zoo_core.cards.models import WeightsCard
-from zoo_core.data.evaluation import default_images, open_eval_data
+from zoo_core.data.evaluation import default_images
 from zoo_core.disk.atomic import atomic_write
 from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.engine.export.graph import ExportGraph
+from zoo_core.engine.export.int8 import CALIBRATION, METHODS, acceptable, quantized_graphs, refusal
 from zoo_core.engine.export.onnx_graph import onnx_graph
-from zoo_core.engine.export.parity import Pictures, compare, run_torch
+from zoo_core.engine.export.parity import Way, compare, torch_ways
+from zoo_core.engine.export.pictures import Pictures
 from zoo_core.engine.export.probes import probes_of
 from zoo_core.engine.export.weights_file import Dtype, weights_file
 from zoo_core.errors import CheckFailed, UsageError, printable
 from zoo_core.events import OnEvent, drive
-from zoo_core.exported.description import Description, Parity
+from zoo_core.exported.description import Description, Measured, Parity
+from zoo_core.exported.model import Pixels
 from zoo_core.exported.onnx_file import model_of, sealed
 from zoo_core.registry.registry import Registry
 from zoo_core.runs.directory import RunDir
@@ -30,6 +35,8 @@ from zoo_core.store.store import Store
 
 TOLERANCE = 1e-4  # how far a probability may be from PyTorch's
 PROBES = 3
+READER = "reader.py"  # of zoo_core.exported: a program that uses the file without zoo
+FLOAT = "ONNX float32"
 SUFFIXES = (".onnx", ".safetensors")
 
 
@@ -55,13 +62,16 @@ class Export:
     store: Store
     on_event: OnEvent
 
-    def write(self, path: Path, *, data: Path | None, dtype: Dtype, force: bool) -> ExportResult:
-        """Write a file in the format of its suffix.
+    def write(
+        self, path: Path, *, data: Path | None, dtype: Dtype, int8: bool, max_drop: float, force: bool
+    ) -> ExportResult:
+        """Write a file in the format of its suffix; see `zoo_core.export`.
 
         Raises:
             UsageError: no format has this suffix, the file exists and `force` is not set, or an operation of the model
                 cannot be exported.
-            CheckFailed: the exported model gives other answers than PyTorch; there is no file then.
+            CheckFailed: the exported model gives other answers than PyTorch, or with `int8` loses more than `max_drop`
+                points or is not faster; there is no file then.
         """
         self._require_writable(path, force)
         if path.suffix == ".safetensors":
@@ -69,12 +79,23 @@ class Export:
             return _written(path, content, covers=covers, backbone=backbone)
         # in float32 on the CPU, as the file will compute
         predictor = Predictor.load(self.target, self.registry, self.store, weights=self.weights, on_event=self.on_event)
-        pictures = self._pictures(predictor, data)
-        graph = ExportGraph.of(predictor)
-        content, description = onnx_graph(graph, predictor.input, predictor.origin), self._description(predictor, graph)
-        model = model_of(sealed(content, description), printable(str(path)))
-        parity = drive(compare(run_torch(graph), model, pictures), self.on_event)
-        _require_parity(parity, path)
+        pictures, graph = self._pictures(predictor, data), ExportGraph.of(predictor)
+        description = self._description(predictor, graph)
+        content = onnx_graph(graph, predictor.input, predictor.origin)
+        made = {FLOAT: (content, description)}
+        if int8:
+            integers = description.model_copy(update={"quantized": True})
+            graphs = quantized_graphs(content, self._calibration(predictor, data))
+            made |= {name: (small, integers) for name, small in graphs.items()}
+        ways = torch_ways(predictor, graph)
+        for name, file in made.items():
+            sealed_file = sealed(*file)
+            ways[name] = Way(model_of(sealed_file, printable(str(path))).run, len(sealed_file))
+        parity = drive(compare(ways, pictures, predictor.input, predictor.thresholds), self.on_event)
+        chosen = _chosen(parity, path, max_drop if int8 else None)
+        content, description = made[chosen.name]
+        others = tuple(way for way in parity.ways if way.name not in METHODS or way == chosen)
+        parity = parity.model_copy(update={"ways": others})
         return _written(path, sealed(content, description.model_copy(update={"parity": parity})), parity=parity)
 
     def _run(self, path: Path) -> RunDir:
@@ -89,15 +110,25 @@ class Export:
     def _is_model(self) -> bool:
         return str(self.target) in self.registry.models or not isdir(self.target)  # noqa: PTH112 - as in Predictor.load
 
-    def _pictures(self, predictor: Predictor, data: Path | None) -> Pictures:
-        """Return the images that the target was measured on, or those in `data`; generated ones if there are none."""
-        own, dataset = (data, None) if data else default_images(self.registry, self.target)
-        if own is None and dataset is None:
-            return Pictures("generated pictures")
-        name, images = open_eval_data(
-            self.registry, self.store, self.target, predictor.classes, data=data, on_event=self.on_event
+    def _pictures(self, predictor: Predictor, data: Path | None, split: Split | None = None) -> Pictures:
+        return Pictures.open(
+            self.registry,
+            self.store,
+            self.target,
+            predictor.classes,
+            data=data,
+            split=split,
+            on_event=self.on_event,
         )
-        return Pictures(name, images)
+
+    def _calibration(self, predictor: Predictor, data: Path | None) -> list[Pixels]:
+        if found := self._pictures(predictor, data, "train").sample(predictor.input, CALIBRATION):
+            return found
+        raise UsageError(
+            f"{self.target} names no images to calibrate on",
+            why="the ranges of 8-bit integers are measured on real ones",
+            fix=f"zoo export {self.target} FILE.onnx --int8 --data FOLDER",
+        )
 
     def _description(self, predictor: Predictor, graph: ExportGraph) -> Description:
         plan = None if self._is_model else RunDir.open(Path(self.target)).plan()
@@ -133,15 +164,29 @@ def _hashes(cards: tuple[WeightsCard, ...]) -> Mapping[str, str]:
     return {card.name: card.file.sha256 for card in cards if isinstance(card.file, File)}
 
 
-def _require_parity(parity: Parity, path: Path) -> None:
-    if parity.changed or parity.largest_difference > TOLERANCE:
-        raise CheckFailed(
-            f"{printable(str(path))} was not written",
-            why=f"the exported model gives {parity.changed} of {parity.images:,} images another answer, and a "
-            f"probability differs by {parity.largest_difference:.2g} (allowed: 0 answers, {TOLERANCE:g})",
+def _chosen(parity: Parity, path: Path, max_drop: float | None) -> Measured:
+    """Return the way to write: the float one if it equals PyTorch, or with `max_drop` the best of int8."""
+    floating = next(way for way in parity.ways if way.name == FLOAT)
+    if floating.changed or floating.largest_difference > TOLERANCE:
+        why = (
+            f"the exported model gives {floating.changed} of {parity.images:,} images another answer, and "
+            f"a probability differs by {floating.largest_difference:.2g} (allowed: 0 answers, {TOLERANCE:g})"
         )
+        raise CheckFailed(f"{printable(str(path))} was not written", why=why)
+    if max_drop is None:
+        return floating
+    if best := acceptable(parity, max_drop):
+        return best[0]
+    raise CheckFailed(
+        f"{printable(str(path))} was not written",
+        why=refusal(parity, max_drop),
+        fix="leave --int8 out, or allow a larger --max-drop",
+    )
 
 
 def _written(path: Path, content: bytes, **details: object) -> ExportResult:
     atomic_write(path, content)
+    reader = path.with_name(READER)
+    if path.suffix == ".onnx" and not reader.exists():  # it may be one that was changed
+        atomic_write(reader, (files("zoo_core.exported") / READER).read_bytes())
     return ExportResult(path, len(content), hashlib.sha256(content).hexdigest(), **details)  # type: ignore[arg-type]

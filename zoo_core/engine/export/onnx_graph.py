@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 
 import torch
 
 from zoo_core.cards.models import ImageInput
 from zoo_core.engine.export.graph import ExportGraph
+from zoo_core.engine.export.silence import silent
 from zoo_core.errors import UsageError
 from zoo_core.exported.onnx_file import INPUT, OPSET, OUTPUTS, need_onnx
 
@@ -34,7 +30,7 @@ def onnx_graph(graph: ExportGraph, spec: ImageInput, name: str) -> bytes:
         raise UsageError("onnxscript is not installed", fix="pip install 'zoo-core[onnx]'")
     example = torch.zeros(2, spec.size, spec.size, spec.channels, dtype=torch.uint8)
     try:
-        with _silent():
+        with silent():
             program = torch.onnx.export(
                 graph,
                 (example,),
@@ -60,16 +56,3 @@ def reason(error: BaseException) -> str:
         if found := re.search(r"\b(?:aten|torchvision|prims)[.:]+\w+(?:\.\w+)?", str(one)):
             return f"the operation {found[0]} has no equivalent"
     return str(causes[-1]).strip().partition("\n")[0] or type(causes[-1]).__name__
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Discard what the exporter prints and warns about: it reports its stages, not the model's."""
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

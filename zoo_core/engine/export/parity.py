@@ -1,8 +1,8 @@
-"""Compares an exported model with PyTorch, before its file is written: answers, probabilities, accuracy and time."""
+"""Compares ways to compute a model on the same images: answers, probabilities, accuracy and time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -11,74 +11,85 @@ import numpy as np
 import torch
 
 from zoo_core.cards.models import ImageInput
+from zoo_core.engine.compute.precision import Precision
+from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.engine.export.graph import ExportGraph
+from zoo_core.engine.export.pictures import BATCH, Pictures
 from zoo_core.engine.export.probes import generated_pixels
+from zoo_core.engine.models.inference import optimize_for_inference
 from zoo_core.events import Event, Progress
-from zoo_core.exported.description import Parity
-from zoo_core.exported.model import ExportedModel, Floats, Pixels, Run
-from zoo_core.images.image_sets import ImageSet
+from zoo_core.exported.description import Measured, Parity
+from zoo_core.exported.model import Floats, Pixels, Run
 from zoo_core.predictions import above
 
-BATCH = 8  # images at a time
-GENERATED = 16  # pictures that are compared where there are no images
-ROUNDS, WARM_UP = 10, 2  # timed passes, of which the median counts
+PASSES, WARM_UP = 10, 2  # timed passes, of which the median counts, and those before them
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What two models are compared on: labeled images, or generated pictures."""
+class Way:
+    """A way to compute a model."""
 
-    data: str  # what they are called
-    images: ImageSet | None = None
-
-    def batches(self, model: ExportedModel) -> Iterator[Pixels]:
-        """Yield (n, size, size, channels) uint8."""
-        if self.images is None:
-            pixels = generated_pixels(model.description.input, GENERATED)
-            return (pixels[start : start + BATCH] for start in range(0, GENERATED, BATCH))
-        return model.batches(self.images, range(len(self.images)), BATCH)
-
-    def __len__(self) -> int:
-        return GENERATED if self.images is None else len(self.images)
+    run: Run
+    size: int  # bytes of its weights or its file
 
 
-def run_torch(graph: ExportGraph) -> Run:
-    """Return a function that computes the outputs in PyTorch."""
+def torch_ways(predictor: Predictor, graph: ExportGraph) -> dict[str, Way]:
+    """Return how PyTorch computes a model, by name: in float32, and as zoo does by default, perhaps in bfloat16."""
+    precision = Precision.pick("auto", torch.device("cpu"))
+    network = optimize_for_inference(predictor.model, predictor.input, precision)
+    own = ExportGraph(network, predictor.input, multi_label=graph.multi_label).eval()
+    name = str(precision.dtype).removeprefix("torch.")
+    return {"PyTorch float32": _way(graph), f"PyTorch {name}, by zoo's default": _way(own)}
 
+
+def _way(graph: ExportGraph) -> Way:
     def run(pixels: Pixels) -> tuple[Floats, Floats]:
         with torch.inference_mode():
             probabilities, logits = graph(torch.from_numpy(pixels))
         return probabilities.numpy(), logits.numpy()
 
-    return run
+    return Way(run, sum(tensor.nbytes for tensor in graph.network.state_dict().values()))
 
 
-def compare(reference: Run, exported: ExportedModel, pictures: Pictures) -> Generator[Event, None, Parity]:
-    """Send the same pictures through both, and yield the progress.
+def compare(
+    ways: Mapping[str, Way], pictures: Pictures, spec: ImageInput, thresholds: Sequence[float] | None
+) -> Generator[Event, None, Parity]:
+    """Send the same pictures through all ways, and yield the progress; the first one is what the others should equal.
+
+    Args:
+        ways: by name.
+        pictures: what to compare on.
+        spec: the preprocessing, which all share.
+        thresholds: from which each class is predicted; None: each image has one class.
 
     Raises:
         DataError: an image is damaged.
         IntegrityError: ONNX Runtime cannot compute the graph.
     """
-    expected, actual = list[Floats](), list[Floats]()
-    for pixels in pictures.batches(exported):
-        expected.append(reference(pixels)[0])
-        actual.append(exported.run(pixels)[0])
-        yield Progress("comparing", sum(map(len, actual)), len(pictures), "images")
-    theirs, ours = np.concatenate(expected), np.concatenate(actual)
-    answers = [_answers(rows, exported.description.thresholds) for rows in (theirs, ours)]
-    accuracies = [_accuracy(one, pictures.images) for one in answers]
-    milliseconds, exported_milliseconds = time_both(reference, exported.run, exported.description.input)
-    return Parity(
-        data=pictures.data,
-        images=len(theirs),
-        changed=sum(one != other for one, other in zip(*answers, strict=True)),
-        largest_difference=float(np.nan_to_num(np.abs(theirs - ours), nan=1.0).max()),
-        accuracy=accuracies[0],
-        exported_accuracy=accuracies[1],
-        milliseconds=milliseconds,
-        exported_milliseconds=exported_milliseconds,
-    )
+    outputs: dict[str, list[Floats]] = {name: [] for name in ways}
+    done = 0
+    for pixels in pictures.batches(spec):
+        for name, way in ways.items():
+            outputs[name].append(way.run(pixels)[0])
+        done += len(pixels)
+        yield Progress("comparing", done, len(pictures), "images")
+    times = _milliseconds(ways, spec)
+    rows = {name: np.concatenate(parts) for name, parts in outputs.items()}
+    expected = next(iter(rows.values()))
+    measured = []
+    for name, way in ways.items():
+        answers, theirs = (_answers(one, thresholds) for one in (rows[name], expected))
+        measured.append(
+            Measured(
+                name=name,
+                accuracy=_accuracy(answers, pictures),
+                changed=sum(one != other for one, other in zip(answers, theirs, strict=True)),
+                largest_difference=float(np.nan_to_num(np.abs(rows[name] - expected), nan=1.0).max()),
+                milliseconds=times[name],
+                size=way.size,
+            )
+        )
+    return Parity(data=pictures.data, images=done, ways=tuple(measured))
 
 
 def _answers(rows: Floats, thresholds: Sequence[float] | None) -> list[tuple[int, ...]]:
@@ -87,25 +98,24 @@ def _answers(rows: Floats, thresholds: Sequence[float] | None) -> list[tuple[int
     return [above(row, thresholds) for row in rows.tolist()]
 
 
-def _accuracy(answers: Sequence[tuple[int, ...]], images: ImageSet | None) -> float | None:
-    """Return the share of right answers; None for generated pictures and for several labels per image."""
-    if images is None or isinstance(images.label(0), tuple):
+def _accuracy(answers: Sequence[tuple[int, ...]], pictures: Pictures) -> float | None:
+    images = pictures.images
+    if images is None or not pictures.labeled or isinstance(images.label(0), tuple):
         return None
     return sum(images.label(index) == answer[0] for index, answer in enumerate(answers)) / len(answers)
 
 
-def time_both(one: Run, other: Run, spec: ImageInput) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the milliseconds that each takes for 1 and for 8 images, the median of alternate passes."""
-    times: tuple[dict[int, float], dict[int, float]] = ({}, {})
+def _milliseconds(ways: Mapping[str, Way], spec: ImageInput) -> dict[str, dict[int, float]]:
+    """Return how long each way takes for 1 and for 8 images: the median of passes that take turns."""
+    times: dict[str, dict[int, float]] = {name: {} for name in ways}
     for count in (1, BATCH):
         pixels = generated_pixels(spec, count)
-        passes = [(_seconds(one, pixels), _seconds(other, pixels)) for _ in range(WARM_UP + ROUNDS)]
-        for found, seconds in zip(times, zip(*passes[WARM_UP:], strict=True), strict=True):
-            found[count] = 1000 * median(seconds)
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(WARM_UP + PASSES):
+            for name, way in ways.items():
+                began = perf_counter()
+                way.run(pixels)
+                seconds[name].append(perf_counter() - began)
+        for name, passes in seconds.items():
+            times[name][count] = 1000 * median(passes[WARM_UP:])
     return times
-
-
-def _seconds(run: Callable[[Pixels], object], pixels: Pixels) -> float:
-    began = perf_counter()
-    run(pixels)
-    return perf_counter() - began
