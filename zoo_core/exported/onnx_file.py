@@ -33,7 +33,8 @@ MAX_NODES = 50_000  # the largest networks of timm have about 10,000
 def need_onnx() -> None:
     """Raise UsageError if a package is missing that reads and runs .onnx files."""
     if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
-        raise UsageError(f"{' and '.join(missing)} not installed", fix="pip install 'zoo-core[onnx]'")
+        verb = "is" if len(missing) == 1 else "are"
+        raise UsageError(f"{' and '.join(missing)} {verb} not installed", fix="pip install 'zoo-core[onnx]'")
 
 
 def sealed(graph: bytes, description: Description) -> bytes:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from zoo_core.engine.export.onnx_graph import reason
 from zoo_core.engine.export.pictures import BATCH
 from zoo_core.engine.export.silence import silent
+from zoo_core.errors import UsageError
 from zoo_core.exported.description import Measured, Parity
 from zoo_core.exported.model import Pixels
 from zoo_core.exported.onnx_file import INPUT
 
+LOG = logging.getLogger(__name__)
 CALIBRATION = 300  # training images: more change the ranges of activations little
 Method = Callable[[bytes, Sequence[Pixels]], bytes]  # a float graph and calibration images -> an int8 graph
 
@@ -66,15 +70,27 @@ METHODS: Mapping[str, Method] = {"ONNX Runtime int8": by_onnxruntime, "NNCF int8
 
 
 def quantized_graphs(graph: bytes, calibration: Sequence[Pixels]) -> dict[str, bytes]:
-    """Return the int8 graph of each method that is installed.
+    """Return the int8 graph of each method that is installed and can quantize this graph; the log names the others.
 
     Args:
         graph: in float32.
         calibration: batches of training images, (n, size, size, channels) uint8.
+
+    Raises:
+        UsageError: none can.
     """
-    names = [name for name in METHODS if name != "NNCF int8" or find_spec("nncf") is not None]
-    with silent():
-        return {name: _without_unused_domains(METHODS[name](graph, calibration)) for name in names}
+    graphs, failures = dict[str, bytes](), dict[str, str]()
+    for name in (name for name in METHODS if name != "NNCF int8" or find_spec("nncf") is not None):
+        try:
+            with silent():
+                graphs[name] = _without_unused_domains(METHODS[name](graph, calibration))
+        except Exception as error:  # each library raises its own types
+            failures[name] = reason(error)
+    for name, why in failures.items():
+        LOG.warning("%s cannot quantize this model: %s", name, why)
+    if not graphs:
+        raise UsageError("this model cannot be quantized", why="; ".join(failures.values()), fix="leave --int8 out")
+    return graphs
 
 
 def _without_unused_domains(graph: bytes) -> bytes:
