@@ -79,6 +79,15 @@ def labels_of(images: ImageSet) -> Tensor:
     return rows
 
 
+def groups_of(images: ImageSet) -> Tensor | None:
+    """Return the number of each image's group (N,) int64; None: the set has no `groups`, so each image is on its own.
+
+    Groups stay on one side of a split, and in one fold of a cross-validation.
+    """
+    groups, numbers = getattr(images, "groups", ()), dict[str, int]()
+    return torch.tensor([numbers.setdefault(group, len(numbers)) for group in groups]) if groups else None
+
+
 def names_of(images: ImageSet) -> tuple[str, ...]:
     """Return the name of each image."""
     return tuple(images.name(index) for index in range(len(images)))

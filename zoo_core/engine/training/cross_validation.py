@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.engine.compute.losses import class_weights
+from zoo_core.engine.training.folds import assign_folds
 from zoo_core.engine.training.logistic import (
     PrincipalRows,
     Solution,
@@ -117,6 +118,7 @@ def fit_head(
     balance: float = 0.0,
     standardize: bool = False,
     seed: int = 0,
+    groups: Tensor | None = None,
 ) -> Generator[Event, None, FittedHead]:
     """Fit a linear head, and yield the progress of the fits.
 
@@ -131,15 +133,16 @@ def fit_head(
         standardize: whether each feature is scaled to variance 1; otherwise all are scaled by one factor. Means and
             variances are those of all rows, also in the folds; they use no labels.
         seed: decides the folds.
+        groups: the number of each image's group (N,), which is in one fold as a whole; None: each image is on its own.
 
     Raises:
-        DataError: a feature is NaN or infinite, or no class has two images.
+        DataError: a feature is NaN or infinite, or no class has two images, or two groups.
     """
     if not rows.isfinite().all():
         raise DataError("the features contain NaN or infinity", why="the backbone's weights or its precision overflow")
     standard = Standardization.of(rows, each=standardize)
     principal = PrincipalRows.of(standard.apply(rows))
-    assigned = assign_folds(targets, folds, seed)
+    assigned = assign_folds(targets, folds, seed, groups)
     weights = row_weights(targets, classes, balance)
     fits = _Fits(principal, targets, weights, classes)
     ordered = tuple(sorted(strengths, reverse=True))
@@ -152,30 +155,6 @@ def fit_head(
         final = fits.solve(torch.ones(len(rows), dtype=torch.bool), strength, final, rough=strength != ordered[best])
     plain = Solution(final.weight @ principal.basis.T, final.bias)
     return FittedHead.of(plain, standard, scores, best, held_out[best], targets)
-
-
-def assign_folds(targets: Tensor, folds: int, seed: int) -> Tensor:
-    """Return the fold of each image (N,); -1 for the only image of a class, which every fold trains on.
-
-    The images of each class are dealt out in turn, so a class of two or more is never missing where it is held out.
-
-    Raises:
-        DataError: no class has two images.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    assigned = torch.full((len(targets),), -1)
-    groups = [torch.arange(len(targets))]
-    if targets.ndim == 1:
-        groups = [(targets == label).nonzero()[:, 0] for label in sorted(set(targets.tolist()))]
-    groups = [group for group in groups if len(group) > 1]
-    if not groups:
-        raise DataError("cross-validation needs two images of a class", why="every class has a single training image")
-    folds, dealt = min(folds, max(map(len, groups))), 0
-    for group in groups:
-        shuffled = group[torch.randperm(len(group), generator=generator)]
-        assigned[shuffled] = (torch.arange(len(group)) + dealt) % folds
-        dealt += len(group)
-    return assigned
 
 
 @dataclass(frozen=True)

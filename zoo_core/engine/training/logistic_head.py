@@ -97,6 +97,7 @@ def fitted_head(
             balance=recipe.balance,
             standardize=settings.standardize,
             seed=recipe.seed,
+            groups=train.groups,
         )
     shared = job.world.broadcast(fitted)
     assert shared is not None
