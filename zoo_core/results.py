@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo_core.errors import UsageError
-from zoo_core.metrics import Interval, MetricKind, SplitCounts, intervals, metric_kind
+from zoo_core.metrics import Interval, MetricKind, SplitCounts, by_folds, intervals, metric_kind
 from zoo_core.multi_label import LabelResult, MultiLabelTable
 from zoo_core.predictions import ClassResult, PredictionTable
 from zoo_core.recipes.reference import RecipeReference, ReferenceMetric
@@ -197,6 +197,17 @@ class RunResult:
     def intervals(self) -> dict[str, Interval]:
         """The 95 % Wilson interval of each accuracy on images that were not trained on, by metric."""
         return intervals(self.metrics, self.splits)
+
+    @property
+    def validated(self) -> str:
+        """How images were validated, if none were held out for it; otherwise ""."""
+        counts = self.splits.get("validation")
+        if counts is None or counts.folds is None:
+            return ""
+        return (
+            f"{by_folds(counts.folds)} on all {counts.images:,} training images, each predicted by a head that was "
+            "fitted without its fold"
+        )
 
     @property
     def passed(self) -> bool:

@@ -114,7 +114,10 @@ def audit(
     units = unit_keys(listed.splits.get("train", ()), digests, pixels, groups)
     splits = split_images(listed, settings, units, digests, recorded or {})
     issues = [*listed.issues, *findings.unreadable_images(listed.root, unreadable)]
-    issues += findings.too_few(listed, splits, groups) if listed.split_by_zoo else findings.already_split(settings)
+    if listed.split_by_zoo:
+        issues += findings.too_few(listed, splits, groups, None if settings.folds is None else units)
+    else:
+        issues += findings.already_split(settings)
     earlier = listed.split_by_zoo and "validation" in (recorded or {})  # of a version that divided some copies
     issues += findings.duplicates(listed.root, splits, pixels, allow_leakage=settings.allow_leakage or earlier)
     issues += [*findings.divided_groups(splits, groups), *findings.imbalance(listed.classes, splits)]

@@ -27,13 +27,13 @@ def split_images(
 
     Args:
         listed: the images.
-        settings: the fraction to hold out.
+        settings: the fraction to hold out, or the folds that take its place.
         keys: hexadecimal digits by path, as `unit_keys` returns them; images with the same key stay on one side.
         digests: the SHA-256 of each file's bytes.
         recorded: the number of images in each split of an earlier run; empty: there was none. Runs of earlier versions
             could have copies in other formats on both sides, and keep their split.
     """
-    if not listed.split_by_zoo:
+    if not listed.split_by_zoo or settings.folds is not None:  # with folds, all are training images
         return listed.splits
     files = listed.splits["train"]
     others: Splits = {name: each for name, each in listed.splits.items() if name != "train"}

@@ -110,6 +110,7 @@ class FittedHead:
 def fit_head(
     rows: Tensor,
     targets: Tensor,
+    groups: Tensor | None = None,
     *,
     classes: int,
     folds: int = 5,
@@ -118,13 +119,13 @@ def fit_head(
     balance: float = 0.0,
     standardize: bool = False,
     seed: int = 0,
-    groups: Tensor | None = None,
 ) -> Generator[Event, None, FittedHead]:
     """Fit a linear head, and yield the progress of the fits.
 
     Args:
         rows: features (N, D).
         targets: labels (N,) int64; or (N, K) of 0 and 1, for one regression against the rest per class.
+        groups: the number of each image's group (N,), which is in one fold as a whole; None: each image is on its own.
         classes: K.
         folds: how many parts the images are divided into, each with the same share of every class.
         strengths: of the L2 penalty on scaled features, in any order; see `logistic`.
@@ -133,7 +134,6 @@ def fit_head(
         standardize: whether each feature is scaled to variance 1; otherwise all are scaled by one factor. Means and
             variances are those of all rows, also in the folds; they use no labels.
         seed: decides the folds.
-        groups: the number of each image's group (N,), which is in one fold as a whole; None: each image is on its own.
 
     Raises:
         DataError: a feature is NaN or infinite, or no class has two images, or two groups.
