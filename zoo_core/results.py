@@ -79,7 +79,8 @@ class Evaluation:
     loss: float  # mean over images
     predictions: PredictionTable | MultiLabelTable = field(repr=False)
     model: str = ""  # which weights
-    data: str = ""  # which images
+    data: str = ""  # which images, with the split
+    split: str = ""  # "test", "validation" or "train"; "all": nobody has split them
     precision: str = ""  # what it was computed in: "float32" or "bfloat16"
 
     def __repr__(self) -> str:
@@ -91,6 +92,13 @@ class Evaluation:
     def images(self) -> int:
         """How many images were evaluated."""
         return len(self.predictions)
+
+    @property
+    def measured_on(self) -> str:
+        """Which images, in words: "all 120 images of pets", "the 84 validation images of pets"."""
+        count, source = f"{self.images:,}", self.data.removesuffix(f" ({self.split})")
+        words = ["all", count] if self.split == "all" else ["the", count, self.split]
+        return " ".join([*filter(None, words), "image" if self.images == 1 else "images", "of", source])
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -138,6 +146,7 @@ class Evaluation:
         return {
             "model": self.model,
             "data": self.data,
+            "split": self.split,
             "images": self.images,
             "loss": self.loss,
             **self.metrics,

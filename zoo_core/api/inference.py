@@ -113,7 +113,8 @@ def evaluate(
         data: a folder or CSV file of images. Without it and `dataset`: a run's own data, or the data on the model's
             card.
         dataset: "NAME" or "NAME.EDITION".
-        split: None takes the test split, otherwise the validation split.
+        split: None takes the test split, otherwise the validation split; and all images of a `data` that nobody has
+            split, unless the run was trained on it.
         weights: for a model: "pretrained", or a name on its card.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
         precision: "auto" uses bfloat16 where the device supports it natively; "float32" is full precision.
@@ -123,7 +124,7 @@ def evaluate(
         store: None uses the default cache.
 
     Raises:
-        UsageError: the model's card names no dataset.
+        UsageError: the model's card names no dataset, or a run was trained on all of its images.
         DataError: the images have other classes than the model, or some are damaged.
         IntegrityError: the model's outputs are not finite.
     """
@@ -143,7 +144,7 @@ def evaluate(
             registry=registry,
             store=store,
         )
-        name, images = open_eval_data(
+        opened = open_eval_data(
             registry,
             store,
             target,
@@ -154,7 +155,8 @@ def evaluate(
             world=world,
             on_event=handle,
         )
-        return replace(_measure(predictor, images, world, handle), data=name)
+        evaluation = _measure(predictor, opened.images, world, handle)
+        return replace(evaluation, data=opened.name, split=opened.split)
 
 
 def _measure(predictor: Predictor, images: ImageSet, world: World, on_event: OnEvent) -> Evaluation:

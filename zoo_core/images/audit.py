@@ -19,7 +19,7 @@ from zoo_core.images import findings
 from zoo_core.images.decode import decode_image, read_bytes
 from zoo_core.images.image_sets import FolderImages
 from zoo_core.images.issues import DataIssue, stop_if_fatal
-from zoo_core.images.listing import ListedImages, no_such_split
+from zoo_core.images.listing import LabelledFile, ListedImages, no_such_split
 from zoo_core.images.split import Splits, class_counts_of, counts_of, split_images
 from zoo_core.images.units import groups_of, unit_keys
 from zoo_core.recipes.settings import SplitSettings
@@ -66,6 +66,14 @@ class AuditedImages:
         files = self.splits.get(split, ())
         if not files:
             raise no_such_split(self.listed.source, split, self.splits)
+        return self._opened(files)
+
+    @property
+    def all_images(self) -> FolderImages:
+        """The images of all splits, in the order in which they are listed."""
+        return self._opened(tuple(file for files in self.listed.splits.values() for file in files))
+
+    def _opened(self, files: tuple[LabelledFile, ...]) -> FolderImages:
         digests = tuple(self.digests[path] for path, _ in files if path in self.digests)
         groups = tuple(self.units.get(path, str(path)) for path, _ in files)
         return FolderImages(
@@ -83,9 +91,10 @@ class AuditedImages:
         """
         stop_if_fatal(self.issues, self.listed.source, command)
 
-    def stop_if_unreadable(self, split: Split) -> None:
-        """Raise DataError if an image of the split cannot be used; the message lists all of them."""
-        bad = {path: self.unreadable[path] for path, _ in self.splits.get(split, ()) if path in self.unreadable}
+    def stop_if_unreadable(self, *splits: Split) -> None:
+        """Raise DataError if an image of these splits cannot be used; the message lists all of them."""
+        paths = [path for split in splits for path, _ in self.splits.get(split, ())]
+        bad = {path: self.unreadable[path] for path in paths if path in self.unreadable}
         stop_if_fatal(findings.unreadable_images(self.listed.root, bad), self.listed.source)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from zoo_core.cards.datasets import DatasetCard, Edition
 from zoo_core.cards.fields import Split
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
-from zoo_core.engine.data.batches import load_split
+from zoo_core.engine.data.batches import load_split, names_of
 from zoo_core.engine.data.splits import audit_once
-from zoo_core.errors import DataError, UnknownName, UsageError
+from zoo_core.errors import DataError, UnknownName, UsageError, printable
 from zoo_core.events import Event, OnEvent, drive, ignore_event
+from zoo_core.images.audit import AuditedImages
 from zoo_core.images.folder import scan
 from zoo_core.images.image_sets import ImageSet
 from zoo_core.recipes.plan import Plan
@@ -21,6 +25,20 @@ from zoo_core.runs.directory import RunDir
 from zoo_core.store.store import Store
 
 PREFERRED: tuple[Split, ...] = ("test", "validation", "train")
+
+
+@dataclass(frozen=True)
+class EvaluationImages:
+    """Images to evaluate on."""
+
+    source: str  # the folder or CSV file, or the dataset and its edition
+    split: Split | Literal["all"]
+    images: ImageSet
+
+    @property
+    def name(self) -> str:
+        """The source and the split."""
+        return f"{self.source} ({self.split})"
 
 
 def open_eval_data(
@@ -34,11 +52,12 @@ def open_eval_data(
     split: Split | None = None,
     world: World = SINGLE_PROCESS,
     on_event: OnEvent = ignore_event,
-) -> tuple[str, ImageSet]:
-    """Return the name of the images, and the images.
+) -> EvaluationImages:
+    """Open the images to evaluate on.
 
     Without `data` or `dataset`: the data of the run, or what the accuracy of the model's weights was measured on.
-    Without `split`: test, else validation.
+    Without `split`: test, else validation. Images that nobody has split are split as the run's were if it was trained
+    on them, wherever they are now; of others all are measured.
 
     Args:
         registry: resolves names.
@@ -52,28 +71,28 @@ def open_eval_data(
         on_event: called with the progress of downloads and of the audit.
 
     Raises:
-        UsageError: no images are named, and the target names none.
+        UsageError: no images are named, and the target names none; or the run was trained on all of them.
         DataError: the split does not exist, its classes are not the model's, or images are damaged; all are listed.
     """
-    plan = None if str(target) in registry.models else RunDir.open(Path(target)).plan()
+    run = None if str(target) in registry.models else RunDir.open(Path(target))
+    plan = run.plan() if run else None
     if data is None and dataset is None:
         data, dataset = (plan.data, _edition_name(plan)) if plan else (None, _default_dataset(registry, str(target)))
     if data is not None:
-        own = plan if plan is not None and plan.data == data.absolute() else None
-        chosen, images = drive(_open_own(data, own, split, classes, world), on_event)
-        return f"{data} ({chosen})", images
+        return drive(_open_own(data, run, split, classes, world), on_event)
     assert dataset is not None
     card, edition = _edition(registry, dataset)
     _require_same_classes(card.classes, classes)
     chosen = split or _preferred(list(edition.examples))
-    return f"{card.name}.{edition.name} ({chosen})", load_split(card, edition, chosen, store, on_event)
+    images = load_split(card, edition, chosen, store, on_event)
+    return EvaluationImages(f"{card.name}.{edition.name}", chosen, images)
 
 
 def _open_own(
-    source: Path, plan: Plan | None, split: Split | None, classes: tuple[str, ...], world: World
-) -> Generator[Event, None, tuple[Split, ImageSet]]:
-    """Audit the images of one split; images that nobody has split must all be read, to be split as the plan's were."""
-    listed = None
+    source: Path, run: RunDir | None, split: Split | None, classes: tuple[str, ...], world: World
+) -> Generator[Event, None, EvaluationImages]:
+    """Audit the images to evaluate on; those that nobody has split must all be read."""
+    plan, listed = run.plan() if run else None, None
     if world.is_first:
         listed = scan(source)
         _require_same_classes(listed.classes, classes)
@@ -81,8 +100,29 @@ def _open_own(
     settings, recorded = (plan.recipe.split, plan.edition.examples) if plan else (SplitSettings(), None)
     audited = yield from audit_once(listed, settings, world, recorded=recorded)
     chosen = split or _preferred(list(audited.counts))
+    is_unsplit = split is None and chosen != "test" and audited.listed.split_by_zoo
+    if is_unsplit and not (run and _trained_on(run, source, audited)):
+        audited.stop_if_unreadable(*audited.splits)
+        return EvaluationImages(str(source), "all", audited.all_images)
+    if is_unsplit and chosen == "train":
+        raise UsageError(
+            f"{printable(str(source))} has no images that the run was not trained on",
+            why="split.folds holds none out; the accuracy by cross-validation is in the report",
+            fix=f"zoo eval {shlex.quote(str(run.path if run else source))} --data OTHER",
+        )
     audited.stop_if_unreadable(chosen)
-    return chosen, audited.images(chosen)
+    return EvaluationImages(str(source), chosen, audited.images(chosen))
+
+
+def _trained_on(run: RunDir, source: Path, audited: AuditedImages) -> bool:
+    """Return whether images that nobody has split are the run's: at their path, or elsewhere with the same split."""
+    plan, predictions = run.plan(), run.read_predictions()
+    if plan.data is not None and plan.data.resolve() == source.resolve():
+        return True
+    if predictions is None or audited.counts != plan.edition.examples:
+        return False
+    validated = audited.images("validation" if "validation" in audited.counts else "train")
+    return sorted(names_of(validated)) == sorted(predictions.names)
 
 
 def _require_same_classes(theirs: tuple[str, ...], classes: tuple[str, ...]) -> None:
