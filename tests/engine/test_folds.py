@@ -54,6 +54,22 @@ def test_a_group_is_in_one_fold_and_no_class_is_missing_where_it_is_held_out(
         assert set(labels[assigned == fold].tolist()) <= set(labels[assigned != fold].tolist())
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.integers(2, 20), st.integers(1, 3))
+def test_no_fold_is_empty_if_all_are_asked_for(labels: list[int], folds: int, burst: int) -> None:
+    groups = torch.arange(len(labels)) // burst
+    if len(groups.unique()) < folds:
+        with pytest.raises(DataError, match=f"{len(groups.unique())} .* cannot be divided into {folds} folds"):
+            assign_folds(torch.tensor(labels), folds, 0, groups, all_classes=False)
+        return
+    try:
+        assigned = assign_folds(torch.tensor(labels), folds, 0, groups, all_classes=False)
+    except DataError:
+        return
+    if (assigned >= 0).all():
+        assert sorted(assigned.unique().tolist()) == list(range(folds))
+
+
 def test_groups_of_one_class_are_dealt_out_evenly() -> None:
     labels = torch.tensor([label for label, size in enumerate((30, 40)) for _ in range(size)])
     groups = torch.arange(70) // 2

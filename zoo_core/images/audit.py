@@ -18,7 +18,7 @@ from zoo_core.events import Event, Progress
 from zoo_core.images import findings
 from zoo_core.images.decode import decode_image, read_bytes
 from zoo_core.images.image_sets import FolderImages
-from zoo_core.images.issues import DataIssue, stop_if_fatal
+from zoo_core.images.issues import BY_FOLDS, DataIssue, stop_if_fatal
 from zoo_core.images.listing import LabelledFile, ListedImages, no_such_split
 from zoo_core.images.split import Splits, class_counts_of, counts_of, split_images
 from zoo_core.images.units import groups_of, unit_keys
@@ -122,9 +122,11 @@ def audit(
     groups = groups_of(listed, settings.group)
     units = unit_keys(listed.splits.get("train", ()), digests, pixels, groups)
     splits = split_images(listed, settings, units, digests, recorded or {})
-    issues = [*listed.issues, *findings.unreadable_images(listed.root, unreadable)]
-    if listed.split_by_zoo:
-        issues += findings.too_few(listed, splits, groups, None if settings.folds is None else units)
+    by_folds = settings.folds is not None
+    issues = [issue for issue in listed.issues if not (by_folds and issue.option == BY_FOLDS)]
+    issues += findings.unreadable_images(listed.root, unreadable)
+    if listed.split_by_zoo or by_folds:
+        issues += findings.too_few(listed, splits, groups, units if by_folds else None)
     else:
         issues += findings.already_split(settings)
     earlier = listed.split_by_zoo and "validation" in (recorded or {})  # of a version that divided some copies

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo_core.cards.fields import Split
 from zoo_core.cards.models import ImageInput
-from zoo_core.images.issues import DataIssue, counted
+from zoo_core.images.issues import BY_FOLDS, DataIssue, counted
 from zoo_core.images.labels import Label, classes_in
 from zoo_core.images.listing import ListedImages
 from zoo_core.images.names import name_below
@@ -78,7 +78,7 @@ def few_to_validate(listed: ListedImages, splits: Splits) -> Iterator[DataIssue]
         yield DataIssue(
             False,
             f"accuracy on {counted(held_out, 'validation image')} is uncertain: {right} right could be a true accuracy "
-            f"of {low:.0%} to {high:.0%}; add --set split.folds=5 to validate on all {total:,} by cross-validation",
+            f"of {low:.0%} to {high:.0%}; add {BY_FOLDS} to validate on all {total:,} by cross-validation",
         )
 
 

@@ -100,16 +100,17 @@ def _open_own(
     settings, recorded = (plan.recipe.split, plan.edition.examples) if plan else (SplitSettings(), None)
     audited = yield from audit_once(listed, settings, world, recorded=recorded)
     chosen = split or _preferred(list(audited.counts))
-    is_unsplit = split is None and chosen != "test" and audited.listed.split_by_zoo
-    if is_unsplit and not (run and _trained_on(run, source, audited)):
-        audited.stop_if_unreadable(*audited.splits)
-        return EvaluationImages(str(source), "all", audited.all_images)
-    if is_unsplit and chosen == "train":
-        raise UsageError(
-            f"{printable(str(source))} has no images that the run was not trained on",
-            why="split.folds holds none out; the accuracy by cross-validation is in the report",
-            fix=f"zoo eval {shlex.quote(str(run.path if run else source))} --data OTHER",
-        )
+    if split is None and chosen != "test":
+        known = run if run is not None and _trained_on(run, source, audited) else None
+        if known is None and audited.listed.split_by_zoo:
+            audited.stop_if_unreadable(*audited.splits)
+            return EvaluationImages(str(source), "all", audited.all_images)
+        if known is not None and chosen == "train":
+            raise UsageError(
+                f"{printable(str(source))} has no images that the run was not trained on",
+                why="split.folds holds none out; the accuracy by cross-validation is in the report",
+                fix=f"zoo eval {shlex.quote(str(known.path))} --data OTHER",
+            )
     audited.stop_if_unreadable(chosen)
     return EvaluationImages(str(source), chosen, audited.images(chosen))
 

@@ -31,22 +31,21 @@ def out_of_fold_logits(
         targets: labels (N,); or (N, K) of several labels per image.
         groups: the number of each image's group (N,), which is in one fold as a whole; None: each image is on its own.
         classes: K.
-        folds: how many; fewer if no class has as many images or groups.
+        folds: how many.
         seed: decides the folds.
 
     Raises:
-        DataError: a class would have no training images where it is held out.
+        DataError: a class would have no training images where it is held out; or there are fewer images than folds.
     """
-    assigned = assign_folds(targets, folds, seed, groups)
+    assigned = assign_folds(targets, folds, seed, groups, all_classes=False)
     if (assigned < 0).any():
         why = "a class has a single image or group, or groups with images of several classes leave no other choice"
         raise DataError("a class cannot be divided into folds", why=why)
     logits = torch.zeros(len(rows), classes, dtype=torch.float64)
-    count = int(assigned.max()) + 1
-    for fold in range(count):
+    for fold in range(folds):
         held = assigned == fold
         steps = fit(rows[~held], targets[~held], None if groups is None else groups[~held])
-        fitted = yield from _of_part(steps, f"fold {fold + 1} of {count}")
+        fitted = yield from _of_part(steps, f"fold {fold + 1} of {folds}")
         logits[held] = fitted.logits(rows[held])
     return logits
 
