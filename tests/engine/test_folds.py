@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch import Tensor
 
-from zoo_core import DataError, Job, Registry, Store
+from zoo_core import DataError, Job, PluginError, Registry, Store
 from zoo_core.engine.data.batches import groups_of
 from zoo_core.engine.data.splits import open_splits
 from zoo_core.engine.training.cross_validation import fit_head
@@ -22,7 +23,7 @@ from zoo_core.engine.training.run import execute
 from zoo_core.engine.training.streamed_head import HeldOut
 from zoo_core.engine.tuning.fold_scores import HeadScorer, in_memory
 from zoo_core.events import drive, ignore_event
-from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.image_sets import FolderImages, ImageSet
 
 CPU = torch.device("cpu")
 RANDOM_BACKBONE = {"settings.allow_random": True, "model": "pond-net", "weights": None}
@@ -86,6 +87,14 @@ def test_a_single_group_cannot_be_cross_validated() -> None:
         assign_folds(torch.tensor([0, 0, 1, 1]), 2, 0, torch.tensor([0, 0, 1, 1]))
     with pytest.raises(DataError, match="all training images are in one group"):
         HeldOut.of(4, 0, torch.zeros(4, dtype=torch.int64))
+
+
+def test_a_set_with_a_wrong_number_of_groups_is_a_plugins_error() -> None:
+    files = tuple((Path(f"{number}.png"), number % 2) for number in range(4))
+    images = FolderImages(Path(), files, ("a", "b"), groups=("x", "y", "x", "z"))
+    assert groups_of(images).tolist() == [0, 1, 0, 2]  # type: ignore[union-attr]
+    with pytest.raises(PluginError, match="4 images have 2 groups"):
+        groups_of(replace(images, groups=("x", "y")))
 
 
 def bursts(count: int = 24, of: int = 4, width: int = 60) -> tuple[Tensor, Tensor, Tensor]:

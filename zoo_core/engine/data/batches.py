@@ -83,8 +83,13 @@ def groups_of(images: ImageSet) -> Tensor | None:
     """Return the number of each image's group (N,) int64; None: the set has no `groups`, so each image is on its own.
 
     Groups stay on one side of a split, and in one fold of a cross-validation.
+
+    Raises:
+        PluginError: there are more or fewer groups than images.
     """
     groups, numbers = getattr(images, "groups", ()), dict[str, int]()
+    if groups and len(groups) != len(images):
+        raise PluginError("a set of images is invalid", why=f"{len(images):,} images have {len(groups):,} groups")
     return torch.tensor([numbers.setdefault(group, len(numbers)) for group in groups]) if groups else None
 
 
