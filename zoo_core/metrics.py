@@ -129,6 +129,7 @@ class SplitCounts:
     images: int
     classes: Mapping[str, int]
     multi_label: bool = False  # whether an image may have several classes, or none
+    folds: int | None = None  # of validation images: they were trained on as well, and predicted fold by fold
 
     @property
     def majority(self) -> float | None:
@@ -139,7 +140,13 @@ class SplitCounts:
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as result.json has them."""
-        return {"images": self.images, "classes": dict(self.classes), "majority": self.majority}
+        folds = {} if self.folds is None else {"folds": self.folds}
+        return {"images": self.images, "classes": dict(self.classes), "majority": self.majority, **folds}
+
+
+def by_folds(folds: int) -> str:
+    """Return how images were validated, in words: "5-fold cross-validation"."""
+    return f"{folds}-fold cross-validation"
 
 
 def intervals(metrics: Mapping[str, float], splits: Mapping[str, SplitCounts]) -> dict[str, Interval]:

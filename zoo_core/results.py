@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo_core.errors import UsageError
-from zoo_core.metrics import Interval, MetricKind, SplitCounts, intervals, metric_kind
+from zoo_core.metrics import Interval, MetricKind, SplitCounts, by_folds, intervals, metric_kind
 from zoo_core.multi_label import LabelResult, MultiLabelTable
 from zoo_core.predictions import ClassResult, PredictionTable
 from zoo_core.recipes.reference import RecipeReference, ReferenceMetric
@@ -79,7 +79,8 @@ class Evaluation:
     loss: float  # mean over images
     predictions: PredictionTable | MultiLabelTable = field(repr=False)
     model: str = ""  # which weights
-    data: str = ""  # which images
+    data: str = ""  # which images, with the split
+    split: str = ""  # "test", "validation" or "train"; "all": nobody has split them
     precision: str = ""  # what it was computed in: "float32" or "bfloat16"
 
     def __repr__(self) -> str:
@@ -91,6 +92,13 @@ class Evaluation:
     def images(self) -> int:
         """How many images were evaluated."""
         return len(self.predictions)
+
+    @property
+    def measured_on(self) -> str:
+        """Which images, in words: "all 120 images of pets", "the 84 validation images of pets"."""
+        count, source = f"{self.images:,}", self.data.removesuffix(f" ({self.split})")
+        words = ["all", count] if self.split == "all" else ["the", count, self.split]
+        return " ".join([*filter(None, words), "image" if self.images == 1 else "images", "of", source])
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -138,6 +146,7 @@ class Evaluation:
         return {
             "model": self.model,
             "data": self.data,
+            "split": self.split,
             "images": self.images,
             "loss": self.loss,
             **self.metrics,
@@ -197,6 +206,17 @@ class RunResult:
     def intervals(self) -> dict[str, Interval]:
         """The 95 % Wilson interval of each accuracy on images that were not trained on, by metric."""
         return intervals(self.metrics, self.splits)
+
+    @property
+    def validated(self) -> str:
+        """How images were validated, if none were held out for it; otherwise ""."""
+        counts = self.splits.get("validation")
+        if counts is None or counts.folds is None:
+            return ""
+        return (
+            f"{by_folds(counts.folds)} on all {counts.images:,} training images, each predicted by a head that was "
+            "fitted without its fold"
+        )
 
     @property
     def passed(self) -> bool:

@@ -398,7 +398,7 @@ def test_eval_prints_accuracy_classes_and_confusion(zoo: Zoo, run: Path) -> None
     assert rows[0].split()[:2] == ["ducks", "8"]
     assert "true \\ predicted" in said.out
     assert "computed in " in first
-    assert "on pond.drawn (validation)" in said.err
+    assert "on the 24 validation images of pond.drawn" in said.err
 
 
 def test_eval_as_json_agrees_with_the_runs_own_measurement(zoo: Zoo, run: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from zoo_core.cards.fields import Split
 from zoo_core.errors import UsageError
 from zoo_core.images.hash_split import split_by_hash
 from zoo_core.images.labels import classes_in
@@ -28,6 +31,18 @@ def digest_of(text: object) -> str:
 
 def held_out(splits: Splits) -> set[Path]:
     return {path for path, _ in splits["validation"]}
+
+
+def split(
+    listed: ListedImages,
+    settings: SplitSettings,
+    digests: Mapping[Path, str],
+    pixels: Mapping[Path, bytes] = MappingProxyType({}),
+    recorded: Mapping[Split, int] = MappingProxyType({}),
+) -> Splits:
+    """Split the images as the audit does."""
+    keys = unit_keys(listed.splits["train"], digests, pixels, groups_of(listed, settings.group))
+    return split_images(listed, settings, keys, digests, recorded)
 
 
 def numbered(*sizes: int) -> list[LabelledFile]:
@@ -66,14 +81,14 @@ def test_a_group_is_never_divided_and_every_class_is_on_both_sides(
     listed = ListedImages(
         ROOT, ROOT, tuple(map(str, range(len(sizes)))), {"train": tuple(files)}, (), True, groups=groups
     )
-    splits = split_images(listed, SplitSettings(fraction=fraction), digests, {}, {})
+    splits = split(listed, SplitSettings(fraction=fraction), digests)
     sides = defaultdict(set)
-    for split, labelled in splits.items():
+    for name, labelled in splits.items():
         for path, _ in labelled:
-            sides[groups[path]].add(split)
+            sides[groups[path]].add(name)
     assert all(len(its) == 1 for its in sides.values())
     for label, size in enumerate(sizes):
-        both = {split for split, labelled in splits.items() for _, its in labelled if its == label}
+        both = {name for name, labelled in splits.items() for _, its in labelled if its == label}
         assert len(both) == (1 if size <= burst else 2)
 
 
@@ -114,7 +129,7 @@ def test_without_a_fraction_or_groups_the_split_is_by_the_bytes_alone() -> None:
     files = numbered(40, 50, 60)
     digests = {path: digest_of(path) for path, _ in files}
     listed = ListedImages(ROOT, ROOT, ("0", "1", "2"), {"train": tuple(files)}, (), True)
-    splits = split_images(listed, SplitSettings(), digests, {}, {})
+    splits = split(listed, SplitSettings(), digests)
     assert splits == split_by_hash(files, digests)
     assert held_out(splits) == {path for path, one in digests.items() if int(one[:8], 16) % 5 == 0}
 
@@ -127,11 +142,11 @@ def test_equal_pixels_stay_together_unless_an_earlier_run_divided_them() -> None
     pixels = {path: digest_of(path).encode() for path, _ in files} | {trained: b"same", measured: b"same"}
     listed = ListedImages(ROOT, ROOT, ("0", "1"), {"train": tuple(files)}, (), True)
     for fraction in (None, 0.1, 0.2, 0.5):
-        splits = split_images(listed, SplitSettings(fraction=fraction), digests, pixels, {})
+        splits = split(listed, SplitSettings(fraction=fraction), digests, pixels)
         assert len({trained, measured} & held_out(splits)) in (0, 2)
     recorded = {split: len(labelled) for split, labelled in by_bytes.items()}
-    assert split_images(listed, SplitSettings(), digests, pixels, recorded) == by_bytes
-    assert split_images(listed, SplitSettings(), digests, pixels, {"train": 60}) != by_bytes
+    assert split(listed, SplitSettings(), digests, pixels, recorded) == by_bytes
+    assert split(listed, SplitSettings(), digests, pixels, {"train": 60}) != by_bytes
 
 
 def test_what_is_joined_through_others_stays_together() -> None:

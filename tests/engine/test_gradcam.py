@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from zoo_core import Predictions, Registry, Store
 from zoo_core.data.dataset import load_split
 from zoo_core.engine.compute.precision import FLOAT32
-from zoo_core.engine.data.batches import labels_of, names_of
+from zoo_core.engine.data.batches import labels_of
 from zoo_core.engine.explain.gradcam import gradcam
 from zoo_core.engine.explain.mistakes import worst_predictions
 from zoo_core.engine.models.build import build_model, state_hash
+from zoo_core.images.image_sets import names_of
 
 
 class Bright(nn.Module):

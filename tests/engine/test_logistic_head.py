@@ -19,8 +19,9 @@ from zoo_core.engine.compute.losses import class_weights
 from zoo_core.engine.models.build import build_planned, state_hash
 from zoo_core.engine.models.weights import save_tensors
 from zoo_core.engine.training import feature_shards, features, streamed_head
-from zoo_core.engine.training.cross_validation import FittedHead, assign_folds, fit_head
+from zoo_core.engine.training.cross_validation import FittedHead, fit_head
 from zoo_core.engine.training.feature_shards import FeatureShards
+from zoo_core.engine.training.folds import assign_folds
 from zoo_core.engine.training.logistic import PrincipalRows, Solution, Standardization, fit_temperature, solve
 from zoo_core.engine.training.logistic_head import LogisticHeadTrainer
 from zoo_core.events import drive, ignore_event

@@ -22,6 +22,7 @@ from zoo_core.engine.training.run import execute
 from zoo_core.events import AuditNote, drive, ignore_event
 from zoo_core.images.audit import AuditedImages, audit
 from zoo_core.images.folder import scan
+from zoo_core.images.image_sets import names_of
 from zoo_core.progress import note_lines
 from zoo_core.recipes.settings import SplitSettings
 from zoo_core.runs.directory import RunDir
@@ -101,9 +102,9 @@ def test_a_run_on_a_csv_is_evaluated_on_its_own_split(
     validation = audited(table, fraction=0.34).images("validation")
     held = {validation.name(index) for index in range(6)}
     for data in (None, table):
-        name, images = open_eval_data(pond, store, run, CLASSES, data=data)
-        assert {images.name(index) for index in range(len(images))} == held
-        assert name == f"{table} (validation)"
+        opened = open_eval_data(pond, store, run, CLASSES, data=data)
+        assert set(names_of(opened.images)) == held
+        assert opened.name == f"{table} (validation)"
     assert all(image in (run / "predictions.csv").read_text() for image in held)
 
 
@@ -278,11 +279,11 @@ def test_only_the_first_rank_audits_for_an_evaluation(
     table: Path, pond: Registry, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = execute(pond.plan("pond", {"epochs": 1}, data=table), store=store, out=tmp_path / "runs").directory
-    name, images = open_eval_data(pond, store, run, CLASSES)
+    first = open_eval_data(pond, store, run, CLASSES)
     received = audited(table)
     monkeypatch.setattr("zoo_core.images.audit.read_bytes", None)  # the other ranks read no image for the audit
     again = open_eval_data(pond, store, run, CLASSES, world=SecondRank(1, 2, 2, received))
-    assert again == (name, images)
+    assert again == first
 
 
 def test_a_dataset_from_a_csv(table: Path, zoo: Zoo, pond: Registry, with_pond: Registry) -> None:

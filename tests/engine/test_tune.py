@@ -21,8 +21,8 @@ import zoo_core as zoo_module
 from tests.conftest import Zoo
 from tests.engine.test_logistic_head import CPU, clusters
 from zoo_core import DataError, IntegrityError, Job, Registry, Store, Trial, Tuning, UsageError
-from zoo_core.engine.training.cross_validation import assign_folds
 from zoo_core.engine.training.features import Features
+from zoo_core.engine.training.folds import assign_folds
 from zoo_core.engine.training.logistic import PrincipalRows, Solution, Standardization, solve
 from zoo_core.engine.tuning.fold_scores import FOLDS, FoldScores, HeadScorer, in_memory
 from zoo_core.engine.tuning.joint_folds import held_out_logits

@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load, load_file
 
 pytestmark = pytest.mark.slow
@@ -37,6 +39,22 @@ POND = FEATURES.replace("NAME", "pond")
 BEST = POND.replace("overrides={", 'overrides={"keep": "best", "patience": 1, ').replace("pond-features", "pond")
 BEST = BEST.replace("epochs=3", "epochs=9").replace("json.dump({", 'json.dump({"kept": result.kept.epoch, ')
 
+
+FOLDS = """
+import os, sys
+from pathlib import Path
+import zoo_pond
+import zoo_core as zoo
+from zoo_core.registry.discovery import new_manager
+
+manager = new_manager()
+manager.register(zoo_pond)
+fields = {"model": "pond-net", "weights": None, "settings": {"allow_random": True}, "precision": "float32"}
+zoo.run(
+    "transfer", registry=zoo.load_registry(manager=manager), data="photos", overrides={**fields, "split.folds": 4},
+    out=Path("runs", os.environ.get("WORLD_SIZE", "1")),
+)
+"""
 
 FINETUNE = """
 import os, sys
@@ -239,3 +257,24 @@ def test_both_ranks_end_with_the_best_epoch_and_stop_at_the_same_one(tmp_path: P
     assert document["metrics"]["validation_accuracy"] == first["history"][first["kept"] - 1]["validation_accuracy"]
     saved = load_file(Path(tmp_path, first["run"], "weights.safetensors"))
     assert saved.keys() >= {"fc.weight", "bn.running_mean"}
+
+
+def test_a_head_for_each_fold_is_fitted_once_for_both_ranks(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("left", "right"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(8):
+            pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
+    script = tmp_path / "folds.py"
+    script.write_text(FOLDS)
+    path = os.pathsep.join([str(ROOT / "tests" / "fakes" / "zoo-pond"), os.environ.get("PYTHONPATH", "")])
+    for launched in ([sys.executable], torchrun()):
+        cache = tmp_path / f"cache-{len(launched)}"
+        environment = {**os.environ, "PYTHONPATH": path, "ZOO_CACHE": str(cache)}
+        subprocess.run([*launched, str(script)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    alone, both = (next((tmp_path / "runs" / count).glob("photos/2*")) for count in ("1", "2"))
+    for name in ("weights.safetensors", "predictions.csv"):
+        assert (alone / name).read_bytes() == (both / name).read_bytes()
+    results = [json.loads((run / "result.json").read_text()) for run in (alone, both)]
+    assert results[0]["metrics"] == pytest.approx(results[1]["metrics"], abs=1e-6)

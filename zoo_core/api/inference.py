@@ -159,7 +159,8 @@ def evaluate(
         data: a folder or CSV file of images. Without it and `dataset`: a run's own data, the data on the model's card,
             or the dataset that the exported file names.
         dataset: "NAME" or "NAME.EDITION".
-        split: None takes the test split, otherwise the validation split.
+        split: None takes the test split, otherwise the validation split; and all images of a `data` that nobody has
+            split, unless the run was trained on it.
         weights: for a model: "pretrained", or a name on its card.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1".
         precision: "auto" uses bfloat16 where the device supports it natively; "float32" is full precision.
@@ -169,7 +170,7 @@ def evaluate(
         store: None uses the default cache.
 
     Raises:
-        UsageError: the model's card names no dataset.
+        UsageError: the model's card names no dataset, or a run was trained on all of its images.
         DataError: the images have other classes than the model, or some are damaged.
         IntegrityError: the model's outputs are not finite.
     """
@@ -191,7 +192,7 @@ def evaluate(
         origin: str | Path | None = target
         if isinstance(classifier, ExportedModel):
             origin, dataset = None, dataset or (classifier.description.dataset if data is None else None)
-        name, images = open_eval_data(
+        opened = open_eval_data(
             registry,
             store,
             origin,
@@ -202,10 +203,12 @@ def evaluate(
             world=world,
             on_event=handle,
         )
-        require_task(images, "single-label" if classifier.thresholds is None else "multi-label")
+        require_task(opened.images, "single-label" if classifier.thresholds is None else "multi-label")
         if isinstance(classifier, ExportedModel):
-            return replace(drive(classifier.evaluate(images), handle), data=name)
-        return replace(_measure(classifier, images, world, handle), data=name)
+            evaluation = drive(classifier.evaluate(opened.images), handle)
+        else:
+            evaluation = _measure(classifier, opened.images, world, handle)
+        return replace(evaluation, data=opened.name, split=opened.split)
 
 
 def _session(target: str | Path) -> AbstractContextManager[Any]:

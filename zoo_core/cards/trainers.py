@@ -29,13 +29,17 @@ RecipeField = Literal[
     "metrics",
     "precision",
     "seed",
+    "split.folds",
 ]
 
 
 RECIPE_FIELDS: tuple[RecipeField, ...] = get_args(RecipeField)
 
 
-WITH_OWN_LOSS: tuple[RecipeField, ...] = tuple(field for field in RECIPE_FIELDS if field not in ("loss", "balance"))
+LOOP_FIELDS: tuple[RecipeField, ...] = tuple(field for field in RECIPE_FIELDS if field != "split.folds")  # of Job.loop
+
+
+WITH_OWN_LOSS: tuple[RecipeField, ...] = tuple(field for field in LOOP_FIELDS if field not in ("loss", "balance"))
 
 
 class TrainerCard(FrozenModel):
@@ -58,5 +62,6 @@ class TrainerCard(FrozenModel):
     uses: tuple[RecipeField, ...] = Field(
         default=WITH_OWN_LOSS,
         description="recipe fields that it uses; a recipe that sets another one is refused. The default leaves out "
-        "`loss` and `balance`, because most trainers in plugins compute a loss themselves",
+        "`loss` and `balance`, because most trainers in plugins compute a loss themselves, and `split.folds`, with "
+        "which there are no validation images, and the trainer validates by cross-validation",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from zoo_core.cards.fields import Split
 from zoo_core.cards.models import ImageInput
@@ -12,6 +12,7 @@ from zoo_core.data.dataset import load_split
 from zoo_core.data.ranks import ONE_PROCESS, Ranks
 from zoo_core.errors import IntegrityError
 from zoo_core.events import AuditNote, Event, OnEvent, ignore_event
+from zoo_core.images import findings
 from zoo_core.images.audit import AuditedImages, audit
 from zoo_core.images.folder import scan
 from zoo_core.images.image_sets import ImageSet
@@ -64,7 +65,9 @@ def open_splits(
     images = yield from audit_once(listed, settings, world, shown_as=plan.input, recorded=recorded)
     images.stop_if_fatal(f"zoo run {plan.recipe.name} --data {shlex.quote(str(plan.data))}")
     _stop_if_changed(plan, images.counts)
-    yield from _notes(images)
+    if "split.folds" in plan.trainer.uses:
+        images = replace(images, issues=(*images.issues, *findings.few_to_validate(images.listed, images.splits)))
+    yield from _notes(images, settings.folds)
     splits = {split: images.images(split) for split in images.counts}
     return OpenedData(plan.with_examples(images.counts), splits, images.issues, images.class_counts)
 
@@ -86,21 +89,23 @@ def audit_once(
     return found
 
 
-def _notes(images: AuditedImages) -> Iterator[AuditNote]:
+def _notes(images: AuditedImages, folds: int | None) -> Iterator[AuditNote]:
     counts = images.class_counts
-    totals = ", ".join(f"{number:,} {split}" for split, number in images.counts.items())
+    totals = ", ".join(f"{number:,} {split}" for split, number in images.counts.items()) + " images"
+    totals += f", validated by {folds}-fold cross-validation" if folds is not None else ""
     lines = [
         f"{name}: {', '.join(f'{counts[split][name]:,} {split}' for split in images.counts)}" for name in images.classes
     ]
     if more := len(lines) - MAX_CLASSES if len(lines) > MAX_CLASSES else 0:
         lines = [*lines[:MAX_CLASSES], f"and {counted(more, 'class')} more"]
-    yield AuditNote(f"{totals} images{_majority(images)}", tuple(lines))
+    yield AuditNote(f"{totals}{_majority(images, folds)}", tuple(lines))
     yield from (AuditNote(issue.what, issue.paths) for issue in images.issues)
 
 
-def _majority(images: AuditedImages) -> str:
+def _majority(images: AuditedImages, folds: int | None) -> str:
     """Return what the most common class would score, which every accuracy should be compared with."""
-    measured: Split = "test" if "test" in images.counts else "validation"
+    validated: Split = "validation" if folds is None else "train"
+    measured: Split = "test" if "test" in images.counts else validated
     if measured not in images.counts or images.listed.task != "single-label":
         return ""
     counts = images.class_counts[measured]

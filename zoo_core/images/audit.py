@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -18,10 +18,10 @@ from zoo_core.events import Event, Progress
 from zoo_core.images import findings
 from zoo_core.images.decode import decode_image, read_bytes
 from zoo_core.images.image_sets import FolderImages
-from zoo_core.images.issues import DataIssue, stop_if_fatal
-from zoo_core.images.listing import ListedImages, no_such_split
+from zoo_core.images.issues import BY_FOLDS, DataIssue, stop_if_fatal
+from zoo_core.images.listing import LabelledFile, ListedImages, no_such_split
 from zoo_core.images.split import Splits, class_counts_of, counts_of, split_images
-from zoo_core.images.units import groups_of
+from zoo_core.images.units import groups_of, unit_keys
 from zoo_core.recipes.settings import SplitSettings
 
 CHUNK = 256  # images checked between two progress events
@@ -38,6 +38,9 @@ class AuditedImages:
     digests: Mapping[Path, str]  # SHA-256 of each file's bytes; files that cannot be read have none
     unreadable: Mapping[Path, str]  # files that cannot be used, with the reason
     issues: tuple[DataIssue, ...]
+    units: Mapping[Path, str] = field(
+        default_factory=dict
+    )  # of training images: those with the same text stay together
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -63,8 +66,23 @@ class AuditedImages:
         files = self.splits.get(split, ())
         if not files:
             raise no_such_split(self.listed.source, split, self.splits)
+        return self._opened(files)
+
+    @property
+    def all_images(self) -> FolderImages:
+        """The images of all splits, in the order in which they are listed."""
+        return self._opened(tuple(file for files in self.listed.splits.values() for file in files))
+
+    def _opened(self, files: tuple[LabelledFile, ...]) -> FolderImages:
         digests = tuple(self.digests[path] for path, _ in files if path in self.digests)
-        return FolderImages(self.listed.root, files, self.classes, digests if len(digests) == len(files) else ())
+        groups = tuple(self.units.get(path, str(path)) for path, _ in files)
+        return FolderImages(
+            self.listed.root,
+            files,
+            self.classes,
+            digests if len(digests) == len(files) else (),
+            groups if len(set(groups)) < len(groups) else (),
+        )
 
     def stop_if_fatal(self, command: str = "") -> None:
         """Raise DataError if an issue is fatal; the message lists every issue.
@@ -73,9 +91,10 @@ class AuditedImages:
         """
         stop_if_fatal(self.issues, self.listed.source, command)
 
-    def stop_if_unreadable(self, split: Split) -> None:
-        """Raise DataError if an image of the split cannot be used; the message lists all of them."""
-        bad = {path: self.unreadable[path] for path, _ in self.splits.get(split, ()) if path in self.unreadable}
+    def stop_if_unreadable(self, *splits: Split) -> None:
+        """Raise DataError if an image of these splits cannot be used; the message lists all of them."""
+        paths = [path for split in splits for path, _ in self.splits.get(split, ())]
+        bad = {path: self.unreadable[path] for path in paths if path in self.unreadable}
         stop_if_fatal(findings.unreadable_images(self.listed.root, bad), self.listed.source)
 
 
@@ -100,16 +119,22 @@ def audit(
     digests = {path: check.digest for path, check in checks.items() if check.digest}
     pixels = {path: check.pixels for path, check in checks.items() if check.pixels}
     unreadable = {path: check.reason for path, check in checks.items() if check.reason}
-    splits = split_images(listed, settings, digests, pixels, recorded or {})
     groups = groups_of(listed, settings.group)
-    issues = [*listed.issues, *findings.unreadable_images(listed.root, unreadable)]
-    issues += findings.too_few(listed, splits, groups) if listed.split_by_zoo else findings.already_split(settings)
+    units = unit_keys(listed.splits.get("train", ()), digests, pixels, groups)
+    splits = split_images(listed, settings, units, digests, recorded or {})
+    by_folds = settings.folds is not None
+    issues = [issue for issue in listed.issues if not (by_folds and issue.option == BY_FOLDS)]
+    issues += findings.unreadable_images(listed.root, unreadable)
+    if listed.split_by_zoo or by_folds:
+        issues += findings.too_few(listed, splits, groups, units if by_folds else None)
+    else:
+        issues += findings.already_split(settings)
     earlier = listed.split_by_zoo and "validation" in (recorded or {})  # of a version that divided some copies
     issues += findings.duplicates(listed.root, splits, pixels, allow_leakage=settings.allow_leakage or earlier)
     issues += [*findings.divided_groups(splits, groups), *findings.imbalance(listed.classes, splits)]
     if shown_as is not None:
         issues += findings.not_square(shown_as, [checks[path].size for path in pixels])
-    return AuditedImages(listed, splits, digests, unreadable, tuple(issues))
+    return AuditedImages(listed, splits, digests, unreadable, tuple(issues), units)
 
 
 @dataclass(frozen=True)

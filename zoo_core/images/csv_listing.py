@@ -23,7 +23,7 @@ from typing import TextIO
 
 from zoo_core.cards.fields import Split
 from zoo_core.errors import DataError, printable
-from zoo_core.images.issues import DataIssue, counted
+from zoo_core.images.issues import BY_FOLDS, DataIssue, counted
 from zoo_core.images.labels import Label
 from zoo_core.images.listing import LabelledFile, ListedImages, class_issues
 from zoo_core.images.names import name_below
@@ -182,7 +182,8 @@ class _Rows:
             yield DataIssue(True, "no rows below the first one")
         given = {row.split for row in rows}
         if missing := [split for split in ("train", "validation") if split not in given and None not in given]:
-            yield DataIssue(True, f"no {' and no '.join(missing)} images in the column split")
+            what = f"no {' and no '.join(missing)} images in the column split"
+            yield DataIssue(True, what, option=BY_FOLDS if missing == ["validation"] else "")
 
 
 def _faults(root: Path, path: str, split: str) -> Iterator[tuple[str, str]]:

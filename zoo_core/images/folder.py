@@ -20,7 +20,7 @@ from pathlib import Path
 
 from zoo_core.errors import DataError
 from zoo_core.images.csv_listing import SPLIT_NAMES, is_csv, read_csv
-from zoo_core.images.issues import DataIssue, counted
+from zoo_core.images.issues import BY_FOLDS, DataIssue, counted
 from zoo_core.images.listing import LabelledFile, ListedImages, class_issues, require_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -122,7 +122,7 @@ def _scan_splits(root: Path, split_folders: Mapping[str, Path]) -> ListedImages:
     if len(paths) < len(split_folders):
         issues.append(DataIssue(True, "found both val/ and validation/, expected one of them"))
     if "validation" not in splits:
-        issues.append(DataIssue(True, "found train/, but neither validation/ nor val/"))
+        issues.append(DataIssue(True, "found train/, but neither validation/ nor val/", option=BY_FOLDS))
     return ListedImages(root, root, classes, splits, (*issues, *class_issues(classes), *_other_files(below)))
 
 

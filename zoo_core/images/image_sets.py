@@ -22,7 +22,11 @@ from zoo_core.images.names import name_below
 
 
 class ImageSet(Protocol):
-    """A sequence of labeled images in a fixed order."""
+    """A sequence of labeled images in a fixed order.
+
+    It may also have `groups`, a sequence with a text for each image: images with the same text are never divided
+    between the folds of a cross-validation.
+    """
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -140,6 +144,7 @@ class FolderImages:
     files: tuple[tuple[Path, Label], ...]
     classes: tuple[str, ...]
     digests: tuple[str, ...] = ()  # SHA-256 of each file, where an audit has computed them; else computed when needed
+    groups: tuple[str, ...] = ()  # of each image: those with the same text belong together; (): each is on its own
 
     @cached_property
     def fingerprint(self) -> str:
@@ -175,3 +180,8 @@ def _file_digest(path: Path) -> str:
         return hash_of(path)
     except OSError as error:
         raise DataError(f"{printable(str(path))} cannot be read", why=error.strerror or str(error)) from error
+
+
+def names_of(images: ImageSet) -> tuple[str, ...]:
+    """Return the name of each image."""
+    return tuple(images.name(index) for index in range(len(images)))

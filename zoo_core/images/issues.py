@@ -8,6 +8,8 @@ from pathlib import Path
 
 from zoo_core.errors import DataError, printable
 
+BY_FOLDS = "--set split.folds=5"  # validates all images by cross-validation, where few or none are for validation
+
 
 @dataclass(frozen=True)
 class DataIssue:

@@ -35,7 +35,7 @@ class ListedImages:
     def dataset(self) -> DatasetCard:
         """A card for these images, so that a plan can hold them like any dataset."""
         counts = {split: len(files) for split, files in self.splits.items() if files}
-        summary = f"{self.source}, split by content hash" if self.split_by_zoo else str(self.source)
+        summary = f"{self.source}, split by zoo" if self.split_by_zoo else str(self.source)
         name = "folder" if self.source == self.root else "csv"
         edition = Edition(name=name, summary=summary, files={}, examples=counts)
         return DatasetCard(

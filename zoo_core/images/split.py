@@ -11,7 +11,6 @@ from zoo_core.images.hash_split import split_by_hash
 from zoo_core.images.labels import classes_in
 from zoo_core.images.listing import LabelledFile, ListedImages
 from zoo_core.images.stratified_split import split_stratified
-from zoo_core.images.units import groups_of, unit_keys
 from zoo_core.recipes.settings import SplitSettings
 
 Splits = Mapping[Split, tuple[LabelledFile, ...]]
@@ -20,25 +19,24 @@ Splits = Mapping[Split, tuple[LabelledFile, ...]]
 def split_images(
     listed: ListedImages,
     settings: SplitSettings,
+    keys: Mapping[Path, str],
     digests: Mapping[Path, str],
-    pixels: Mapping[Path, bytes],
     recorded: Mapping[Split, int],
 ) -> Splits:
     """Return the images by split: as listed, or as the settings say.
 
     Args:
         listed: the images.
-        settings: the fraction to hold out, and the groups that stay on one side.
+        settings: the fraction to hold out, or the folds that take its place.
+        keys: hexadecimal digits by path, as `unit_keys` returns them; images with the same key stay on one side.
         digests: the SHA-256 of each file's bytes.
-        pixels: a hash of each decoded image.
         recorded: the number of images in each split of an earlier run; empty: there was none. Runs of earlier versions
             could have copies in other formats on both sides, and keep their split.
     """
-    if not listed.split_by_zoo:
+    if not listed.split_by_zoo or settings.folds is not None:  # with folds, all are training images
         return listed.splits
     files = listed.splits["train"]
     others: Splits = {name: each for name, each in listed.splits.items() if name != "train"}
-    keys = unit_keys(files, digests, pixels, groups_of(listed, settings.group))
     if settings.fraction is not None:
         return {**split_stratified(files, keys, settings.fraction), **others}
     splits = {**split_by_hash(files, keys), **others}

@@ -47,11 +47,19 @@ def ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 class SplitSettings(FrozenModel):
-    """How the user's own images are split into training and validation images, unless a folder or CSV file says so."""
+    """How the user's own images are split into training and validation images, unless a folder or CSV file says so.
+
+    With `folds`, all of them are training images, and each is validated by a model that was trained without its fold.
+    """
 
     fraction: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = Field(
         default=None,
         description="share of each class that is held out for validation; None: one image in five, by hash alone",
+    )
+    folds: Annotated[int, Field(ge=2, le=20)] | None = Field(
+        default=None,
+        description="validate by cross-validation with this many folds, for small sets: no images are held out, and "
+        "each is predicted by a model that was trained without its fold; None: hold out validation images",
     )
     group: str | None = Field(
         default=None,
@@ -69,6 +77,12 @@ class SplitSettings(FrozenModel):
         except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(f"not a regular expression: {error}") from error
         return group
+
+    @model_validator(mode="after")
+    def _folds_hold_out_no_fraction(self) -> Self:
+        if self.folds is not None and self.fraction is not None:
+            raise ValueError("fraction and folds exclude each other: with folds, no images are held out")
+        return self
 
 
 class Adam(FrozenModel):

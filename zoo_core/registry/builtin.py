@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 from zoo_core.cards.components import Component
 from zoo_core.cards.fields import FrozenModel, Task
-from zoo_core.cards.trainers import RECIPE_FIELDS, TrainerCard
+from zoo_core.cards.trainers import LOOP_FIELDS, TrainerCard
 from zoo_core.hookspecs import hookimpl
 
 SMALL_BATCH = 32  # images; BatchNorm's statistics of fewer are too noisy to replace those of a pretrained model
@@ -94,7 +94,7 @@ def zoo_trainers() -> list[TrainerCard]:
             trainer="zoo_core:SupervisedTrainer",
             settings="zoo_core:SupervisedSettings",
             tasks=BOTH,
-            uses=RECIPE_FIELDS,
+            uses=LOOP_FIELDS,
         ),
         TrainerCard(
             name="frozen-features",
@@ -105,7 +105,7 @@ def zoo_trainers() -> list[TrainerCard]:
             needs_weights=True,
             tasks=BOTH,
             uses=tuple(
-                field for field in RECIPE_FIELDS if field not in ("augment", "layer_decay")
+                field for field in LOOP_FIELDS if field not in ("augment", "layer_decay")
             ),  # every image goes through the backbone once, and a head is one block of layers
         ),
         TrainerCard(
@@ -116,7 +116,7 @@ def zoo_trainers() -> list[TrainerCard]:
             needs_head=True,
             needs_weights=True,
             tasks=BOTH,
-            uses=RECIPE_FIELDS,
+            uses=LOOP_FIELDS,
         ),
         TrainerCard(
             name="logistic-head",
@@ -126,7 +126,7 @@ def zoo_trainers() -> list[TrainerCard]:
             needs_head=True,
             needs_weights=True,
             tasks=BOTH,
-            uses=("balance", "metrics", "precision", "seed"),
+            uses=("balance", "metrics", "precision", "seed", "split.folds"),
         ),
     ]
 

@@ -39,7 +39,7 @@ from zoo_core.registry.registry_file import (
     packaged_registry,
     read_registry,
 )
-from zoo_core.registry.trainer_limits import refuse_other_task, refuse_unsupported
+from zoo_core.registry.trainer_limits import refuse_other_task, refuse_own_validation, refuse_unsupported
 
 ALWAYS_COMPARABLE = {"summary", "seed", "precision", "reference"}  # fields that published metrics do not depend on
 T = TypeVar("T")
@@ -158,6 +158,7 @@ class Registry:
         trainer = _look_up("trainer", self.trainers, recipe.trainer)
         recipe, components = bind_components(recipe, self.components)
         refuse_other_task(dataset, trainer, components, recipe)
+        refuse_own_validation(dataset, recipe)
         return Plan(
             recipe=recipe,
             model=model,

@@ -16,6 +16,7 @@ from zoo_core.recipes.recipe import Recipe
 from zoo_core.recipes.reference import ModelReference
 from zoo_core.registry.pydantic_errors import to_usage_error
 
+INSTEAD = {"split.folds": "fraction", "split.fraction": "folds"}  # what else a recipe says about its split
 MAX_BYTES, MAX_DOTS = 1_000_000, 5_000  # of a registry file, and in one of its lines
 
 
@@ -71,12 +72,16 @@ def _text_of(path: Path) -> str:
 def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """Return the recipe with fields replaced, named by dotted keys.
 
+    The folds of a split take the place of the recipe's own fraction, and a fraction that of its folds.
+
     Raises:
         UsageError: a key or value is invalid; all are listed.
     """
     fields = recipe.model_dump(exclude_unset=True)  # unset fields stay unset: another optimizer has other defaults
     fields["optimizer"] = {"name": recipe.optimizer.name, **fields.get("optimizer", {})}
     fields["loss"] = {"name": recipe.loss.name, **fields.get("loss", {})}
+    for key in INSTEAD.keys() & overrides.keys():
+        fields["split"] = {name: value for name, value in fields.get("split", {}).items() if name != INSTEAD[key]}
     for key, value in overrides.items():
         *path, last = key.split(".")
         table = fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from zoo_core.cards.components import Component
 from zoo_core.cards.datasets import DatasetCard
@@ -28,6 +29,12 @@ def refuse_unsupported(trainer: TrainerCard, model: ModelCard, recipe: Recipe, *
             fix=f"zoo run {recipe.name} --set trainer=supervised",
         )
     _refuse_random(trainer, model, recipe)
+    if (folds := recipe.split.folds) is not None and "split.folds" not in trainer.uses:
+        raise UsageError(
+            f"the trainer {trainer.name} cannot validate by cross-validation",
+            why="it would train the whole model once for each fold; logistic-head only fits the head again",
+            fix=f"zoo run transfer --data FOLDER --set split.folds={folds}",
+        )
     unused = [name for name in RECIPE_FIELDS if name not in trainer.uses and _is_set(name, recipe, changed_from)]
     if unused:
         raise UsageError(
@@ -74,8 +81,20 @@ def refuse_other_task(
         )
 
 
+def refuse_own_validation(dataset: DatasetCard, recipe: Recipe) -> None:
+    """Raise if the recipe validates by cross-validation, and the images already have a validation split.
+
+    Raises:
+        UsageError: they have.
+    """
+    if recipe.split.folds is not None and any("validation" in edition.examples for edition in dataset.editions):
+        raise UsageError(
+            f"{dataset.name if dataset.loader else dataset.source} already has a validation split",
+            why=f"with split.folds={recipe.split.folds}, none are set aside: leave it out to validate on these, or "
+            "give class folders or a CSV file without a split, to validate on all images",
+        )
+
+
 def _is_set(name: RecipeField, recipe: Recipe, changed_from: Recipe) -> bool:
-    field, value = Recipe.model_fields[name], getattr(recipe, name)
-    if not field.is_required():
-        return bool(value != field.get_default())
-    return bool(value != getattr(changed_from, name))
+    value, required = attrgetter(name), Recipe.model_fields[name.partition(".")[0]].is_required()
+    return bool(value(recipe) != value(changed_from if required else Recipe.model_construct()))

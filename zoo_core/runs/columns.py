@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from zoo_core.errors import UnknownName, printable
-from zoo_core.metrics import SPLITS, TASK_METRICS
+from zoo_core.metrics import SPLITS, TASK_METRICS, by_folds
 from zoo_core.results import format_metric, words
 from zoo_core.runs.summary import RunSummary
 
@@ -111,7 +111,7 @@ def _columns(data_names: dict[str, str]) -> dict[str, Column]:
         Column("epoch", lambda s: s.epoch, _epoch_text, 6, right=True),
         Column("accuracy", lambda s: s.accuracy, _accuracy_text, 1, right=True),
         Column("interval", lambda s: s.low, interval_text, 2, right=True),
-        Column("split", lambda s: s.split, lambda s: s.split, 9),
+        Column("split", lambda s: s.split, _split_text, 9),
         Column("metric", _other_metric, _other_metric, 1, right=True),
         Column(
             "duration", lambda s: s.seconds or None, lambda s: duration(s.seconds) if s.epochs else "", 8, right=True
@@ -145,6 +145,10 @@ def _status_text(summary: RunSummary) -> str:
 def _epoch_text(summary: RunSummary) -> str:
     """Return the kept epoch of those that were planned; of a run that has no epoch yet, 0."""
     return f"{summary.epoch or 0}/{summary.planned_epochs}" if summary.planned_epochs else ""
+
+
+def _split_text(summary: RunSummary) -> str:
+    return summary.split if summary.folds is None else by_folds(summary.folds)
 
 
 def _accuracy_text(summary: RunSummary) -> str:

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from zoo_core.cards.trainers import RECIPE_FIELDS
 from zoo_core.errors import DataError, printable
 from zoo_core.images.issues import counted
-from zoo_core.metrics import MetricKind, SplitCounts, intervals, majority_of, metric_kind
+from zoo_core.metrics import MetricKind, SplitCounts, by_folds, intervals, majority_of, metric_kind
 from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
 from zoo_core.recipes.plan import Plan
@@ -65,7 +65,7 @@ def _page(run: RunDir) -> str:
     return templates.get_template("report.html").render(
         **_heading(run, plan),
         **_measurements(run),
-        **_evaluation(run),
+        **_evaluation(run, plan.recipe.split.folds),
         path=shlex.quote(printable(str(run.path))),
         plan=plan,
         training=_training(plan),
@@ -145,7 +145,7 @@ def _measurements(run: RunDir) -> dict[str, Any]:
 def read_splits(result: Mapping[str, Any]) -> dict[str, SplitCounts]:
     """Return the images of each split from the fields of result.json; older runs have none."""
     return {
-        name: SplitCounts(counts["images"], counts["classes"], counts["majority"] is None)
+        name: SplitCounts(counts["images"], counts["classes"], counts["majority"] is None, counts.get("folds"))
         for name, counts in result.get("splits", {}).items()
     }
 
@@ -193,12 +193,14 @@ def _curves(epochs: list[dict[str, float]], kinds: Mapping[str, MetricKind], bes
         yield charts.curves("means over classes, %", over_classes, percent=True, best=best)
 
 
-def _evaluation(run: RunDir) -> dict[str, Any]:
+def _evaluation(run: RunDir, folds: int | None) -> dict[str, Any]:
     split, found = _table(run)
+    measured = f"on the {split} set" if folds is None or split == "test" else f"by {by_folds(folds)}"
     table, labels = (None, found) if isinstance(found, MultiLabelTable) else (found, None)
     many = table is not None and len(table.classes) > MANY_CLASSES
     return {
         "split": split,
+        "measured": measured,
         "table": table,
         "labels": labels,
         "many_classes": many,

@@ -40,6 +40,7 @@ class RunSummary:
     accuracy: float | None = None  # a fraction of 1
     split: str = ""  # the images that the accuracy is of: "test", "validation" or "train"
     images: int | None = None  # how many they are
+    folds: int | None = None  # of the cross-validation that they were validated by; None: they were held out
     low: float | None = None  # the 95 % interval of the accuracy; None for training images
     high: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -131,7 +132,9 @@ def _measured(run: RunDir, plan: Plan, epochs: int) -> dict[str, Any]:
         return measured
     split, accuracy = name.removesuffix("_accuracy"), metrics[name]
     counted = {str(split): count for split, count in plan.edition.examples.items()}
-    images = result.get("splits", {}).get(split, {}).get("images", counted.get(split))
+    recorded = result.get("splits", {}).get(split, {})
+    images = recorded.get("images", counted.get(split))
     interval = wilson(round(accuracy * images), images) if images and split != "train" else (None, None)
     low, high = result.get("intervals", {}).get(name, interval)
-    return {**measured, "accuracy": accuracy, "split": split, "images": images, "low": low, "high": high}
+    of = {"split": split, "images": images, "folds": recorded.get("folds")}
+    return {**measured, "accuracy": accuracy, **of, "low": low, "high": high}

@@ -21,7 +21,14 @@ def eval_(
     ],
     data: Annotated[Path | None, typer.Option(help="A folder or CSV file of images.")] = None,
     dataset: Annotated[str | None, typer.Option(help="A dataset: NAME or NAME.EDITION.")] = None,
-    split: Annotated[Split | None, typer.Option(help="test, validation or train.", metavar="SPLIT")] = None,
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            help="test, validation or train. [default: test, else validation; of unsplit images that the run was not "
+            "trained on, all]",
+            metavar="SPLIT",
+        ),
+    ] = None,
     weights: WeightsOption = "pretrained",
     precision: PrecisionOption = "auto",
     device: DeviceOption = "auto",
@@ -44,7 +51,7 @@ def eval_(
     )
     if not is_first_rank():
         return
-    eprint(f"Using {evaluation.model} on {evaluation.data}")
+    eprint(f"Using {evaluation.model} on {evaluation.measured_on}")
     print_json(_as_json(evaluation)) if json else print_evaluation(evaluation)
 
 

@@ -162,6 +162,7 @@ def print_result(plan: Plan, result: RunResult) -> None:
     _print_log(plan, result)
     kept = result.kept.describe(result.metrics, result.kinds) if result.kept else ""
     print(f"{kept}\n") if kept else None
+    print(f"validation: {result.validated}\n") if result.validated else None
     columns = ["measured", *(["95 % interval", "majority class"] if result.intervals else [])]
     if result.comparisons:
         print_table(("", "published", *columns, "match"), _compared(result), right=["published", *columns])

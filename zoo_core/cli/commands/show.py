@@ -20,7 +20,7 @@ from zoo_core.cli.options import Json, all_names, registry
 from zoo_core.errors import UnknownName
 from zoo_core.recipes.recipe import Recipe
 from zoo_core.recipes.reference import ModelReference
-from zoo_core.recipes.settings import Augmentation, Loss, Optimizer
+from zoo_core.recipes.settings import Augmentation, Loss, Optimizer, SplitSettings
 from zoo_core.registry import kinds
 from zoo_core.registry.components import settings_model
 from zoo_core.registry.field_docs import FieldDoc, describe_fields, describe_union
@@ -72,7 +72,8 @@ def _fields(value: FrozenModel) -> list[FieldDoc]:
         return describe_fields(settings_model(value), COMPONENT_KEYS[value.kind])
     if not isinstance(value, Recipe):
         return []
-    fields = [field for field in describe_fields(Recipe) if field.key not in ("name", "summary", "reference")]
+    fields = [field for field in describe_fields(Recipe) if field.key not in ("name", "summary", "split", "reference")]
+    fields += describe_fields(SplitSettings, "split.")
     unions = ((Optimizer, "optimizer."), (Loss, "loss."), (Augmentation, "augment[]."))
     return [*fields, *(field for union, prefix in unions for field in describe_union(union, prefix))]
 

@@ -37,6 +37,7 @@ CHANGES: Mapping[RecipeField, tuple[Any, Any]] = MappingProxyType(  # two values
         "metrics": ([ComponentChoice(name=MACRO_F1.name).bound_to(MACRO_F1, {})], []),
         "precision": ("bfloat16", "float32"),
         "seed": (1, 0),
+        "split.folds": (3, 2),
     }
 )
 OTHER_RESULT = "another result, or a refusal"
@@ -49,8 +50,9 @@ def recipe_field_checks(card: TrainerCard, new_job: NewJob, where: str) -> Itera
     without_effect = ("balance",) if _is_even(job) else ()
     for field in RECIPE_FIELDS:
         if field in card.uses and field not in without_effect:
-            change = next(value for value in CHANGES[field] if value != recipe[field])
-            compare = partial(_compare, card, new_job, {field: change}, base)
+            *above, key = field.split(".")
+            change = {key: next(value for value in CHANGES[field] if value != recipe.get(field))}
+            compare = partial(_compare, card, new_job, {above[0]: change} if above else change, base)
             yield tried(card.name, f"with another {field}{where}", OTHER_RESULT, compare)
 
 

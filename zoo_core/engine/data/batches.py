@@ -11,8 +11,9 @@ from torch import Tensor
 
 from zoo_core.cards.models import ImageInput
 from zoo_core.engine.data.preprocessing import resize_transform
+from zoo_core.errors import PluginError
 from zoo_core.images.batching import prefetch_map
-from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.image_sets import ImageSet, names_of
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,18 @@ def labels_of(images: ImageSet) -> Tensor:
     return rows
 
 
-def names_of(images: ImageSet) -> tuple[str, ...]:
-    """Return the name of each image."""
-    return tuple(images.name(index) for index in range(len(images)))
+def groups_of(images: ImageSet) -> Tensor | None:
+    """Return the number of each image's group (N,) int64; None: the set has no `groups`, so each image is on its own.
+
+    Groups stay on one side of a split, and in one fold of a cross-validation.
+
+    Raises:
+        PluginError: there are more or fewer groups than images.
+    """
+    groups, numbers = getattr(images, "groups", ()), dict[str, int]()
+    if groups and len(groups) != len(images):
+        raise PluginError("a set of images is invalid", why=f"{len(images):,} images have {len(groups):,} groups")
+    return torch.tensor([numbers.setdefault(group, len(numbers)) for group in groups]) if groups else None
 
 
 def iter_batches(images: ImageSet, spec: ImageInput, indices: Sequence[int], batch_size: int) -> Iterator[Tensor]:

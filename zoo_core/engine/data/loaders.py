@@ -18,11 +18,11 @@ from torchvision.transforms import v2
 from zoo_core.cards.models import ImageInput
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.data.augmentation import augment_batch
-from zoo_core.engine.data.batches import DecodedImages, decode_all, labels_of, names_of
+from zoo_core.engine.data.batches import DecodedImages, decode_all, labels_of
 from zoo_core.engine.data.preprocessing import normalize_transform, resize_transform
 from zoo_core.errors import DataError, PluginError, ResourceError, ZooError
 from zoo_core.images.batching import inference_batch_size
-from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.image_sets import ImageSet, names_of
 
 MEMORY_FRACTION = 8  # decoded images of one split may take up to an eighth of the memory
 SeedKey = tuple[int | str, ...]

@@ -13,13 +13,13 @@ from zoo_core.engine.compute.batched import infer_batches
 from zoo_core.engine.compute.distributed import SINGLE_PROCESS, World
 from zoo_core.engine.compute.losses import cross_entropy as loss_of
 from zoo_core.engine.compute.precision import FLOAT32, Precision
-from zoo_core.engine.data.batches import iter_batches, labels_of, names_of
+from zoo_core.engine.data.batches import iter_batches, labels_of
 from zoo_core.engine.data.preprocessing import normalize_transform
 from zoo_core.engine.models.inference import optimize_for_inference
 from zoo_core.errors import IntegrityError
 from zoo_core.events import Event
 from zoo_core.images.batching import inference_batch_size
-from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.image_sets import ImageSet, names_of
 from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import PredictionTable
 from zoo_core.results import Evaluation

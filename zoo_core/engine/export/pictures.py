@@ -50,8 +50,8 @@ class Pictures:
         if own is None and dataset is None:
             return cls("generated pictures")
         found = classes if own is None else scan(own).classes
-        name, images = open_eval_data(registry, store, target, found, data=data, split=split, on_event=on_event)
-        return cls(name, images, labeled=found == classes)
+        opened = open_eval_data(registry, store, target, found, data=data, split=split, on_event=on_event)
+        return cls(opened.name, opened.images, labeled=found == classes)
 
     def batches(self, spec: ImageInput) -> Iterator[Pixels]:
         """Yield all, (n, size, size, channels) uint8, n at most BATCH."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.engine.compute.losses import class_weights
+from zoo_core.engine.training.folds import assign_folds
 from zoo_core.engine.training.logistic import (
     PrincipalRows,
     Solution,
@@ -109,6 +110,7 @@ class FittedHead:
 def fit_head(
     rows: Tensor,
     targets: Tensor,
+    groups: Tensor | None = None,
     *,
     classes: int,
     folds: int = 5,
@@ -123,6 +125,7 @@ def fit_head(
     Args:
         rows: features (N, D).
         targets: labels (N,) int64; or (N, K) of 0 and 1, for one regression against the rest per class.
+        groups: the number of each image's group (N,), which is in one fold as a whole; None: each image is on its own.
         classes: K.
         folds: how many parts the images are divided into, each with the same share of every class.
         strengths: of the L2 penalty on scaled features, in any order; see `logistic`.
@@ -133,13 +136,13 @@ def fit_head(
         seed: decides the folds.
 
     Raises:
-        DataError: a feature is NaN or infinite, or no class has two images.
+        DataError: a feature is NaN or infinite, or no class has two images, or two groups.
     """
     if not rows.isfinite().all():
         raise DataError("the features contain NaN or infinity", why="the backbone's weights or its precision overflow")
     standard = Standardization.of(rows, each=standardize)
     principal = PrincipalRows.of(standard.apply(rows))
-    assigned = assign_folds(targets, folds, seed)
+    assigned = assign_folds(targets, folds, seed, groups)
     weights = row_weights(targets, classes, balance)
     fits = _Fits(principal, targets, weights, classes)
     ordered = tuple(sorted(strengths, reverse=True))
@@ -152,30 +155,6 @@ def fit_head(
         final = fits.solve(torch.ones(len(rows), dtype=torch.bool), strength, final, rough=strength != ordered[best])
     plain = Solution(final.weight @ principal.basis.T, final.bias)
     return FittedHead.of(plain, standard, scores, best, held_out[best], targets)
-
-
-def assign_folds(targets: Tensor, folds: int, seed: int) -> Tensor:
-    """Return the fold of each image (N,); -1 for the only image of a class, which every fold trains on.
-
-    The images of each class are dealt out in turn, so a class of two or more is never missing where it is held out.
-
-    Raises:
-        DataError: no class has two images.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    assigned = torch.full((len(targets),), -1)
-    groups = [torch.arange(len(targets))]
-    if targets.ndim == 1:
-        groups = [(targets == label).nonzero()[:, 0] for label in sorted(set(targets.tolist()))]
-    groups = [group for group in groups if len(group) > 1]
-    if not groups:
-        raise DataError("cross-validation needs two images of a class", why="every class has a single training image")
-    folds, dealt = min(folds, max(map(len, groups))), 0
-    for group in groups:
-        shuffled = group[torch.randperm(len(group), generator=generator)]
-        assigned[shuffled] = (torch.arange(len(group)) + dealt) % folds
-        dealt += len(group)
-    return assigned
 
 
 @dataclass(frozen=True)

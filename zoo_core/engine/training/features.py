@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from zoo_core.engine.compute.seeding import epoch_order
-from zoo_core.engine.data.batches import labels_of, names_of
+from zoo_core.engine.data.batches import groups_of, labels_of
 from zoo_core.engine.data.loaders import memory_budget
 from zoo_core.engine.evaluation.evaluate import forward_all
 from zoo_core.engine.models.inference import optimize_for_inference
@@ -22,7 +22,7 @@ from zoo_core.engine.training.feature_shards import NAME, SHARD_ROWS, FeatureSha
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import ResourceError
 from zoo_core.events import Event, Progress
-from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.image_sets import ImageSet, names_of
 
 LOG = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Features:
     rows: Tensor | FeatureShards
     labels: Tensor
     names: tuple[str, ...]
+    groups: Tensor | None = None  # the number of each image's group (N,) int64; None: each is on its own
 
     @property
     def inference_batch_size(self) -> int:
@@ -98,7 +99,7 @@ class FrozenBackbone:
         shards = FeatureShards.of(parts)
         budget = memory_budget(self.job.world) if self.max_bytes is None else self.max_bytes
         rows = shards.load() if shards.nbytes <= budget else shards
-        return Features(rows, labels_of(images), names_of(images))
+        return Features(rows, labels_of(images), names_of(images), groups_of(images))
 
     def _cached(self, key: str) -> Path | None:
         """Return a shard's file if it is in the cache of every machine; otherwise all compute it."""

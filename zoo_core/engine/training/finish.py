@@ -33,11 +33,13 @@ def finish(
         Diverged: a metric is NaN or infinite.
     """
     recipe, kept = job.plan.recipe, monitor.outcome(epochs)
+    if recipe.split.folds is not None:  # each was predicted without its fold
+        images = {"train": images["train"], "validation": images["train"], **images}
     validation = _kept_predictions(job.plan, epochs, kept, run)
     test = _test(job, images.get("test"), run, _thresholds(job.plan, validation), on_event)
     metrics = _final_metrics(epochs, kept, test, recipe)
     _write_mistakes(job, images, validation, test, run)
-    splits = count_images(images, multi_label=job.plan.task == "multi-label")
+    splits = count_images(images, multi_label=job.plan.task == "multi-label", folds=recipe.split.folds)
     chance = {split: counts.majority for split, counts in splits.items() if counts.majority is not None}
     comparisons = compare(recipe.reference, metrics, chance)
     history = tuple({"epoch": epoch.epoch, **epoch.metrics} for epoch in epochs)
@@ -45,14 +47,15 @@ def finish(
     return RunResult(run.path, metrics, comparisons, history, kinds, kept, splits)
 
 
-def count_images(images: Splits, *, multi_label: bool = False) -> dict[str, SplitCounts]:
-    """Return the number of images of each class, by split."""
+def count_images(images: Splits, *, multi_label: bool = False, folds: int | None = None) -> dict[str, SplitCounts]:
+    """Return the number of images of each class, by split; `folds` are those of the validation images, if any."""
     counted: dict[str, SplitCounts] = {}
     for split, image_set in images.items():
         labels, classes = labels_of(image_set), image_set.classes
         counts = labels.sum(dim=0) if multi_label else labels.bincount(minlength=len(classes))
         numbers = (int(count) for count in counts.tolist())
-        counted[split] = SplitCounts(len(image_set), dict(zip(classes, numbers, strict=True)), multi_label)
+        by_class = dict(zip(classes, numbers, strict=True))
+        counted[split] = SplitCounts(len(image_set), by_class, multi_label, folds if split == "validation" else None)
     return counted
 
 

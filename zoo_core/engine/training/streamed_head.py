@@ -16,6 +16,7 @@ from zoo_core.engine.training.cross_validation import FittedHead, Scores, held_o
 from zoo_core.engine.training.features import Features
 from zoo_core.engine.training.logistic import Solution, Standardization, losses_of
 from zoo_core.engine.training.trainer import Job
+from zoo_core.errors import DataError
 from zoo_core.events import EpochResult, Event, TrainState
 from zoo_core.recipes.settings import AdamW
 from zoo_core.registry.builtin import LogisticHeadSettings
@@ -34,13 +35,21 @@ class HeldOut:
     indices: Tensor
 
     @classmethod
-    def of(cls, count: int, seed: int) -> HeldOut:
-        """Draw them at random."""
-        most = max(1, min(MOST_HELD_OUT, int(HELD_OUT * count)))
-        indices = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most].sort().values
-        mask = torch.zeros(count, dtype=torch.bool)
-        mask[indices] = True
-        return cls(mask, indices)
+    def of(cls, count: int, seed: int, groups: Tensor | None = None) -> HeldOut:
+        """Draw them at random, in whole groups (N,): the last one may make them a few more.
+
+        Raises:
+            DataError: all images are in one group.
+        """
+        groups = torch.arange(count) if groups is None else groups
+        most, sizes = max(1, min(MOST_HELD_OUT, int(HELD_OUT * count))), groups.bincount()
+        drawn = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(seed))
+        taken = torch.zeros(len(sizes), dtype=torch.bool)
+        taken[drawn[sizes[drawn].cumsum(0) - sizes[drawn] < most]] = True
+        mask = taken[groups]
+        if mask.all():
+            raise DataError("no images can be held out", why="all training images are in one group")
+        return cls(mask, mask.nonzero()[:, 0])
 
 
 class ParallelHeads(nn.Module):
@@ -72,7 +81,7 @@ def fit_streamed(
     chunks = torch.split(rows, BATCH) if isinstance(rows, Tensor) else rows.chunks()
     standard = Standardization.of_chunks(chunks, each=settings.standardize)
     heads = ParallelHeads(standard, len(strengths), classes)
-    held = HeldOut.of(len(features.labels), recipe.seed)
+    held = HeldOut.of(len(features.labels), recipe.seed, features.groups)
     penalty = torch.tensor(strengths)
 
     def loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

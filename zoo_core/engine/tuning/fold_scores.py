@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from zoo_core.engine.compute.seeding import seed_torch
 from zoo_core.engine.models.build import new_head
-from zoo_core.engine.training.cross_validation import ROUGH, assign_folds, row_weights
+from zoo_core.engine.training.cross_validation import ROUGH, row_weights
 from zoo_core.engine.training.features import Features
+from zoo_core.engine.training.folds import assign_folds
 from zoo_core.engine.training.logistic import (
     PrincipalRows,
     Solution,
@@ -64,7 +65,8 @@ class HeadScorer:
 
         Of several strengths, the best one over all folds counts.
         """
-        repeats = [assign_folds(self.labels, FOLDS, recipe.seed + 1000 * repeat) for repeat in range(REPEATS)]
+        seeds = [recipe.seed + 1000 * repeat for repeat in range(REPEATS)]
+        repeats = [assign_folds(self.labels, FOLDS, seed, self.features.groups) for seed in seeds]
         if recipe.trainer == LINEAR:
             table = [self._calibrated(logits, repeats) for logits in self._linear(recipe, repeats)]
         else:
@@ -158,7 +160,8 @@ def in_memory(features: Features, most: int, seed: int) -> Features:
         return features
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most].sort().values
     rows = torch.cat(list(features.stream(_batches(drawn), 0)))
-    return Features(rows, features.labels[drawn], tuple(features.names[index] for index in drawn.tolist()))
+    names = tuple(features.names[index] for index in drawn.tolist())
+    return Features(rows, features.labels[drawn], names, None if features.groups is None else features.groups[drawn])
 
 
 def _batches(indices: Tensor) -> Sequence[Tensor]:

@@ -204,7 +204,7 @@ def _advice(directory: TuneDir) -> Iterator[None]:
 
 
 def require_frozen(plan: Plan) -> None:
-    """Refuse a recipe that trains its backbone, or data with several labels per image.
+    """Refuse a recipe that trains its backbone, or splits by folds, or data with several labels per image.
 
     Raises:
         UsageError: it is one.
@@ -218,3 +218,10 @@ def require_frozen(plan: Plan) -> None:
         )
     if plan.task != "single-label":
         raise UsageError(f"{plan.dataset.name} is {plan.task}", why="settings are searched for one label per image")
+    if plan.recipe.split.folds is not None:
+        raise UsageError(
+            "split.folds cannot be used in a search",
+            why="the settings are chosen by a cross-validation of the training images; to measure the outcome, images "
+            "are needed that took no part in it",
+            fix=f"zoo tune {name} --data FOLDER --set split.fraction=0.2",
+        )
