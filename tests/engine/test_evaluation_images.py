@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.conftest import Zoo
 from zoo_core import DataError, Registry, Store, UsageError
-from zoo_core.engine.evaluation.target import EvaluationImages, open_eval_data
+from zoo_core.data.evaluation import EvaluationImages, open_eval_data
 from zoo_core.engine.training.run import execute
 from zoo_core.images.image_sets import names_of
 

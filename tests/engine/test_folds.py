@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from zoo_core import DataError, Job, PluginError, Registry, Store
+from zoo_core.data.splits import open_splits
 from zoo_core.engine.data.batches import groups_of
-from zoo_core.engine.data.splits import open_splits
 from zoo_core.engine.training.cross_validation import fit_head
 from zoo_core.engine.training.features import Features
 from zoo_core.engine.training.folds import assign_folds

@@ -14,7 +14,7 @@ import zoo_core as zoo_module
 from tests.conftest import Zoo
 from tests.engine.test_logistic_head import clusters
 from zoo_core import DataError, Progress, Registry, Store, UsageError
-from zoo_core.engine.data.splits import open_splits
+from zoo_core.data.splits import open_splits
 from zoo_core.engine.training.cross_validation import fit_head
 from zoo_core.engine.training.folds import assign_folds
 from zoo_core.engine.training.out_of_fold import out_of_fold_logits

@@ -75,7 +75,7 @@ def load_dataset(
         DataError: it has no such split.
         NetworkError: it is not cached and could not be downloaded.
     """
-    from zoo_core.data.dataset import load_split
+    from zoo_core.data.dataset import load_split  # Pillow is imported here, not before
 
     registry = registry or load_registry()
     if str(name) not in registry.datasets and names_own_images(name):

@@ -55,7 +55,7 @@ def predict(
 def _sources(arguments: list[str]) -> tuple[list[ImageSource], list[DataError | UsageError]]:
     """List the images of all arguments; one without images is reported, and the others are still used."""
     from zoo_core.images.decode import MAX_BYTES, decode_image  # Pillow is imported here, not before
-    from zoo_core.images.sources import image_sources
+    from zoo_core.images.sources import image_sources  # as above
 
     sources: list[ImageSource] = []
     failed: list[DataError | UsageError] = []

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from zoo_core.disk.atomic import atomic_write
 from zoo_core.engine.export.onnx_graph import reason
 from zoo_core.engine.export.pictures import BATCH
 from zoo_core.engine.export.silence import silent
@@ -23,10 +24,10 @@ Method = Callable[[bytes, Sequence[Pixels]], bytes]  # a float graph and calibra
 
 def by_onnxruntime(graph: bytes, calibration: Sequence[Pixels]) -> bytes:
     """Quantize by ONNX Runtime: a scale for each channel of the weights, ranges of activations from their extremes."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime import quantization  # an optional dependency
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # as above
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
         def __init__(self) -> None:
             self.batches = iter(calibration)
 
@@ -36,24 +37,24 @@ def by_onnxruntime(graph: bytes, calibration: Sequence[Pixels]) -> bytes:
 
     with TemporaryDirectory() as folder:
         plain, prepared, quantized = (Path(folder, f"{name}.onnx") for name in ("plain", "prepared", "quantized"))
-        plain.write_bytes(graph)
+        atomic_write(plain, graph)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        quantize_static(
+        quantization.quantize_static(
             prepared,
             quantized,
             Reader(),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
         )
         return quantized.read_bytes()
 
 
 def by_nncf(graph: bytes, calibration: Sequence[Pixels]) -> bytes:
     """Quantize by NNCF, which also corrects the bias that rounding the weights adds to each layer."""
-    import nncf
-    import onnx
+    import nncf  # an optional dependency
+    import onnx  # as above
 
     images = nncf.Dataset([{INPUT: batch[k : k + 1]} for batch in calibration for k in range(len(batch))])
     model = nncf.quantize(
@@ -95,7 +96,7 @@ def quantized_graphs(graph: bytes, calibration: Sequence[Pixels]) -> dict[str, b
 
 def _without_unused_domains(graph: bytes) -> bytes:
     """Drop the sets of operators that a graph declares but does not use, such as ONNX Runtime's own."""
-    import onnx
+    import onnx  # an optional dependency
 
     model = onnx.load_model_from_string(graph)
     used = {node.domain for node in model.graph.node} | {""}
