@@ -62,7 +62,6 @@ def by_nncf(graph: bytes, calibration: Sequence[Pixels]) -> bytes:
         images,
         subset_size=sum(map(len, calibration)),
         preset=nncf.QuantizationPreset.PERFORMANCE,
-        fast_bias_correction=False,
     )
     return bytes(model.SerializeToString())
 
