@@ -12,12 +12,14 @@ from zoo_core.store.store import Store
 
 if TYPE_CHECKING:
     from zoo_core.engine.export.export import ExportResult
+    from zoo_core.engine.export.formats import FormatName
 
 
 def export(
     target: str | Path,
     path: str | Path,
     *,
+    format: FormatName | None = None,
     data: Path | str | None = None,
     weights: str = "pretrained",
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
@@ -27,27 +29,28 @@ def export(
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> ExportResult:
-    """Write a run or a model to a file, in the format of its suffix.
+    """Write a run or a model to a file, in the format of its suffix, or to a folder for OpenVINO.
 
-    An .onnx file is complete: 8-bit pixels in, probabilities out, with classes and preprocessing in its metadata. It is
-    compared with PyTorch on the run's test or validation images first, and not written unless it gives the same
-    answers. A .safetensors file contains the weights of a run.
+    An .onnx file and an OpenVINO folder are complete: 8-bit pixels in, probabilities out, with classes and
+    preprocessing in their metadata. They are compared with PyTorch on the run's test or validation images first, and
+    not written unless they give the same answers. A .safetensors file contains the weights of a run.
 
     Args:
         target: the path of a run, or a model's name.
-        path: the .onnx or .safetensors file to write.
+        path: the .onnx or .safetensors file, or the folder, to write.
+        format: "onnx", "openvino" or "safetensors"; None: the one of the suffix. A folder needs "openvino".
         data: a folder or CSV file of images to compare on. Without it: a run's own data, or the data on the model's
             card; where there are none, generated pictures.
         weights: for a model: "pretrained", or a name on its card.
         dtype: for .safetensors: what floating-point tensors are rounded to.
-        force: replace an existing file.
+        force: replace an existing file or exported folder.
         on_event: called with each event.
         progress: show progress on stderr; None does so on a terminal and in a notebook.
         registry: None loads the installed plugins.
         store: None uses the default cache.
 
     Raises:
-        UsageError: `path` has another suffix or exists already, or an operation of the model cannot be exported.
+        UsageError: `path` does not fit the format or exists already, or an operation of the model cannot be exported.
         DataError: the run did not finish, or its images are not where they were.
         CheckFailed: the exported model gives other answers than PyTorch.
     """
@@ -55,4 +58,6 @@ def export(
 
     with handled_events(on_event, progress) as handle:
         work = Export(target, weights, registry or load_registry(), store or Store.default(), handle)
-        return work.write(Path(path), data=None if data is None else Path(data), dtype=dtype, force=force)
+        return work.write(
+            Path(path), format_=format, data=None if data is None else Path(data), dtype=dtype, force=force
+        )

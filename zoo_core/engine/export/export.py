@@ -13,33 +13,37 @@ from pathlib import Path
 from zoo_core.cards.files import File
 from zoo_core.cards.models import WeightsCard
 from zoo_core.data.evaluation import default_images, open_eval_data
-from zoo_core.disk.atomic import atomic_write
 from zoo_core.engine.evaluation.predictor import Predictor
+from zoo_core.engine.export.formats import (
+    FORMATS,
+    ExportFormat,
+    FormatName,
+    format_of,
+    require_free,
+    write,
+)
 from zoo_core.engine.export.graph import ExportGraph
-from zoo_core.engine.export.onnx_graph import onnx_graph
 from zoo_core.engine.export.parity import Pictures, compare, run_torch
 from zoo_core.engine.export.probes import probes_of
 from zoo_core.engine.export.weights_file import Dtype, weights_file
 from zoo_core.errors import CheckFailed, UsageError, printable
 from zoo_core.events import OnEvent, drive
 from zoo_core.exported.description import Description, Parity
-from zoo_core.exported.onnx_file import model_of, sealed
 from zoo_core.registry.registry import Registry
 from zoo_core.runs.directory import RunDir
 from zoo_core.store.store import Store
 
 TOLERANCE = 1e-4  # how far a probability may be from PyTorch's
 PROBES = 3
-SUFFIXES = (".onnx", ".safetensors")
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A written file: `covers` and `backbone` as on a WeightsCard, `parity` for formats that replace PyTorch."""
+    """What was written: `covers` and `backbone` as on a WeightsCard, `parity` for formats that replace PyTorch."""
 
     path: Path
     size: int  # bytes
-    sha256: str
+    sha256: str  # of a folder: of its SHA256SUMS
     covers: str = "all"  # or "head"
     backbone: str | None = None  # the backbone weights below a head
     parity: Parity | None = None
@@ -55,27 +59,35 @@ class Export:
     store: Store
     on_event: OnEvent
 
-    def write(self, path: Path, *, data: Path | None, dtype: Dtype, force: bool) -> ExportResult:
-        """Write a file in the format of its suffix.
+    def write(
+        self, path: Path, *, format_: FormatName | None, data: Path | None, dtype: Dtype, force: bool
+    ) -> ExportResult:
+        """Write a file or a folder in a format; None: the one of the path's suffix.
 
         Raises:
-            UsageError: no format has this suffix, the file exists and `force` is not set, or an operation of the model
+            UsageError: no format has this suffix, the path exists and `force` is not set, or an operation of the model
                 cannot be exported.
-            CheckFailed: the exported model gives other answers than PyTorch; there is no file then.
+            CheckFailed: the exported model gives other answers than PyTorch; nothing is written then.
         """
-        self._require_writable(path, force)
-        if path.suffix == ".safetensors":
+        command = f"zoo export {shlex.quote(str(self.target))}"
+        name = format_of(path, format_, command)
+        require_free(path, name, command, force=force)
+        if name == "safetensors":
             content, covers, backbone = weights_file(self._run(path), dtype)
-            return _written(path, content, covers=covers, backbone=backbone)
-        # in float32 on the CPU, as the file will compute
+            return ExportResult(path, *write(path, content), covers=covers, backbone=backbone)
+        return self._write_model(path, FORMATS[name], data)
+
+    def _write_model(self, path: Path, form: ExportFormat, data: Path | None) -> ExportResult:
+        """Convert, compare with PyTorch on the CPU in float32, as the file will compute, and write."""
         predictor = Predictor.load(self.target, self.registry, self.store, weights=self.weights, on_event=self.on_event)
-        pictures = self._pictures(predictor, data)
-        graph = ExportGraph.of(predictor)
-        content, description = onnx_graph(graph, predictor.input, predictor.origin), self._description(predictor, graph)
-        model = model_of(sealed(content, description), printable(str(path)))
+        pictures, graph = self._pictures(predictor, data), ExportGraph.of(predictor)
+        content = form.convert(graph, predictor.input, predictor.origin)
+        description = self._description(predictor, graph)
+        model = form.open(form.seal(content, description), printable(str(path)))
         parity = drive(compare(run_torch(graph), model, pictures), self.on_event)
         _require_parity(parity, path)
-        return _written(path, sealed(content, description.model_copy(update={"parity": parity})), parity=parity)
+        complete = form.seal(content, description.model_copy(update={"parity": parity}))
+        return ExportResult(path, *write(path, complete), parity=parity)
 
     def _run(self, path: Path) -> RunDir:
         if self._is_model:
@@ -117,17 +129,6 @@ class Export:
             probes=probes_of(graph, predictor.input, PROBES),
         )
 
-    def _require_writable(self, path: Path, force: bool) -> None:
-        command = f"zoo export {shlex.quote(str(self.target))}"
-        if path.suffix not in SUFFIXES:
-            raise UsageError(
-                f"cannot export to {printable(str(path))}",
-                why=f"{path.suffix or 'a name without a suffix'} is not supported; {' and '.join(SUFFIXES)} are",
-                fix=f"{command} {shlex.quote(str(path.with_suffix('.onnx')))}",
-            )
-        if path.exists() and not force:
-            raise UsageError(f"{printable(str(path))} exists", fix=f"{command} {shlex.quote(str(path))} --force")
-
 
 def _hashes(cards: tuple[WeightsCard, ...]) -> Mapping[str, str]:
     return {card.name: card.file.sha256 for card in cards if isinstance(card.file, File)}
@@ -140,8 +141,3 @@ def _require_parity(parity: Parity, path: Path) -> None:
             why=f"the exported model gives {parity.changed} of {parity.images:,} images another answer, and a "
             f"probability differs by {parity.largest_difference:.2g} (allowed: 0 answers, {TOLERANCE:g})",
         )
-
-
-def _written(path: Path, content: bytes, **details: object) -> ExportResult:
-    atomic_write(path, content)
-    return ExportResult(path, len(content), hashlib.sha256(content).hexdigest(), **details)  # type: ignore[arg-type]

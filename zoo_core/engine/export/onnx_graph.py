@@ -15,7 +15,7 @@ import torch
 from zoo_core.cards.models import ImageInput
 from zoo_core.engine.export.graph import ExportGraph
 from zoo_core.errors import UsageError
-from zoo_core.exported.onnx_file import INPUT, OPSET, OUTPUTS, need_onnx
+from zoo_core.exported.onnx_file import INPUT, OPSET, OUTPUTS
 
 
 def onnx_graph(graph: ExportGraph, spec: ImageInput, name: str) -> bytes:
@@ -29,9 +29,8 @@ def onnx_graph(graph: ExportGraph, spec: ImageInput, name: str) -> bytes:
     Raises:
         UsageError: a package is missing, or an operation of the network cannot be exported.
     """
-    need_onnx()
-    if find_spec("onnxscript") is None:
-        raise UsageError("onnxscript is not installed", fix="pip install 'zoo-core[onnx]'")
+    if missing := [package for package in ("onnx", "onnxscript") if find_spec(package) is None]:
+        raise UsageError(f"{' and '.join(missing)} not installed", fix="pip install 'zoo-core[onnx]'")
     example = torch.zeros(2, spec.size, spec.size, spec.channels, dtype=torch.uint8)
     try:
         with _silent():
