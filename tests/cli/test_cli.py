@@ -492,7 +492,7 @@ def test_a_run_on_a_folder_drops_the_published_column(zoo: Zoo) -> None:
 def test_export_refuses_formats_it_cannot_write(zoo: Zoo, run: Path, name: str) -> None:
     said = zoo("export", run, name)
     assert said.code == 2
-    assert ".onnx and .safetensors are" in said.err
+    assert ".onnx, .pt2, .safetensors are" in said.err
     assert not Path(name).exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shutil
 import subprocess
@@ -10,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import zoo_core.exported.openvino_folder
 from tests.conftest import Said, Zoo
 from zoo_core import open_exported
+from zoo_core.engine.export import pt2_file
 from zoo_core.errors import IntegrityError
 from zoo_core.exported.openvino_folder import CHECKSUMS, DESCRIPTION, GRAPH, LIMITS, WEIGHTS, sealed
 
@@ -174,7 +177,7 @@ def test_an_existing_folder_is_kept(zoo: Zoo, run: Path, folder: Path) -> None:
     ("arguments", "why", "fix"),
     [
         (("pets",), "a name without a suffix is not supported", "pets --format openvino"),
-        (("pets.pt",), ".pt is not supported; .onnx and .safetensors are", "pets.onnx"),
+        (("pets.pt",), ".pt is not supported; .onnx, .pt2, .safetensors are", "pets.onnx"),
         (("pets.onnx", "--format", "openvino"), "the format openvino is a folder", "pets --format openvino"),
         (("pets", "--format", "onnx"), "a file of the format onnx is called NAME.onnx", "pets.onnx"),
         (("pets.safetensors", "--format", "onnx"), "a file of the format onnx", "pets.onnx"),
@@ -199,3 +202,61 @@ def test_without_openvino_the_command_to_install_it_is_named(
         assert "openvino is not installed" in said.err
         assert "pip install 'zoo-core[openvino]'" in said.err
     assert not Path("new").exists()
+
+
+@pytest.fixture
+def program(zoo: Zoo, run: Path, made: Path) -> Path:
+    """A run as a .pt2 file."""
+    if not (made / "pets.pt2").exists():
+        said = zoo("export", run, "pets.pt2", "--json")
+        assert said.code == 0, said.err
+        assert json.loads(said.out)["parity"]["largest_difference"] <= 1e-4
+        shutil.copy("pets.pt2", made / "pets.pt2")
+    else:
+        shutil.copy(made / "pets.pt2", "pets.pt2")
+    return Path("pets.pt2")
+
+
+def test_a_pt2_file_answers_as_its_run_does_and_unpickles_nothing(
+    zoo: Zoo, run: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        for module, name in ((torch, "load"), (pickle, "loads"), (torch._C, "_pickle_load_obj")):
+            patch.setattr(module, name, lambda *_args, **_options: pytest.fail("unpickled"))
+        measured = json.loads(zoo("eval", program, "--json").out)
+    reference = json.loads(zoo("eval", run, "--json", "--precision", "float32").out)
+    assert (measured["accuracy"], measured["n"]) == (reference["accuracy"], reference["n"])
+    assert measured["loss"] == pytest.approx(reference["loss"], abs=1e-4)
+    plain = torch.export.load(program, extra_files=(extra := {"zoo.json": ""})).module()
+    assert json.loads(extra["zoo.json"])["classes"] == ["ducks", "frogs", "newts"]
+    assert [len(plain(torch.zeros(n, 8, 8, 3, dtype=torch.uint8))[0]) for n in (1, 3)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("record", "old", "new"),
+    [
+        (pt2_file.INPUTS, b"", pickle.dumps(print)),
+        (pt2_file.WEIGHTS, b'"use_pickle": false', b'"use_pickle": true'),
+        (pt2_file.PROGRAM, b'"guards_code": []', b'"guards_code": ["print(1)"]'),
+        (pt2_file.PROGRAM, b"torch.ops.aten.relu.default", b"torch.os.system"),
+        (pt2_file.PROGRAM, b'"name": "relu"', b'"name": "relu(__import__)"'),
+        ("data/aotinductor/model/a.so", b"", b"code"),
+    ],
+)
+def test_a_pt2_file_with_code_is_refused(zoo: Zoo, program: Path, record: str, old: bytes, new: bytes) -> None:
+    records = dict(pt2_file.records_of(program.read_bytes()))
+    before = records.get(record, b"")
+    records[record] = before.replace(old, new) if old else new
+    assert records[record] != before
+    del records[pt2_file.CHECKSUM]
+    program.write_bytes(pt2_file._archive({**records, pt2_file.CHECKSUM: pt2_file._checksum(records)}))
+    said = zoo("predict", program, "a.png")
+    assert (said.code, said.out) == (5, ""), said.err
+    assert "it contains" in said.err or "it uses" in said.err or "its graph" in said.err
+
+
+def test_a_damaged_pt2_file_is_refused(zoo: Zoo, program: Path) -> None:
+    content = program.read_bytes()
+    for damaged in (content[:-30], content.replace(b"relu", b"silu", 1), b""):
+        program.write_bytes(damaged)
+        assert zoo("predict", program, "a.png").code == 5

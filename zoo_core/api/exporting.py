@@ -31,14 +31,14 @@ def export(
 ) -> ExportResult:
     """Write a run or a model to a file, in the format of its suffix, or to a folder for OpenVINO.
 
-    An .onnx file and an OpenVINO folder are complete: 8-bit pixels in, probabilities out, with classes and
+    An .onnx or .pt2 file and an OpenVINO folder are complete: 8-bit pixels in, probabilities out, with classes and
     preprocessing in their metadata. They are compared with PyTorch on the run's test or validation images first, and
     not written unless they give the same answers. A .safetensors file contains the weights of a run.
 
     Args:
         target: the path of a run, or a model's name.
-        path: the .onnx or .safetensors file, or the folder, to write.
-        format: "onnx", "openvino" or "safetensors"; None: the one of the suffix. A folder needs "openvino".
+        path: the .onnx, .pt2 or .safetensors file, or the folder, to write.
+        format: "onnx", "openvino", "pt2" or "safetensors"; None: the one of the suffix. A folder needs "openvino".
         data: a folder or CSV file of images to compare on. Without it: a run's own data, or the data on the model's
             card; where there are none, generated pictures.
         weights: for a model: "pretrained", or a name on its card.

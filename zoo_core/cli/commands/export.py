@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def export(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="The path of a run, or a model.", autocompletion=all_names)],
-    path: Annotated[Path, typer.Argument(help="A .onnx file, a folder, or .safetensors for the weights alone.")],
+    path: Annotated[Path, typer.Argument(help="An .onnx or .pt2 file, a folder, or .safetensors for weights alone.")],
     format: Annotated[
-        Literal["onnx", "openvino", "safetensors"] | None,
+        Literal["onnx", "openvino", "pt2", "safetensors"] | None,
         typer.Option(help="By default, that of the suffix; openvino writes a folder.", metavar="FORMAT"),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="A folder or CSV file of images to compare on.")] = None,
@@ -33,7 +33,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file, or an exported folder.")] = False,
     json: Json = False,
 ) -> None:
-    """Export a run or a model; an ONNX or OpenVINO model is only written if it gives PyTorch's answers."""
+    """Export a run or a model; all formats but .safetensors are compared with PyTorch first."""
     known = registry(context)
     from zoo_core.api.exporting import export as write_export  # torch is imported here, not before
 

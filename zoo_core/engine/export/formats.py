@@ -11,15 +11,17 @@ from typing import Any, Literal
 
 from zoo_core.cards.models import ImageInput
 from zoo_core.disk.atomic import atomic_write, write_folder
+from zoo_core.engine.export import pt2_file
 from zoo_core.engine.export.graph import ExportGraph
 from zoo_core.engine.export.onnx_graph import onnx_graph
 from zoo_core.engine.export.openvino_graph import openvino_graph
+from zoo_core.engine.export.pt2_program import pt2_program
 from zoo_core.errors import UsageError, printable
 from zoo_core.exported import onnx_file, openvino_folder
 from zoo_core.exported.description import Description
 from zoo_core.exported.model import ExportedModel
 
-FormatName = Literal["onnx", "openvino", "safetensors"]
+FormatName = Literal["onnx", "openvino", "pt2", "safetensors"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class ExportFormat:
 FORMATS: Mapping[FormatName, ExportFormat] = {
     "onnx": ExportFormat(onnx_file.SUFFIX, onnx_graph, onnx_file.sealed, onnx_file.model_of),
     "openvino": ExportFormat("", openvino_graph, openvino_folder.sealed, openvino_folder.model_of),
+    "pt2": ExportFormat(pt2_file.SUFFIX, pt2_program, pt2_file.sealed, pt2_file.model_of),
 }
 SUFFIXES: Mapping[FormatName, str] = {
     **{name: form.suffix for name, form in FORMATS.items()},
@@ -66,7 +69,7 @@ def format_of(path: Path, asked: FormatName | None, command: str) -> FormatName:
             why=f"the format {asked} is a folder, and {path.suffix} the suffix of a file",
             fix=f"{command} {shlex.quote(str(path.with_suffix('')))} --format {asked}",
         )
-    why = f"{path.suffix or 'a name without a suffix'} is not supported; {' and '.join(by_suffix)} are"
+    why = f"{path.suffix or 'a name without a suffix'} is not supported; {', '.join(by_suffix)} are"
     other = shlex.quote(str(_named(path, ".onnx"))) if path.suffix else f"{shlex.quote(str(path))} --format openvino"
     raise UsageError(what, why=why, fix=f"{command} {other}")
 

@@ -33,7 +33,7 @@ def onnx_graph(graph: ExportGraph, spec: ImageInput, name: str) -> bytes:
         raise UsageError(f"{' and '.join(missing)} not installed", fix="pip install 'zoo-core[onnx]'")
     example = torch.zeros(2, spec.size, spec.size, spec.channels, dtype=torch.uint8)
     try:
-        with _silent():
+        with silent():
             program = torch.onnx.export(
                 graph,
                 (example,),
@@ -62,7 +62,7 @@ def reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Discard what the exporter prints and warns about: it reports its stages, not the model's."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)

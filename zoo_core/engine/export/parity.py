@@ -9,9 +9,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from torch import nn
 
 from zoo_core.cards.models import ImageInput
-from zoo_core.engine.export.graph import ExportGraph
 from zoo_core.engine.export.probes import generated_pixels
 from zoo_core.events import Event, Progress
 from zoo_core.exported.description import Parity
@@ -42,7 +42,7 @@ class Pictures:
         return GENERATED if self.images is None else len(self.images)
 
 
-def run_torch(graph: ExportGraph) -> Run:
+def run_torch(graph: nn.Module) -> Run:
     """Return a function that computes the outputs in PyTorch."""
 
     def run(pixels: Pixels) -> tuple[Floats, Floats]:
