@@ -42,7 +42,7 @@ def records_of(content: bytes) -> Records:
     """Return what an archive contains.
 
     Raises:
-        ValueError: it is no archive, or one that zoo does not write.
+        ValueError: zoo would not have written such an archive.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -53,7 +53,7 @@ def records_of(content: bytes) -> Records:
                 raise ValueError("it has two records of one name, or too large ones")
             return {one.filename.removeprefix(PREFIX): archive.read(one) for one in entries}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise ValueError(f"it is not an archive: {printable(str(error)[:200])}") from error
+        raise ValueError(f"its archive cannot be read: {printable(str(error)[:200])}") from error
 
 
 def sealed(records: Records, description: Description) -> bytes:
