@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,8 @@ def test_a_file_that_gives_other_answers_is_not_written(zoo: Zoo, run: Path, mon
         other.mean += 0.3
         return onnx_graph(other, spec, name)
 
-    monkeypatch.setattr(exporting, "onnx_graph", wrong)
+    onnx_format = replace(exporting.FORMATS["onnx"], convert=wrong)
+    monkeypatch.setattr(exporting, "FORMATS", {**exporting.FORMATS, "onnx": onnx_format})
     said = zoo("export", run, "wrong.onnx")
     assert said.code == 9
     assert "a probability differs by" in said.err

@@ -13,6 +13,7 @@ from zoo_core.store.store import Store
 
 if TYPE_CHECKING:
     from zoo_core.engine.export.export import ExportResult
+    from zoo_core.engine.export.formats import FormatName
     from zoo_core.exported.description import Parity
 
 MAX_DROP = 0.5  # percentage points: about the noise of an accuracy on 10,000 images
@@ -22,6 +23,7 @@ def export(
     target: str | Path,
     path: str | Path,
     *,
+    format: FormatName | None = None,
     data: Path | str | None = None,
     weights: str = "pretrained",
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
@@ -33,15 +35,16 @@ def export(
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> ExportResult:
-    """Write a run or a model to a file, in the format of its suffix.
+    """Write a run or a model to a file, in the format of its suffix, or to a folder for OpenVINO.
 
-    An .onnx file is complete: 8-bit pixels in, probabilities out, with classes and preprocessing in its metadata. It is
-    compared with PyTorch on the run's test or validation images first, and not written unless it gives the same
-    answers. A .safetensors file contains the weights of a run.
+    An .onnx or .pt2 file and an OpenVINO folder are complete: 8-bit pixels in, probabilities out, with classes and
+    preprocessing in their metadata. They are compared with PyTorch on the run's test or validation images first, and
+    not written unless they give the same answers. A .safetensors file contains the weights of a run.
 
     Args:
         target: the path of a run, or a model's name.
-        path: the .onnx or .safetensors file to write.
+        path: the .onnx, .pt2 or .safetensors file, or the folder, to write.
+        format: "onnx", "openvino", "pt2" or "safetensors"; None: the one of the suffix. A folder needs "openvino".
         data: a folder or CSV file of images to compare on. Without it: a run's own data, or the data on the model's
             card; where there are none, generated pictures.
         weights: for a model: "pretrained", or a name on its card.
@@ -49,14 +52,14 @@ def export(
         int8: for .onnx: compute in 8-bit integers, whose ranges are measured on training images. The fastest of several
             methods is written that loses at most `max_drop` and is faster than zoo in PyTorch.
         max_drop: percentage points of accuracy that 8 bits may cost; without labels, the share of changed answers.
-        force: replace an existing file.
+        force: replace an existing file or exported folder.
         on_event: called with each event.
         progress: show progress on stderr; None does so on a terminal and in a notebook.
         registry: None loads the installed plugins.
         store: None uses the default cache.
 
     Raises:
-        UsageError: `path` has another suffix or exists already, or an operation of the model cannot be exported.
+        UsageError: `path` does not fit the format or exists already, or an operation of the model cannot be exported.
         DataError: the run did not finish, or its images are not where they were.
         CheckFailed: the exported model gives other answers than PyTorch, or is not better in 8 bits.
     """
@@ -67,9 +70,9 @@ def export(
         return work.write(
             Path(path),
             data=None if data is None else Path(data),
+            format_=format,
             dtype=dtype,
-            int8=int8,
-            max_drop=max_drop,
+            max_drop=max_drop if int8 else None,
             force=force,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def open_classifier(
     registry: Registry | None = None,
     store: Store | None = None,
 ) -> Predictor | ExportedModel:
-    """Open an exported file without importing torch, or load a model or a run; see `load`.
+    """Open an exported file, without importing torch unless it is a .pt2, or load a model or a run; see `load`.
 
     Raises:
         UsageError: weights, a device or a precision are chosen for an exported file, which contains its own.
@@ -98,7 +99,8 @@ def open_classifier(
     """
     from zoo_core.exported.files import is_exported, open_exported  # Pillow and numpy are imported here, not before
 
-    if not is_exported(target):
+    is_program = Path(target).suffix == ".pt2" and isfile(target)  # noqa: PTH113 - as in is_exported
+    if not is_exported(target) and not is_program:
         return load(
             target,
             weights=weights,
@@ -114,6 +116,10 @@ def open_classifier(
             f"{printable(str(target))} contains its weights, and runs on the CPU in the precision it was exported in",
             fix="leave --weights, --precision and --device out",
         )
+    if is_program:
+        from zoo_core.engine.export.pt2_file import open_pt2
+
+        return open_pt2(Path(target))
     return open_exported(target)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationError
 
 from zoo_core.cards.fields import FrozenModel, Name, Sha256, Task, Unit
 from zoo_core.cards.models import ImageInput
-
-Format = Literal["onnx", "openvino", "pt2"]
 
 
 class Measured(FrozenModel):
@@ -33,6 +31,10 @@ class Parity(FrozenModel):
     data: str = Field(description="which images")
     images: PositiveInt
     ways: tuple[Measured, ...]
+
+    def way(self, name: str) -> Measured:
+        """Return the way with this name."""
+        return next(way for way in self.ways if way.name == name)
 
     def points_lost(self, way: Measured) -> float:
         """Return how much accuracy a way loses against the first, or without labels the share of changed answers."""
@@ -69,3 +71,24 @@ class Description(FrozenModel):
     quantized: bool = Field(default=False, description="whether it computes in 8-bit integers")
     parity: Parity | None = None
     probes: tuple[Probe, ...] = ()
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Description:
+        """Return the description in a JSON document.
+
+        Raises:
+            ValueError: it is invalid.
+        """
+        try:
+            description = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"its description is invalid: {where}: {first['msg']}") from error
+        if description.thresholds is not None and len(description.thresholds) != len(description.classes):
+            raise ValueError("its description does not have a threshold for each class")
+        return description
+
+    def document(self) -> str:
+        """Return it as JSON."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)

@@ -12,8 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from zoo_core.errors import IntegrityError, UsageError, printable
 from zoo_core.exported.description import Description
 from zoo_core.exported.model import ExportedModel, Floats, Pixels, Run
@@ -39,7 +37,7 @@ def need_onnx() -> None:
 
 def sealed(graph: bytes, description: Description) -> bytes:
     """Return the bytes of a file: a graph, and behind it the description and a checksum of all bytes before it."""
-    content = graph + _metadata(DESCRIPTION, description.model_dump_json(by_alias=True, exclude_none=True))
+    content = graph + _metadata(DESCRIPTION, description.document())
     return content + _metadata(CHECKSUM, hashlib.sha256(content).hexdigest())
 
 
@@ -179,14 +177,7 @@ def _description_of(model: onnx.ModelProto) -> Description:
     texts = [entry.value for entry in model.metadata_props if entry.key == DESCRIPTION]
     if len(texts) != 1:
         raise ValueError("it has no description of the model")
-    try:
-        description = Description.model_validate_json(texts[0])
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"its description is invalid: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    if description.thresholds is not None and len(description.thresholds) != len(description.classes):
-        raise ValueError("its description does not have a threshold for each class")
-    return description
+    return Description.read(texts[0])
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""`zoo export`: a run or a model as one file."""
+"""`zoo export`: a run or a model as one file, or as a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def export(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="The path of a run, or a model.", autocompletion=all_names)],
-    path: Annotated[Path, typer.Argument(help="The file to write: .onnx, or .safetensors for the weights alone.")],
+    path: Annotated[Path, typer.Argument(help="An .onnx or .pt2 file, a folder, or .safetensors for weights alone.")],
+    format: Annotated[
+        Literal["onnx", "openvino", "pt2", "safetensors"] | None,
+        typer.Option(help="By default, that of the suffix; openvino writes a folder.", metavar="FORMAT"),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="A folder or CSV file of images to compare on.")] = None,
     weights: WeightsOption = "pretrained",
     dtype: Annotated[
@@ -30,16 +34,17 @@ def export(
     max_drop: Annotated[
         float, typer.Option(min=0, help="Percentage points of accuracy that 8 bits may cost.", metavar="POINTS")
     ] = 0.5,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file, or an exported folder.")] = False,
     json: Json = False,
 ) -> None:
-    """Export a run or a model; an .onnx file is only written if it gives PyTorch's answers."""
+    """Export a run or a model; all formats but .safetensors are compared with PyTorch first."""
     known = registry(context)
     from zoo_core.api.exporting import export as write_export  # torch is imported here, not before
 
     result = write_export(
         target,
         path,
+        format=format,
         data=data,
         weights=weights,
         dtype=dtype,

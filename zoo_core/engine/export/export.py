@@ -7,19 +7,23 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
-from os.path import isdir
 from pathlib import Path
 
 from zoo_core.cards.fields import Split
 from zoo_core.cards.files import File
 from zoo_core.cards.models import WeightsCard
 from zoo_core.data.evaluation import default_images
-from zoo_core.disk.atomic import atomic_write
 from zoo_core.engine.evaluation.predictor import Predictor
+from zoo_core.engine.export.formats import (
+    FORMATS,
+    FormatName,
+    format_of,
+    require_free,
+    size_of,
+    write,
+)
 from zoo_core.engine.export.graph import ExportGraph
 from zoo_core.engine.export.int8 import CALIBRATION, METHODS, acceptable, quantized_graphs, refusal
-from zoo_core.engine.export.onnx_graph import onnx_graph
 from zoo_core.engine.export.parity import Way, compare, torch_ways
 from zoo_core.engine.export.pictures import Pictures
 from zoo_core.engine.export.probes import probes_of
@@ -28,25 +32,21 @@ from zoo_core.errors import CheckFailed, UsageError, printable
 from zoo_core.events import OnEvent, drive
 from zoo_core.exported.description import Description, Measured, Parity
 from zoo_core.exported.model import Pixels
-from zoo_core.exported.onnx_file import model_of, sealed
 from zoo_core.registry.registry import Registry
 from zoo_core.runs.directory import RunDir
 from zoo_core.store.store import Store
 
 TOLERANCE = 1e-4  # how far a probability may be from PyTorch's
 PROBES = 3
-READER = "reader.py"  # of zoo_core.exported: a program that uses the file without zoo
-FLOAT = "ONNX float32"
-SUFFIXES = (".onnx", ".safetensors")
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A written file: `covers` and `backbone` as on a WeightsCard, `parity` for formats that replace PyTorch."""
+    """What was written: `covers` and `backbone` as on a WeightsCard, `parity` for formats that replace PyTorch."""
 
     path: Path
     size: int  # bytes
-    sha256: str
+    sha256: str  # of a folder: of its SHA256SUMS
     covers: str = "all"  # or "head"
     backbone: str | None = None  # the backbone weights below a head
     parity: Parity | None = None
@@ -63,40 +63,57 @@ class Export:
     on_event: OnEvent
 
     def write(
-        self, path: Path, *, data: Path | None, dtype: Dtype, int8: bool, max_drop: float, force: bool
+        self,
+        path: Path,
+        *,
+        format_: FormatName | None,
+        data: Path | None,
+        dtype: Dtype,
+        max_drop: float | None,
+        force: bool,
     ) -> ExportResult:
-        """Write a file in the format of its suffix; see `zoo_core.export`.
+        """Write a file or a folder in a format; None: the one of the path's suffix. See `zoo_core.export`.
+
+        With `max_drop`, an .onnx file computes in 8-bit integers, and loses at most so many points of accuracy.
 
         Raises:
-            UsageError: no format has this suffix, the file exists and `force` is not set, or an operation of the model
-                cannot be exported.
-            CheckFailed: the exported model gives other answers than PyTorch, or with `int8` loses more than `max_drop`
-                points or is not faster; there is no file then.
+            UsageError: no format has this suffix, the path exists and `force` is not set, an operation of the model
+                cannot be exported, or the format has no 8-bit integers.
+            CheckFailed: the exported model gives other answers than PyTorch, or in 8 bits it loses more than `max_drop`
+                or is not faster; nothing is written then.
         """
-        self._require_writable(path, force)
-        if path.suffix == ".safetensors":
+        command = f"zoo export {shlex.quote(str(self.target))}"
+        name = format_of(path, format_, command)
+        require_free(path, name, command, force=force)
+        if max_drop is not None and name != "onnx":
+            fix = f"{command} {shlex.quote(str(path.with_suffix('.onnx')))} --int8"
+            raise UsageError(f"the format {name} is not written in 8 bits", why="onnx is", fix=fix)
+        if name == "safetensors":
             content, covers, backbone = weights_file(self._run(path), dtype)
-            return _written(path, content, covers=covers, backbone=backbone)
-        # in float32 on the CPU, as the file will compute
+            return ExportResult(path, *write(path, content), covers=covers, backbone=backbone)
+        return self._write_model(path, name, data, max_drop)
+
+    def _write_model(self, path: Path, name: FormatName, data: Path | None, max_drop: float | None) -> ExportResult:
+        """Convert, compare with PyTorch on the CPU in float32, as the file will compute, and write."""
         predictor = Predictor.load(self.target, self.registry, self.store, weights=self.weights, on_event=self.on_event)
-        pictures, graph = self._pictures(predictor, data), ExportGraph.of(predictor)
-        description = self._description(predictor, graph)
-        content = onnx_graph(graph, predictor.input, predictor.origin)
-        made = {FLOAT: (content, description)}
-        if int8:
+        pictures, graph, form = self._pictures(predictor, data), ExportGraph.of(predictor), FORMATS[name]
+        description, floating = self._description(predictor, graph), f"{name} float32"
+        made = {floating: (form.convert(graph, predictor.input, predictor.origin), description)}
+        if max_drop is not None:
             integers = description.model_copy(update={"quantized": True})
-            graphs = quantized_graphs(content, self._calibration(predictor, data))
-            made |= {name: (small, integers) for name, small in graphs.items()}
+            graphs = quantized_graphs(made[floating][0], self._calibration(predictor, data))
+            made |= {method: (small, integers) for method, small in graphs.items()}
         ways = torch_ways(predictor, graph)
-        for name, file in made.items():
-            sealed_file = sealed(*file)
-            ways[name] = Way(model_of(sealed_file, printable(str(path))).run, len(sealed_file))
+        for way, one in made.items():
+            content = form.seal(*one)
+            ways[way] = Way(form.open(content, printable(str(path))).run, size_of(content))
         parity = drive(compare(ways, pictures, predictor.input, predictor.thresholds), self.on_event)
-        chosen = _chosen(parity, path, max_drop if int8 else None)
+        chosen = _chosen(parity, parity.way(floating), path, max_drop)
+        kept = tuple(way for way in parity.ways if way.name not in METHODS or way == chosen)
+        parity = parity.model_copy(update={"ways": kept})
         content, description = made[chosen.name]
-        others = tuple(way for way in parity.ways if way.name not in METHODS or way == chosen)
-        parity = parity.model_copy(update={"ways": others})
-        return _written(path, sealed(content, description.model_copy(update={"parity": parity})), parity=parity)
+        complete = form.seal(content, description.model_copy(update={"parity": parity}))
+        return ExportResult(path, *write(path, complete), parity=parity)
 
     def _run(self, path: Path) -> RunDir:
         if self._is_model:
@@ -108,7 +125,7 @@ class Export:
 
     @property
     def _is_model(self) -> bool:
-        return str(self.target) in self.registry.models or not isdir(self.target)  # noqa: PTH112 - as in Predictor.load
+        return str(self.target) in self.registry.models
 
     def _pictures(self, predictor: Predictor, data: Path | None, split: Split | None = None) -> Pictures:
         return Pictures.open(
@@ -148,25 +165,13 @@ class Export:
             probes=probes_of(graph, predictor.input, PROBES),
         )
 
-    def _require_writable(self, path: Path, force: bool) -> None:
-        command = f"zoo export {shlex.quote(str(self.target))}"
-        if path.suffix not in SUFFIXES:
-            raise UsageError(
-                f"cannot export to {printable(str(path))}",
-                why=f"{path.suffix or 'a name without a suffix'} is not supported; {' and '.join(SUFFIXES)} are",
-                fix=f"{command} {shlex.quote(str(path.with_suffix('.onnx')))}",
-            )
-        if path.exists() and not force:
-            raise UsageError(f"{printable(str(path))} exists", fix=f"{command} {shlex.quote(str(path))} --force")
-
 
 def _hashes(cards: tuple[WeightsCard, ...]) -> Mapping[str, str]:
     return {card.name: card.file.sha256 for card in cards if isinstance(card.file, File)}
 
 
-def _chosen(parity: Parity, path: Path, max_drop: float | None) -> Measured:
+def _chosen(parity: Parity, floating: Measured, path: Path, max_drop: float | None) -> Measured:
     """Return the way to write: the float one if it equals PyTorch, or with `max_drop` the best of int8."""
-    floating = next(way for way in parity.ways if way.name == FLOAT)
     if floating.changed or floating.largest_difference > TOLERANCE:
         why = (
             f"the exported model gives {floating.changed} of {parity.images:,} images another answer, and "
@@ -182,11 +187,3 @@ def _chosen(parity: Parity, path: Path, max_drop: float | None) -> Measured:
         why=refusal(parity, max_drop),
         fix="leave --int8 out, or allow a larger --max-drop",
     )
-
-
-def _written(path: Path, content: bytes, **details: object) -> ExportResult:
-    atomic_write(path, content)
-    reader = path.with_name(READER)
-    if path.suffix == ".onnx" and not reader.exists():  # it may be one that was changed
-        atomic_write(reader, (files("zoo_core.exported") / READER).read_bytes())
-    return ExportResult(path, len(content), hashlib.sha256(content).hexdigest(), **details)  # type: ignore[arg-type]

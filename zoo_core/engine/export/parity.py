@@ -43,12 +43,18 @@ def torch_ways(predictor: Predictor, graph: ExportGraph) -> dict[str, Way]:
 
 
 def _way(graph: ExportGraph) -> Way:
+    return Way(run_torch(graph), sum(tensor.nbytes for tensor in graph.network.state_dict().values()))
+
+
+def run_torch(graph: torch.nn.Module) -> Run:
+    """Return a function that computes a graph's outputs in PyTorch."""
+
     def run(pixels: Pixels) -> tuple[Floats, Floats]:
         with torch.inference_mode():
             probabilities, logits = graph(torch.from_numpy(pixels))
         return probabilities.numpy(), logits.numpy()
 
-    return Way(run, sum(tensor.nbytes for tensor in graph.network.state_dict().values()))
+    return run
 
 
 def compare(
@@ -64,7 +70,7 @@ def compare(
 
     Raises:
         DataError: an image is damaged.
-        IntegrityError: ONNX Runtime cannot compute the graph.
+        IntegrityError: a runtime cannot compute the graph.
     """
     outputs: dict[str, list[Floats]] = {name: [] for name in ways}
     done = 0
