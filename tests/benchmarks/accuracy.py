@@ -21,7 +21,8 @@ from statistics import mean, stdev
 from scipy.stats import t
 
 import zoo_core as zoo
-from zoo_core.runs.history import Summary, find_runs
+from zoo_core.runs.history import find_runs
+from zoo_core.runs.summary import RunSummary
 
 RECIPES = ("fashion-cnn-best", "fashion-net", "horses-cnn-best")
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "accuracy.json"
@@ -57,11 +58,11 @@ class Accuracies:
         )
 
 
-def finished(out: Path, recipe: str) -> Iterator[Summary]:
+def finished(out: Path, recipe: str) -> Iterator[RunSummary]:
     """Yield the finished run of each seed, from 0, up to the first seed without one."""
     for seed in range(len(list(out.glob("seed-*")))):
         folder = out / f"seed-{seed}"
-        runs = [Summary.of(run) for run in find_runs(folder)] if folder.is_dir() else []
+        runs = [RunSummary.of(run) for run in find_runs(folder)] if folder.is_dir() else []
         ours = [one for one in runs if one.run.path.parent.name == recipe and one.status == "finished"]
         if not ours:
             return
