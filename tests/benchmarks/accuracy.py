@@ -63,7 +63,7 @@ def finished(out: Path, recipe: str) -> Iterator[RunSummary]:
     for seed in range(len(list(out.glob("seed-*")))):
         folder = out / f"seed-{seed}"
         runs = [RunSummary.of(run) for run in find_runs(folder)] if folder.is_dir() else []
-        ours = [one for one in runs if one.run.path.parent.name == recipe and one.status == "finished"]
+        ours = [one for one in runs if one.run.parent.name == recipe and one.status == "finished"]
         if not ours:
             return
         yield ours[-1]
@@ -78,7 +78,7 @@ def measured(out: Path, recipe: str) -> Accuracies | None:
     return Accuracies(
         recipe,
         metric,
-        runs[0].epochs[1],
+        runs[0].planned_epochs,
         tuple(run.metrics[metric] for run in runs),
         tuple(run.seconds / 60 for run in runs),
     )

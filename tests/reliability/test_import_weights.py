@@ -23,7 +23,6 @@ from tests.conftest import Zoo
 from tests.reliability.corpus import DISGUISES, pickle_of
 from tests.reliability.ledger import Ledger
 from zoo_core import DataError, ImageInput, IntegrityError, ModelCard, Registry, Store, UsageError, hookimpl
-from zoo_core.engine.export.weights_file import export
 from zoo_core.engine.models.build import build_model
 from zoo_core.engine.models.import_weights import import_weights, match
 from zoo_core.engine.models.unpickle import read_foreign
@@ -122,7 +121,7 @@ def test_builder_options_survive_export_and_import(own: ImportedWeights, tmp_pat
     registry, store = zoo.load_registry(manager=manager), Store(tmp_path / "store")
     overrides = {"model": "puddle-net", "model_options.pooling": "max"}
     run = zoo.run("pond", epochs=1, overrides=overrides, out=tmp_path, registry=registry, store=store).directory
-    export(run, tmp_path / "x.safetensors")
+    zoo.export(run, tmp_path / "x.safetensors")
     import_weights(registry.model("puddle-net"), tmp_path / "x.safetensors", "x", own)
     again = replace(registry, imported_weights=own.load()[0])
     assert type(zoo.create_model("puddle-net", weights="x", registry=again, store=store).pool) is nn.AdaptiveMaxPool2d
