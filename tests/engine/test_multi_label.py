@@ -148,7 +148,7 @@ def test_an_image_set_of_the_other_kind_is_refused(trained: tuple[RunResult, Sto
     result, store = trained
     predictor = Predictor.load(result.directory, meadow, store)
     single = zoo.ArrayImages(np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1]), predictor.classes)
-    require_task = resolve("zoo_core.engine.evaluation.evaluate:require_task")
+    require_task = resolve("zoo_core.data.evaluation:require_task")
     with pytest.raises(DataError, match="each image has one label; the model predicts any number"):
         require_task(single, "multi-label")
     with pytest.raises(DataError, match="each image has any number of labels; the model predicts one"):

@@ -2,7 +2,7 @@
 
     python reader.py pets.onnx photo.jpg
 
-`zoo export` puts a copy of this program beside the file. You may change it, and use it in your own programs.
+`zoo export` puts a copy of this program next to the file. You may change it, and use it in your own programs.
 """
 
 import json

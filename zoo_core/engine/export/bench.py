@@ -1,4 +1,4 @@
-"""Measures exported files beside PyTorch, on the same images in the same process."""
+"""Measures exported files alongside PyTorch, on the same images in the same process."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def require_free(path: Path, name: FormatName, command: str, *, force: bool) -> 
 def write(path: Path, content: bytes | Mapping[str, bytes]) -> tuple[int, str]:
     """Write a file or a folder, and return its size in bytes and its SHA-256, for a folder that of its checksums.
 
-    Beside an .onnx file a program is put that uses it without zoo, unless there is one, which may have been changed.
+    An .onnx file gets a program next to it that uses it without zoo, unless there is one, which may have been changed.
     """
     if not isinstance(content, bytes):
         write_folder(path, content)
