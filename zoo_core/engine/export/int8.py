@@ -15,7 +15,7 @@ from zoo_core.engine.export.silence import silent
 from zoo_core.errors import UsageError
 from zoo_core.exported.description import Measured, Parity
 from zoo_core.exported.model import Pixels
-from zoo_core.exported.onnx_file import INPUT
+from zoo_core.exported.onnx_file import INPUT, OUTPUTS
 
 LOG = logging.getLogger(__name__)
 CALIBRATION = 300  # training images: more change the ranges of activations little
@@ -47,6 +47,7 @@ def by_onnxruntime(graph: bytes, calibration: Sequence[Pixels]) -> bytes:
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=_last_nodes(graph),
         )
         return quantized.read_bytes()
 
@@ -62,8 +63,17 @@ def by_nncf(graph: bytes, calibration: Sequence[Pixels]) -> bytes:
         images,
         subset_size=sum(map(len, calibration)),
         preset=nncf.QuantizationPreset.PERFORMANCE,
+        ignored_scope=nncf.IgnoredScope(names=_last_nodes(graph)),
     )
     return bytes(model.SerializeToString())
+
+
+def _last_nodes(graph: bytes) -> list[str]:
+    """Return the nodes that compute the outputs, which stay in float32: 8 bits have 256 probabilities."""
+    import onnx  # an optional dependency
+
+    nodes = onnx.load_model_from_string(graph).graph.node
+    return [node.name for node in nodes if {*node.output} & {*OUTPUTS}]
 
 
 METHODS: Mapping[str, Method] = {"ONNX Runtime int8": by_onnxruntime, "NNCF int8": by_nncf}
