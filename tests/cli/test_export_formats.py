@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-import zoo_core.exported.openvino_folder
 from tests.conftest import Said, Zoo
 from zoo_core import open_exported
 from zoo_core.engine.export import pt2_file
 from zoo_core.errors import IntegrityError
 from zoo_core.exported.openvino_folder import CHECKSUMS, DESCRIPTION, GRAPH, LIMITS, WEIGHTS, sealed
+from zoo_core.exported.reading import checksums
 
 pytestmark = pytest.mark.usefixtures("with_pond")
 
@@ -56,7 +56,7 @@ def folder(zoo: Zoo, run: Path, made: Path) -> Path:
 def rewritten(folder: Path, name: str, content: bytes) -> None:
     """Change a file, and the checksums with it."""
     files = {one: (folder / one).read_bytes() for one in (GRAPH, WEIGHTS, DESCRIPTION)} | {name: content}
-    sums = zoo_core.exported.openvino_folder._checksums(files)
+    sums = checksums(files)
     (folder / name).write_bytes(content)
     (folder / CHECKSUMS).write_bytes(sums)
 

@@ -18,7 +18,7 @@ from zoo_core.events import Event, Predictions, Progress
 from zoo_core.exported.description import Description
 from zoo_core.images.batching import inference_batch_size, prefetch_map
 from zoo_core.images.fit import FitImage
-from zoo_core.images.image_sets import ImageSet
+from zoo_core.images.image_sets import ImageSet, names_of
 from zoo_core.images.sources import ImageSource
 from zoo_core.multi_label import MultiLabelTable
 from zoo_core.predictions import Prediction, PredictionTable
@@ -34,7 +34,7 @@ class ExportedModel:
     """A model with its preprocessing and its classes, as an exported file holds them."""
 
     description: Description
-    run: Run
+    compute: Run  # the graph, by the runtime of the file's format
     origin: str  # the file
 
     def __repr__(self) -> str:
@@ -50,6 +50,17 @@ class ExportedModel:
     def thresholds(self) -> tuple[float, ...] | None:
         """The probability from which each class is predicted; None: each image has one class."""
         return self.description.thresholds
+
+    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Return probabilities (N, K) and logits (N, K) for pixels (N, size, size, channels).
+
+        Raises:
+            IntegrityError: the graph cannot be computed, or does not return so many numbers.
+        """
+        probabilities, logits = self.compute(pixels)
+        if not probabilities.shape == logits.shape == (len(pixels), len(self.classes)):
+            raise IntegrityError("the graph does not return a probability for each class", why=f"{probabilities.shape}")
+        return probabilities, logits
 
     def predict_each(self, images: Sequence[ImageSource]) -> Iterator[Prediction | DataError]:
         """Yield, in order, a prediction for each image, or the error that explains why it cannot be read.
@@ -96,10 +107,8 @@ class ExportedModel:
             yield Progress("evaluating", done, len(images), "images")
         probabilities, logits = (np.concatenate(one) for one in zip(*parts, strict=True))
         self._require_finite(logits)
-        indices = range(len(images))
-        labels: Any = tuple(images.label(index) for index in indices)
-        rows = tuple(map(tuple, probabilities.tolist()))
-        predictions = Predictions(tuple(images.name(index) for index in indices), labels, rows)
+        labels: Any = tuple(images.label(index) for index in range(len(images)))
+        predictions = Predictions(names_of(images), labels, tuple(map(tuple, probabilities.tolist())))
         if self.description.task == "multi-label":
             table = MultiLabelTable.of(predictions, self.classes, self.description.thresholds)
             return Evaluation(_binary_loss(logits, labels), table, model=self.origin, precision=self.precision)

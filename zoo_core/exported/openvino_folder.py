@@ -6,7 +6,6 @@ before OpenVINO sees them, and no extension is loaded.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from os.path import isfile
@@ -19,6 +18,7 @@ from zoo_core.errors import IntegrityError, UsageError, printable
 from zoo_core.exported.description import Description
 from zoo_core.exported.model import ExportedModel, Floats, Pixels, Run
 from zoo_core.exported.onnx_file import INPUT, MAX_NODES, OUTPUTS
+from zoo_core.exported.reading import checksums, read_limited
 
 if TYPE_CHECKING:
     import openvino
@@ -49,7 +49,7 @@ def sealed(files: Files, description: Description) -> Files:
     `sha256sum --check SHA256SUMS` verifies them, too.
     """
     complete = {**files, DESCRIPTION: description.document().encode()}
-    return {**complete, CHECKSUMS: _checksums(complete)}
+    return {**complete, CHECKSUMS: checksums(complete)}
 
 
 def open_openvino(path: Path) -> ExportedModel:
@@ -61,11 +61,7 @@ def open_openvino(path: Path) -> ExportedModel:
     """
     need_openvino()
     name = printable(str(path))
-    try:
-        files = {one: _read(path / one, limit) for one, limit in LIMITS.items()}
-    except OSError as error:
-        raise IntegrityError(f"{name} cannot be read", why=f"{error.filename}: {error.strerror}") from error
-    return model_of(files, name)
+    return model_of({one: read_limited(path / one, limit, name) for one, limit in LIMITS.items()}, name)
 
 
 def model_of(files: Files, name: str) -> ExportedModel:
@@ -74,7 +70,7 @@ def model_of(files: Files, name: str) -> ExportedModel:
         for one, limit in LIMITS.items():
             if len(files[one]) > limit:
                 raise ValueError(f"{one} has more than {limit:,} bytes")
-        if files[CHECKSUMS] != _checksums({one: files[one] for one in (GRAPH, WEIGHTS, DESCRIPTION)}):
+        if files[CHECKSUMS] != checksums({one: files[one] for one in (GRAPH, WEIGHTS, DESCRIPTION)}):
             raise ValueError("it was not exported by zoo, or its files have changed since")
         description = Description.read(files[DESCRIPTION])
         run = runner(files[GRAPH], files[WEIGHTS], description)
@@ -100,7 +96,7 @@ def runner(graph: bytes, weights: bytes, description: Description) -> Run:
         outputs = [compiled.output(name) for name in OUTPUTS]
     except RuntimeError as error:
         raise ValueError(f"OpenVINO refuses the graph: {_first_line(error)}") from error
-    return lambda pixels: _run(compiled, outputs, pixels, len(description.classes))
+    return lambda pixels: _run(compiled, outputs, pixels)
 
 
 def _require_standard(model: openvino.Model, description: Description) -> None:
@@ -118,28 +114,14 @@ def _require_standard(model: openvino.Model, description: Description) -> None:
 
 
 def _run(
-    compiled: openvino.CompiledModel, outputs: list[openvino.ConstOutput], pixels: Pixels, classes: int
+    compiled: openvino.CompiledModel, outputs: list[openvino.ConstOutput], pixels: Pixels
 ) -> tuple[Floats, Floats]:
     try:
         results = compiled({INPUT: pixels})
     except RuntimeError as error:
         raise IntegrityError("OpenVINO could not compute the graph", why=_first_line(error)) from error
     probabilities, logits = (np.asarray(results[output]) for output in outputs)
-    if not probabilities.shape == logits.shape == (len(pixels), classes):
-        raise IntegrityError("the graph does not return a probability for each class", why=f"{probabilities.shape}")
     return probabilities, logits
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """Return the content of a regular file, and no more than one byte above the limit."""
-    if not path.is_file():  # a pipe would never end
-        raise FileNotFoundError(2, "not a file", str(path))
-    with path.open("rb") as file:
-        return file.read(limit + 1)
-
-
-def _checksums(files: Files) -> bytes:
-    return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)).encode()
 
 
 def _first_line(error: Exception) -> str:

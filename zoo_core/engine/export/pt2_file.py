@@ -21,6 +21,7 @@ from zoo_core.engine.export.silence import silent
 from zoo_core.errors import IntegrityError, printable
 from zoo_core.exported.description import Description
 from zoo_core.exported.model import ExportedModel
+from zoo_core.exported.reading import checksums, first_line, read_limited
 
 SUFFIX = ".pt2"
 PREFIX, PROGRAM, INPUTS = "archive/", "models/model.json", "data/sample_inputs/model.pt"
@@ -69,12 +70,7 @@ def open_pt2(path: Path) -> ExportedModel:
         IntegrityError: zoo did not write the file, it is damaged, or it contains what zoo does not write.
     """
     name = printable(str(path))
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise IntegrityError(f"{name} cannot be read", why=error.strerror or str(error)) from error
-    return model_of(content, name)
+    return model_of(read_limited(path, MAX_BYTES, name), name)
 
 
 def model_of(content: bytes, name: str) -> ExportedModel:
@@ -90,8 +86,9 @@ def model_of(content: bytes, name: str) -> ExportedModel:
     except IntegrityError:
         raise
     except Exception as error:  # torch.export raises all kinds
-        why = printable(str(error).strip().partition("\n")[0][:200]) or type(error).__name__
-        raise IntegrityError(f"{name} cannot be used", why=why, fix=f"zoo export RUN {name} --force") from error
+        raise IntegrityError(
+            f"{name} cannot be used", why=first_line(error), fix=f"zoo export RUN {name} --force"
+        ) from error
     return ExportedModel(description, run_torch(program.module()), name)
 
 
@@ -143,5 +140,4 @@ def _archive(records: Records) -> bytes:
 
 
 def _checksum(records: Records) -> bytes:
-    lines = [f"{hashlib.sha256(records[name]).hexdigest()}  {name}\n" for name in sorted(records)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest().encode()
+    return hashlib.sha256(checksums(records)).hexdigest().encode()
