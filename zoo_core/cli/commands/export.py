@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from zoo_core.api.exporting import MAX_DROP, export as write_export
 from zoo_core.cli.console import human_bytes, print_json
 from zoo_core.cli.options import Json, WeightsOption, all_names, registry
 from zoo_core.cli.parity_table import print_parity
@@ -33,14 +34,12 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="For .onnx: compute in 8-bit integers.")] = False,
     max_drop: Annotated[
         float, typer.Option(min=0, help="Percentage points of accuracy that 8 bits may cost.", metavar="POINTS")
-    ] = 0.5,
+    ] = MAX_DROP,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file, or an exported folder.")] = False,
     json: Json = False,
 ) -> None:
     """Export a run or a model; all formats but .safetensors are compared with PyTorch first."""
     known = registry(context)
-    from zoo_core.api.exporting import export as write_export  # torch is imported here, not before
-
     result = write_export(
         target,
         path,

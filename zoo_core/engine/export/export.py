@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 from zoo_core.cards.fields import Split
 from zoo_core.cards.files import File
-from zoo_core.cards.models import WeightsCard
 from zoo_core.data.evaluation import default_images
 from zoo_core.engine.evaluation.predictor import Predictor
 from zoo_core.engine.export.formats import (
@@ -89,7 +88,10 @@ class Export:
             fix = f"{command} {shlex.quote(str(path.with_suffix('.onnx')))} --int8"
             raise UsageError(f"the format {name} is not written in 8 bits", why="onnx is", fix=fix)
         if name == "safetensors":
-            content, covers, backbone = weights_file(self._run(path), dtype)
+            if self._run is None:
+                fix = f"{command} {shlex.quote(str(path.with_suffix('.onnx')))}"
+                raise UsageError(f"{self.target} is a model; its weights are exported from a run alone", fix=fix)
+            content, covers, backbone = weights_file(self._run, dtype)
             return ExportResult(path, *write(path, content), covers=covers, backbone=backbone)
         return self._write_model(path, name, data, max_drop)
 
@@ -115,17 +117,10 @@ class Export:
         complete = form.seal(content, description.model_copy(update={"parity": parity}))
         return ExportResult(path, *write(path, complete), parity=parity)
 
-    def _run(self, path: Path) -> RunDir:
-        if self._is_model:
-            raise UsageError(
-                f"{self.target} is a model; its weights are exported from a run alone",
-                fix=f"zoo export {self.target} {shlex.quote(str(path.with_suffix('.onnx')))}",
-            )
-        return RunDir.open(Path(self.target))
-
-    @property
-    def _is_model(self) -> bool:
-        return str(self.target) in self.registry.models
+    @cached_property
+    def _run(self) -> RunDir | None:
+        """The run that is exported; None: it is a model."""
+        return None if str(self.target) in self.registry.models else RunDir.open(Path(self.target))
 
     def _pictures(self, predictor: Predictor, data: Path | None, split: Split | None = None) -> Pictures:
         return Pictures.open(
@@ -148,26 +143,28 @@ class Export:
         )
 
     def _description(self, predictor: Predictor, graph: ExportGraph) -> Description:
-        plan = None if self._is_model else RunDir.open(Path(self.target)).plan()
-        cards = plan.weights if plan else predictor.card.select(self.weights).cards
-        own = {"run": hashlib.sha256(RunDir.open(Path(self.target)).read_weights()).hexdigest()} if plan else {}
+        if self._run is None:
+            cards, origin = predictor.card.select(self.weights).cards, predictor.origin
+            license_of_data, hash_of_run = {}, {}
+        else:
+            plan = self._run.plan()
+            cards, origin = plan.weights, f"run {self._run.path.resolve().name}"
+            license_of_data = {"data": plan.dataset.license}
+            hash_of_run = {"run": hashlib.sha256(self._run.read_weights()).hexdigest()}
+        files = {card.name: card.file.sha256 for card in cards if isinstance(card.file, File)}
         return Description(
             zoo=version("zoo-core"),
             model=predictor.card.name,
-            origin=f"run {Path(self.target).resolve().name}" if plan else predictor.origin,
+            origin=origin,
             task="single-label" if predictor.thresholds is None else "multi-label",
             classes=predictor.classes,
             thresholds=predictor.thresholds,
             input=predictor.input,
             dataset=default_images(self.registry, self.target)[1],
-            licenses={card.name: card.license for card in cards} | ({"data": plan.dataset.license} if plan else {}),
-            hashes={**_hashes(cards), **own},
+            licenses={card.name: card.license for card in cards} | license_of_data,
+            hashes=files | hash_of_run,
             probes=probes_of(graph, predictor.input, PROBES),
         )
-
-
-def _hashes(cards: tuple[WeightsCard, ...]) -> Mapping[str, str]:
-    return {card.name: card.file.sha256 for card in cards if isinstance(card.file, File)}
 
 
 def _chosen(parity: Parity, floating: Measured, path: Path, max_drop: float | None) -> Measured:
