@@ -261,3 +261,15 @@ def test_a_damaged_pt2_file_is_refused(zoo: Zoo, program: Path) -> None:
     for damaged in (content[:-30], content.replace(b"relu", b"silu", 1), b""):
         program.write_bytes(damaged)
         assert zoo("predict", program, "a.png").code == 5
+
+
+def test_bench_measures_every_format(zoo: Zoo, run: Path, folder: Path, program: Path) -> None:
+    ways = json.loads(zoo("bench", run, folder, program, "--json").out)["ways"][-2:]
+    assert [(way["name"], way["changed"]) for way in ways] == [("pets", 0), ("pets.pt2", 0)]
+    assert [way["size"] for way in ways] == [
+        sum(one.stat().st_size for one in folder.iterdir()),
+        program.stat().st_size,
+    ]
+    said = zoo("bench", run, "a.png")
+    assert (said.code, said.out) == (2, "")
+    assert "a.png is not an exported model" in said.err

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from zoo_core.api.inference import opener_of
 from zoo_core.events import OnEvent, drive
 from zoo_core.progress import handled_events
 from zoo_core.registry.registry import Registry, load_registry
@@ -101,14 +102,16 @@ def bench(
         store: None uses the default cache.
 
     Raises:
-        UsageError: a file has other classes or another input than the model.
+        UsageError: a file is not an exported model, or has other classes or another input than the model.
         DataError: the run did not finish, or its images are not where they were.
         IntegrityError: zoo did not write a file, or it is damaged.
     """
     from zoo_core.engine.evaluation.predictor import Predictor
     from zoo_core.engine.export.bench import bench as measure
     from zoo_core.engine.export.pictures import Pictures
+    from zoo_core.exported.files import open_exported  # Pillow is imported here, not before
 
+    opened = {path: (opener_of(path) or open_exported)(path) for path in map(Path, files)}
     registry, store = registry or load_registry(), store or Store.default()
     with handled_events(on_event, progress) as handle:
         predictor = Predictor.load(target, registry, store, weights=weights, on_event=handle)
@@ -120,4 +123,4 @@ def bench(
             data=None if data is None else Path(data),
             on_event=handle,
         )
-        return drive(measure(predictor, [Path(file) for file in files], pictures), handle)
+        return drive(measure(predictor, opened, pictures), handle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from os.path import isfile
@@ -97,10 +97,8 @@ def open_classifier(
         UsageError: weights, a device or a precision are chosen for an exported file, which contains its own.
         IntegrityError: the file was not exported by zoo, or is damaged.
     """
-    from zoo_core.exported.files import is_exported, open_exported  # Pillow and numpy are imported here, not before
-
-    is_program = Path(target).suffix == ".pt2" and isfile(target)  # noqa: PTH113 - as in is_exported
-    if not is_exported(target) and not is_program:
+    opener = opener_of(target)
+    if opener is None:
         return load(
             target,
             weights=weights,
@@ -116,11 +114,23 @@ def open_classifier(
             f"{printable(str(target))} contains its weights, and runs on the CPU in the precision it was exported in",
             fix="leave --weights, --precision and --device out",
         )
-    if is_program:
+    return opener(Path(target))
+
+
+def opener_of(target: str | Path) -> Callable[[Path], ExportedModel] | None:
+    """Return the function that opens an exported file; None: the target is something else.
+
+    Torch is imported for a .pt2 file alone.
+    """
+    from zoo_core.exported.files import is_exported, open_exported  # Pillow and numpy are imported here, not before
+
+    if is_exported(target):
+        return open_exported
+    if Path(target).suffix == ".pt2" and isfile(target):  # noqa: PTH113 - a Path of a name that is too long raises
         from zoo_core.engine.export.pt2_file import open_pt2
 
-        return open_pt2(Path(target))
-    return open_exported(target)
+        return open_pt2
+    return None
 
 
 def predict_each(

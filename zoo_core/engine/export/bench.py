@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from zoo_core.engine.evaluation.predictor import Predictor
@@ -12,24 +12,31 @@ from zoo_core.engine.export.pictures import Pictures
 from zoo_core.errors import UsageError
 from zoo_core.events import Event
 from zoo_core.exported.description import Parity
-from zoo_core.exported.files import open_exported
+from zoo_core.exported.model import ExportedModel
 
 
-def bench(predictor: Predictor, files: Sequence[Path], pictures: Pictures) -> Generator[Event, None, Parity]:
+def bench(
+    predictor: Predictor, files: Mapping[Path, ExportedModel], pictures: Pictures
+) -> Generator[Event, None, Parity]:
     """Compare a model in PyTorch with its exported files; yields the progress.
 
     Raises:
         UsageError: a file has other classes or another input than the model.
-        IntegrityError: zoo did not write a file, or it is damaged.
+        DataError: an image is damaged.
     """
     ways = torch_ways(predictor, ExportGraph.of(predictor))
-    for path in files:
-        exported = open_exported(path)
+    for path, exported in files.items():
         theirs = exported.description
         if (theirs.classes, theirs.input) != (predictor.classes, predictor.input):
             raise UsageError(
                 f"{exported.origin} is not an export of {predictor.origin}",
                 why=f"it is of {theirs.model}, {theirs.origin}, with {len(theirs.classes)} classes",
             )
-        ways[exported.origin] = Way(exported.run, path.stat().st_size)
+        ways[exported.origin] = Way(exported.run, _size_on_disk(path))
     return (yield from compare(ways, pictures, predictor.input, predictor.thresholds))
+
+
+def _size_on_disk(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
