@@ -278,3 +278,17 @@ def test_eight_bits_are_written_only_where_they_do_no_harm(
     else:
         described = zoo_.open_exported("small.onnx").description
         assert (described.quantized, described.parity.ways[-1].name) == (True, "ONNX Runtime int8")
+
+
+def test_a_run_that_held_no_images_out_is_compared_on_all_of_them(zoo: Zoo, tmp_path: Path) -> None:
+    for label in range(2):
+        for number in range(6):
+            path = tmp_path / "few" / "ab"[label] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (12, 12), (40 * number, 250 * label, 9)).save(path)
+    changes = {"settings.allow_random": "true", "model": "pond-net", "weights": "null", "split.folds": "3"}
+    words = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    assert zoo("run", "transfer", "--data", "few", *words).code == 0
+    said = zoo("export", "runs/few/latest", "few.onnx", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["parity"]["images"] == 12

@@ -49,6 +49,7 @@ def open_eval_data(
     data: Path | None = None,
     dataset: str | None = None,
     split: Split | None = None,
+    held_out: bool = True,
     world: Ranks = ONE_PROCESS,
     on_event: OnEvent = ignore_event,
 ) -> EvaluationImages:
@@ -66,6 +67,7 @@ def open_eval_data(
         data: a folder or a CSV file of images; they are checked as before training.
         dataset: the name of a dataset, or of an edition: "fashion-mnist.full".
         split: which images.
+        held_out: refuse the training images of a run that held none out, because its accuracy on them says little.
         world: the processes that share the work; the first one checks the images.
         on_event: called with the progress of downloads and of the audit.
 
@@ -76,7 +78,7 @@ def open_eval_data(
     if data is None and dataset is None and target is not None:
         data, dataset = default_images(registry, target)
     if data is not None:
-        return drive(_open_own(data, _run_of(registry, target), split, classes, world), on_event)
+        return drive(_open_own(data, _run_of(registry, target), split, classes, world, held_out=held_out), on_event)
     if dataset is None:
         raise UsageError(f"{target} does not name images to evaluate on", fix=f"zoo eval {target} --data DIR")
     card, edition = _edition(registry, dataset)
@@ -116,7 +118,7 @@ def require_task(images: ImageSet, task: Task) -> None:
 
 
 def _open_own(
-    source: Path, run: RunDir | None, split: Split | None, classes: tuple[str, ...], world: Ranks
+    source: Path, run: RunDir | None, split: Split | None, classes: tuple[str, ...], world: Ranks, *, held_out: bool
 ) -> Generator[Event, None, EvaluationImages]:
     """Audit the images to evaluate on; those that nobody has split must all be read."""
     plan, listed = run.plan() if run else None, None
@@ -132,7 +134,7 @@ def _open_own(
         if known is None and audited.listed.split_by_zoo:
             audited.stop_if_unreadable(*audited.splits)
             return EvaluationImages(str(source), "all", audited.all_images)
-        if known is not None and chosen == "train":
+        if known is not None and chosen == "train" and held_out:
             raise UsageError(
                 f"{printable(str(source))} has no images that the run was not trained on",
                 why="split.folds holds none out; the accuracy by cross-validation is in the report",

@@ -50,7 +50,10 @@ class Pictures:
         if own is None and dataset is None:
             return cls("generated pictures")
         found = classes if own is None else scan(own).classes
-        opened = open_eval_data(registry, store, target, found, data=data, split=split, on_event=on_event)
+        # two ways to compute a model can be compared on any images, also on those that it was trained on
+        opened = open_eval_data(
+            registry, store, target, found, data=data, split=split, held_out=False, on_event=on_event
+        )
         return cls(opened.name, opened.images, labeled=found == classes)
 
     def batches(self, spec: ImageInput) -> Iterator[Pixels]:
