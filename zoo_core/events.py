@@ -121,3 +121,16 @@ def drive(steps: Generator[Event, None, T], on_event: OnEvent) -> T:
         except StopIteration as stop:
             returned: T = stop.value
             return returned
+
+
+def with_progress(
+    steps: Generator[Event, None, T], change: Callable[[Progress], Progress]
+) -> Generator[Event, None, T]:
+    """Pass on the events of a part of the work, each Progress as `change` returns it, and return the part's result."""
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as stop:
+            returned: T = stop.value
+            return returned
+        yield change(event) if isinstance(event, Progress) else event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from zoo_core.engine.training.feature_key import feature_key
 from zoo_core.engine.training.feature_shards import NAME, SHARD_ROWS, FeatureShards
 from zoo_core.engine.training.trainer import Job
 from zoo_core.errors import ResourceError
-from zoo_core.events import Event, Progress
+from zoo_core.events import Event, Progress, with_progress
 from zoo_core.images.image_sets import ImageSet, names_of
 
 LOG = logging.getLogger(__name__)
@@ -130,13 +130,8 @@ class FrozenBackbone:
 
 def _counted(steps: Generator[Event, None, Tensor], part: range, total: int) -> Generator[Event, None, Tensor]:
     """Pass on the progress of a part as that of all images."""
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as stop:
-            rows: Tensor = stop.value
-            return rows
-        if isinstance(event, Progress):
-            done = part.start + len(part) * event.done // event.total
-            event = Progress(event.what, done, total, event.unit)
-        yield event
+
+    def counted(event: Progress) -> Progress:
+        return replace(event, done=part.start + len(part) * event.done // event.total, total=total)
+
+    return with_progress(steps, counted)

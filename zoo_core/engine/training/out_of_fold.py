@@ -11,7 +11,7 @@ from torch import Tensor
 from zoo_core.engine.training.cross_validation import FittedHead
 from zoo_core.engine.training.folds import assign_folds
 from zoo_core.errors import DataError
-from zoo_core.events import Event, Progress
+from zoo_core.events import Event, with_progress
 
 Fit = Callable[[Tensor, Tensor, Tensor | None], Generator[Event, None, FittedHead]]
 
@@ -51,11 +51,5 @@ def out_of_fold_logits(
 
 
 def _of_part(steps: Generator[Event, None, FittedHead], part: str) -> Generator[Event, None, FittedHead]:
-    """Pass on the progress of a part of the work."""
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as stop:
-            fitted: FittedHead = stop.value
-            return fitted
-        yield replace(event, what=f"{part}: {event.what}") if isinstance(event, Progress) else event
+    """Pass on the progress of a part of the work under its name."""
+    return with_progress(steps, lambda event: replace(event, what=f"{part}: {event.what}"))
